@@ -1,0 +1,67 @@
+# `make demo` installs audiotrans and converts the shipped violin; `make test` runs every check.
+# Both may be run again at any time. Another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+OUTPUT := demo/violin_to_piano.wav
+
+# The stamps carry the interpreter's version, so that another PYTHON makes the environment anew.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+MADE    := $(VENV)/.made-with-$(VERSION)
+CORE    := $(VENV)/.core-installed
+DEV     := $(VENV)/.dev-installed
+
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test lint format clean
+
+help:
+	@echo "make demo    install into $(VENV), convert data/violin.wav to piano, name the files to open"
+	@echo "make test    install what the tests need, then ruff, mypy and pytest"
+	@echo "make lint    the checks that run no code: ruff and mypy"
+	@echo "make format  let ruff rewrite what it can"
+	@echo "make clean   remove the environment, the demo and the caches"
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "audiotrans needs Python 3.10 or newer; name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "making $(VENV) with $(PYTHON) ($(VERSION))"
+	@$(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "No environment could be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@# The pip that came with the interpreter may be years old.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@touch $@
+
+# Installed in editable form: only a change of dependencies asks for another install.
+$(CORE): $(MADE) pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): $(MADE) pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@touch $(CORE) $@
+
+venv: $(MADE)
+
+demo: $(CORE)
+	@mkdir -p $(dir $(OUTPUT))
+	$(BIN)/audiotrans convert data/violin.wav --to piano -o $(OUTPUT) --force
+	@echo
+	@echo "Open these two and listen:"
+	@echo "  before  $(CURDIR)/data/violin.wav"
+	@echo "  after   $(CURDIR)/$(OUTPUT)"
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,59 @@
+"""Every error that a user may see: one line that says what was wrong, what is allowed and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class AudiotransError(Exception):
+    """A mistake in the data that the user gave; its text is one whole line, fit to be printed as it is."""
+
+    exit_code = 1
+
+
+class UsageError(AudiotransError):
+    """A mistake in the command, recipe or arguments rather than in the data."""
+
+    exit_code = 2
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Suggest the allowed name that looks most like a misspelt one.
+
+    Args:
+        name: What the user wrote.
+        allowed: The names that would have been right.
+
+    Returns:
+        A sentence to append to an error message, with its leading space, such as `` Did you mean 'piano'?``;
+        empty where no allowed name is near.
+    """
+    folded = {candidate.casefold(): candidate for candidate in allowed}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def lookup(registry: Mapping[str, T], name: str, what: str) -> T:
+    """Fetch a named variant from a registry.
+
+    Args:
+        registry: The variants by name.
+        name: What the user asked for.
+        what: What the registry holds, as the message should call it ("phase method").
+
+    Returns:
+        The variant.
+
+    Raises:
+        UsageError: No variant has that name; the message lists the names that exist.
+    """
+    try:
+        return registry[name]
+    except KeyError:
+        known = ", ".join(sorted(registry)) or "none"
+        message = f"unknown {what} {name!r}: choose one of {known}.{nearest(name, registry)}"
+        raise UsageError(message) from None

@@ -1,0 +1,256 @@
+"""Pitch of two sounds, frame by frame and note by note."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audiotrans.errors import AudiotransError
+from audiotrans.evaluation.metrics.checks import Wave, mono, validate, validate_wave
+
+Array = npt.NDArray[np.floating[Any]]
+
+FMIN_HZ = 60.0
+FMAX_HZ = 3200.0
+WINDOW_SECONDS = 0.09
+OFF_CENTS = 50.0
+# Frames further below the loudest than this are room and hiss, whatever the tracker makes of them.
+_QUIET_DB = 50.0
+_HARMONICS = 5
+_COLUMNS = {
+    "onset": ("start_s", "onset_s", "start", "onset"),
+    "duration": ("duration_s", "duration"),
+    "midi": ("midi", "pitch"),
+}
+
+
+@dataclass(frozen=True)
+class PitchTrack:
+    """Fundamental frequency over time.
+
+    Attributes:
+        seconds: centre of each frame, shape (frames,).
+        hertz: fundamental in Hz, nan where the frame has no pitch; the same shape.
+    """
+
+    seconds: Array
+    hertz: Array
+
+
+@dataclass(frozen=True)
+class PitchError:
+    """How far the pitch of one sound is from that of another.
+
+    Attributes:
+        median_cents: median absolute difference over the frames voiced in both, nan without any.
+        fraction_off: share of those frames, 0 to 1, that differ by more than 50 cents.
+        frames: how many frames are voiced in both.
+    """
+
+    median_cents: float
+    fraction_off: float
+    frames: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """One note of a score: seconds from the start, seconds it lasts, MIDI number (69 is 440 Hz)."""
+
+    onset_seconds: float
+    duration_seconds: float
+    midi: float
+
+
+def pitch_track(wave: Wave, sample_rate: int, *, fmin: float = FMIN_HZ, fmax: float = FMAX_HZ) -> PitchTrack:
+    """Track the pitch of the mono mix.
+
+    pYIN finds the note to a tenth of a semitone; the mean of its first partials, each over its number and weighted by
+    its magnitude, then gives the cents that count here. On stiff strings, whose partials lie a little high, a change
+    of their balance alone therefore moves the result by a few cents.
+
+    Args:
+        wave: shape (channels, samples); one note at a time, several sounding together follow the strongest.
+        sample_rate: Hz.
+        fmin: lowest pitch looked for, Hz.
+        fmax: highest pitch looked for, Hz.
+
+    Returns:
+        A frame about every 23 ms.
+
+    Raises:
+        AudiotransError: where the wave is empty or not finite.
+
+    Source:
+        Mauch and Dixon, pYIN, ICASSP 2014, as librosa implements it.
+    """
+    import librosa
+
+    validate_wave(wave)
+    samples = mono(wave)
+    window = 2 ** max(6, round(math.log2(sample_rate * WINDOW_SECONDS)))
+    hop = window // 4
+    low = max(fmin, 2.5 * sample_rate / window)
+    high = min(fmax, 0.45 * sample_rate)
+    hertz, voiced, _ = librosa.pyin(samples, fmin=low, fmax=high, sr=sample_rate, frame_length=window, hop_length=hop)
+    spectra = _frame_spectra(samples, window, hop, len(hertz))
+    energy = np.square(spectra).sum(axis=1)
+    heard = voiced & (energy > energy.max() * 10.0 ** (-_QUIET_DB / 10.0))
+    fine = np.full(len(hertz), np.nan)
+    for frame in np.flatnonzero(heard):
+        fine[frame] = _refine(spectra[frame], float(hertz[frame]), sample_rate)
+    return PitchTrack(np.arange(len(hertz)) * hop / sample_rate, fine)
+
+
+def _frame_spectra(samples: Array, window: int, hop: int, frames: int) -> Array:
+    """Return magnitudes of Hann-windowed frames centred where pYIN centres its own; shape (frames, 2 window + 1)."""
+    # Four times the window: the parabola through three bins then misses a peak by less than a tenth of a cent.
+    padded = np.pad(samples, (window // 2, window // 2 + hop))
+    cut = np.lib.stride_tricks.sliding_window_view(padded, window)[: frames * hop : hop]
+    magnitude: Array = np.abs(np.fft.rfft(cut * np.hanning(window), 4 * window, axis=1))
+    return magnitude
+
+
+def _refine(magnitude: Array, hertz: float, sample_rate: int) -> float:
+    """Average the partials near the multiples of a rough pitch, weighted by their magnitude."""
+    bin_hz = sample_rate / (2 * (len(magnitude) - 1))
+    found, weights = [], []
+    for harmonic in range(1, _HARMONICS + 1):
+        # A third of a semitone on each side: more than pYIN's step, less than the way to a neighbouring note.
+        low = math.floor(harmonic * hertz * 0.98 / bin_hz)
+        high = math.ceil(harmonic * hertz * 1.02 / bin_hz) + 1
+        if high >= len(magnitude):
+            break
+        peak = low + int(np.argmax(magnitude[low:high]))
+        found.append((peak + _parabola(magnitude[peak - 1 : peak + 2])) * bin_hz / harmonic)
+        weights.append(float(magnitude[peak]))
+    return float(np.average(found, weights=weights)) if found and sum(weights) > 0 else hertz
+
+
+def _parabola(three: Array) -> float:
+    """Return where, in bins from the middle one, the parabola through three log magnitudes has its top."""
+    left, middle, right = np.log(np.maximum(three, 1e-12))
+    curve = left - 2.0 * middle + right
+    # No peak here: the highest bin was at the edge of the search, a slope of something else.
+    if curve >= 0.0:
+        return 0.0
+    return float(np.clip(0.5 * (left - right) / curve, -0.5, 0.5))
+
+
+def cents(first: Array, second: Array) -> Array:
+    """Return the signed distance from the first frequencies (Hz) to the second, in cents."""
+    distance: Array = 1200.0 * np.log2(second / first)
+    return distance
+
+
+def pitch_error(reference: Wave, estimate: Wave, sample_rate: int) -> PitchError:
+    """Compare the pitch of two sounds over the frames in which both have one.
+
+    Args:
+        reference: shape (channels, samples); one note at a time.
+        estimate: the same shape.
+        sample_rate: Hz.
+
+    Raises:
+        AudiotransError: where the waves cannot be compared.
+    """
+    validate(reference, estimate, sample_rate)
+    distance = np.abs(cents(pitch_track(reference, sample_rate).hertz, pitch_track(estimate, sample_rate).hertz))
+    distance = distance[np.isfinite(distance)]
+    if not len(distance):
+        return PitchError(math.nan, math.nan, 0)
+    return PitchError(float(np.median(distance)), float(np.mean(distance > OFF_CENTS)), len(distance))
+
+
+def pitch_error_cents(reference: Wave, estimate: Wave, sample_rate: int) -> float:
+    """Return the median of `pitch_error`, in cents; nan where no frame has a pitch in both."""
+    return pitch_error(reference, estimate, sample_rate).median_cents
+
+
+def pitch_fraction_off(reference: Wave, estimate: Wave, sample_rate: int) -> float:
+    """Return the share of frames, 0 to 1, that `pitch_error` finds off by more than 50 cents."""
+    return pitch_error(reference, estimate, sample_rate).fraction_off
+
+
+def note_pitch_errors(
+    reference: Wave, estimate: Wave, sample_rate: int, notes: Sequence[Note] | str | Path
+) -> npt.NDArray[np.float64]:
+    """Compare the pitch of two sounds note by note: median pitch of the estimate against that of the reference.
+
+    The pitch of a note is the median over the frames of its middle part, without the attack and the release. The score
+    only says where the notes are, and which of them the tracker hears rightly in the reference: a note that it places
+    more than 50 cents from the score there (a chord, a bass note under a melody) says nothing about the estimate.
+
+    Args:
+        reference: shape (channels, samples).
+        estimate: the same shape.
+        sample_rate: Hz.
+        notes: the score, or a CSV file that `read_notes` can read.
+
+    Returns:
+        Signed cents of every note, shape (notes,); nan for a note that is not heard in the reference, infinity for one
+        that is heard there and has no pitch in the estimate.
+
+    Raises:
+        AudiotransError: where the waves cannot be compared or the score cannot be read.
+    """
+    validate(reference, estimate, sample_rate)
+    score = read_notes(notes) if isinstance(notes, (str, Path)) else notes
+    tracks = [pitch_track(wave, sample_rate) for wave in (reference, estimate)]
+    return np.array([_note_error(note, tracks[0], tracks[1]) for note in score], dtype=np.float64)
+
+
+def _note_error(note: Note, reference: PitchTrack, estimate: PitchTrack) -> float:
+    before, after = note_pitch(note, reference), note_pitch(note, estimate)
+    written = 440.0 * 2.0 ** ((note.midi - 69.0) / 12.0)
+    if math.isnan(before) or abs(1200.0 * math.log2(before / written)) > OFF_CENTS:
+        return math.nan
+    return math.inf if math.isnan(after) else 1200.0 * math.log2(after / before)
+
+
+def note_pitch(note: Note, track: PitchTrack) -> float:
+    """Return the median pitch of one note in Hz, over the middle of its duration; nan where it has none."""
+    begin = note.onset_seconds + max(0.03, 0.2 * note.duration_seconds)
+    end = note.onset_seconds + 0.9 * note.duration_seconds
+    inside = track.hertz[(track.seconds >= begin) & (track.seconds <= end) & np.isfinite(track.hertz)]
+    return float(np.median(inside)) if len(inside) else math.nan
+
+
+def read_notes(path: str | Path) -> list[Note]:
+    """Read a score from a CSV file with a header.
+
+    Columns: the onset (`start_s` or `onset_s`), the duration (`duration_s`), both in seconds, and `midi`. Others are
+    passed over.
+
+    Raises:
+        AudiotransError: where the file cannot be read, lacks a column or holds something that is no number.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AudiotransError(f"cannot read the notes in {path}: {error}") from error
+    return [_parse_note(row, path, number) for number, row in enumerate(rows, start=2)]
+
+
+def _parse_note(row: dict[str, str], path: str | Path, number: int) -> Note:
+    try:
+        onset, duration, midi = (float(_cell(row, names)) for names in _COLUMNS.values())
+    except (KeyError, TypeError, ValueError) as error:
+        raise AudiotransError(
+            f"line {number} of {path} is no note ({error}); needed are the columns start_s, duration_s and midi"
+        ) from error
+    return Note(onset, duration, midi)
+
+
+def _cell(row: dict[str, str], names: Iterable[str]) -> str:
+    for name in names:
+        if name in row:
+            return row[name]
+    raise KeyError("/".join(names))

@@ -1,0 +1,289 @@
+"""AVB-GTN (Griffin, Kanawati and Zhang) and, with ``kl="mu2"``, its baseline UNIT (Liu, Breuel and Kautz 2017).
+
+Two domains, A and B, share one latent space. Each has an encoder and a decoder whose innermost blocks are shared:
+
+    z_a ~ q_A(z | x_a) = S_E(E_A(x_a, eps))        x_aa = G_A(S_D(z_a))      reconstruction
+                                                   x_ab = G_B(S_D(z_a))      translation
+    z_ab ~ q_B(z | x_ab)                           x_aba = G_A(S_D(z_ab))    cycle
+
+AVB-GTN injects the noise eps into the encoder's *input*, so that q may take any shape, and a discriminator T(x, z)
+stands in for the KL terms. UNIT adds the noise to the latent instead and has no T. Nothing else differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from audiotrans.errors import lookup
+from audiotrans.model.nets import (
+    PRESETS,
+    ImageDiscriminators,
+    LatentDiscriminator,
+    NetSettings,
+    decoder,
+    encoder,
+    shared_decoder,
+    shared_encoder,
+    with_coordinate,
+)
+
+Domain = Literal["a", "b"]
+KL = Literal["softplus", "linear", "paper", "mu2", "none"]
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a recipe says of the model; None keeps the preset's value.
+
+    Attributes:
+        preset: a name in `PRESETS`.
+        kl: the term that draws q(z|x) to the prior, see `audiotrans.model.losses.KL_TERMS`; ``mu2`` makes it UNIT.
+        carry: share of what the auto-encoder loses of an image that its translation takes over from it, 0 .. 1:
+            ``x_ab = G_B(z_a) + carry * (x_a - G_A(z_a))``. 0 is the paper's form.
+        width: see `NetSettings`.
+        blocks: see `NetSettings`.
+        z_channels: see `NetSettings`.
+        noise_channels: see `NetSettings`.
+        critic_width: see `NetSettings`.
+        critic_scales: see `NetSettings`.
+        critic_norm: see `NetSettings`.
+        norm_eps: see `NetSettings`.
+        latent_critic: see `NetSettings`.
+        coordinate: see `NetSettings`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # misspelt keys of a recipe are refused
+
+    preset: str = "spectrogram"
+    kl: KL = "softplus"
+    carry: float = 0.0
+    width: int | None = None
+    blocks: int | None = None
+    z_channels: int | None = None
+    noise_channels: int | None = None
+    critic_width: int | None = None
+    critic_scales: int | None = None
+    critic_norm: bool | None = None
+    norm_eps: float | None = None
+    latent_critic: Literal["local", "patch", "global"] | None = None
+    coordinate: bool | None = None
+
+    def __post_init__(self) -> None:
+        lookup(PRESETS, self.preset, "model preset")
+        if not 0 <= self.carry <= 1:
+            raise ValueError(f"carry {self.carry} must lie in 0..1")
+
+    @property
+    def nets(self) -> NetSettings:
+        """The preset with this recipe's changes; UNIT's encoders take no noise."""
+        names = {f.name for f in fields(NetSettings)}
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.name in names}
+        nets = replace(PRESETS[self.preset], **{name: value for name, value in changed.items() if value is not None})
+        return replace(nets, noise_channels=0) if self.kl == "mu2" else nets
+
+
+@dataclass(frozen=True)
+class Translation:
+    """All that one step makes of a batch of each domain; images ``(b, c, h, w)``, latents ``(b, z_channels, h', w')``.
+
+    ``ab`` reads "from A to B". `mean_*` are latents before UNIT's noise; in AVB-GTN they are the latents themselves.
+    """
+
+    a: Tensor
+    b: Tensor
+    z_a: Tensor
+    z_b: Tensor
+    mean_a: Tensor
+    mean_b: Tensor
+    aa: Tensor
+    bb: Tensor
+    ab: Tensor
+    ba: Tensor
+    z_ab: Tensor
+    z_ba: Tensor
+    mean_ab: Tensor
+    mean_ba: Tensor
+    aba: Tensor
+    bab: Tensor
+
+    def detached(self) -> Translation:
+        """Return the same values without their history, for the discriminators' step."""
+        return Translation(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
+
+
+class AVBGTN(nn.Module):
+    """Encoders, decoders and their shared blocks: everything that the generator's optimiser moves.
+
+    Args:
+        settings: see `ModelSettings`.
+        image_channels: channels of the images of both domains.
+    """
+
+    def __init__(self, settings: ModelSettings, image_channels: int) -> None:
+        super().__init__()
+        self.settings, self.nets, self.image_channels = settings, settings.nets, image_channels
+        self.encoders = nn.ModuleDict({domain: encoder(self.nets, image_channels) for domain in "ab"})
+        self.decoders = nn.ModuleDict({domain: decoder(self.nets, image_channels) for domain in "ab"})
+        self.shared_encoder = shared_encoder(self.nets)
+        self.shared_decoder = shared_decoder(self.nets)
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Rows and frames of the image per latent position."""
+        return self.nets.stride
+
+    @property
+    def local(self) -> bool:
+        """Whether no statistic reaches across the image: tiles then agree exactly with the whole."""
+        return self.nets.norm == "channel"
+
+    @property
+    def context_frames(self) -> int:
+        """Frames on each side that an output frame may depend on (instance norm reaches further, and weakly)."""
+        return self.stride[1] * (4 * (self.nets.blocks + 1) + 6)
+
+    def noise_shape(self, image: Tensor) -> tuple[int, int, int, int]:
+        """Return the shape of the noise that goes with ``image`` ``(b, c, h, w)``; 0 channels for UNIT."""
+        return image.shape[0], self.nets.noise_channels, image.shape[2], image.shape[3]
+
+    def noise(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw eps ~ N(0, I) for ``image``."""
+        return torch.randn(self.noise_shape(image), generator=generator, device=image.device)
+
+    def encode(self, image: Tensor, domain: Domain, noise: Tensor) -> Tensor:
+        """Return z (for UNIT: its mean) of images ``(b, c, h, w)`` whose sides are multiples of `stride`."""
+        seen = torch.cat([with_coordinate(image, self.nets), noise], dim=1)
+        z: Tensor = self.shared_encoder(self.encoders[domain](seen)).float()
+        return z
+
+    def decode(self, z: Tensor, domain: Domain) -> Tensor:
+        """Return G(z), images ``(b, c, h, w)`` in (-1, 1)."""
+        image: Tensor = self.decoders[domain](self.shared_decoder(z)).float()
+        return image
+
+    def sample(self, mean: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return z given the encoder's output: UNIT adds N(0, I) here, AVB-GTN has had its noise already."""
+        if self.settings.kl != "mu2":
+            return mean
+        return mean + torch.randn(mean.shape, generator=generator, device=mean.device)
+
+    def translate(self, image: Tensor, source: Domain, target: Domain, noise: Tensor | None = None) -> Tensor:
+        """Translate images of any size.
+
+        Args:
+            image: ``(b, c, h, w)`` in [-1, 1] of domain ``source``.
+            source: ``a`` or ``b``.
+            target: ``a`` or ``b``; the source itself gives its reconstruction.
+            noise: ``noise_shape(image)``; zeros if None. UNIT's latent is its mean here, without noise.
+
+        Returns:
+            ``(b, c, h, w)`` in [-1, 1].
+        """
+        eps = image.new_zeros(self.noise_shape(image)) if noise is None else noise
+        padded, eps = self._padded(image), self._padded(eps)
+        z = self.encode(padded, source, eps)
+        out = self.decode(z, target)
+        if self.settings.carry and source != target:
+            out = out + self.settings.carry * (padded - self.decode(z, source))
+        return out[..., : image.shape[2], : image.shape[3]].clamp(-1, 1)
+
+    def forward(self, a: Tensor, b: Tensor, generator: torch.Generator | None = None) -> Translation:
+        """Reconstruct, translate and bring back one batch of each domain.
+
+        Args:
+            a: images of domain A, ``(n, c, h, w)``, sides multiples of `stride`.
+            b: images of domain B, same shape.
+            generator: source of all noise.
+        """
+        mean_a, mean_b = self.encode(a, "a", self.noise(a, generator)), self.encode(b, "b", self.noise(b, generator))
+        z_a, z_b = self.sample(mean_a, generator), self.sample(mean_b, generator)
+        aa, G_A_of_b = self.decode(torch.cat([z_a, z_b]), "a").chunk(2)
+        G_B_of_a, bb = self.decode(torch.cat([z_a, z_b]), "b").chunk(2)
+        ab, ba = self._carried(G_B_of_a, a, aa), self._carried(G_A_of_b, b, bb)
+
+        mean_ab = self.encode(ab, "b", self.noise(ab, generator))
+        mean_ba = self.encode(ba, "a", self.noise(ba, generator))
+        z_ab, z_ba = self.sample(mean_ab, generator), self.sample(mean_ba, generator)
+        aba, bab = self._back(z_ab, ab, "b", "a"), self._back(z_ba, ba, "a", "b")
+        return Translation(a, b, z_a, z_b, mean_a, mean_b, aa, bb, ab, ba, z_ab, z_ba, mean_ab, mean_ba, aba, bab)
+
+    def _carried(self, translated: Tensor, source: Tensor, reconstructed: Tensor) -> Tensor:
+        """Take over what the auto-encoder lost of the source."""
+        carry = self.settings.carry
+        return translated + carry * (source - reconstructed) if carry else translated
+
+    def _back(self, z: Tensor, image: Tensor, source: Domain, target: Domain) -> Tensor:
+        out = self.decode(z, target)
+        return self._carried(out, image, self.decode(z, source)) if self.settings.carry else out
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Repeat the last row and frame until both sides are multiples of the stride (and wide enough to reflect)."""
+        rows, frames = self.stride
+        height = max(-(-x.shape[2] // rows), 2) * rows
+        width = max(-(-x.shape[3] // frames), 4) * frames
+        if (height, width) == tuple(x.shape[2:]) or not x.shape[1]:
+            return x.new_zeros(*x.shape[:2], height, width) if not x.shape[1] else x
+        return nn.functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), mode="replicate")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the discriminators say of a `Translation`; fields that were not asked for are None.
+
+    Attributes:
+        fake_ab: logits of D_B on translations, one map per scale.
+        fake_ba: logits of D_A on translations.
+        real_a: logits of D_A on real images.
+        real_b: logits of D_B on real images.
+        posterior: T's logits on (x, z ~ q), for the pairs a, b, ab, ba in this order; empty without T.
+        prior: T's logits on (x, z ~ N(0, I)), same order.
+        dimensions: latent dimensions that one logit of T compares.
+    """
+
+    fake_ab: list[Tensor]
+    fake_ba: list[Tensor]
+    real_a: list[Tensor] | None = None
+    real_b: list[Tensor] | None = None
+    posterior: tuple[Tensor, ...] = ()
+    prior: tuple[Tensor, ...] = ()
+    dimensions: int = 1
+
+
+class Critics(nn.Module):
+    """D_A, D_B and, where the KL term needs it, T(x, z).
+
+    T also judges translated pairs (x_ab, z_ab): the cycle terms of eqs. (12) and (13) read it there.
+    """
+
+    def __init__(self, settings: ModelSettings, image_channels: int) -> None:
+        super().__init__()
+        self.image = ImageDiscriminators(settings.nets, image_channels)
+        has_latent = settings.kl not in ("mu2", "none")
+        self.latent = LatentDiscriminator(settings.nets, image_channels) if has_latent else None
+
+    def forward(self, t: Translation, *, training: bool, generator: torch.Generator | None = None) -> Verdict:
+        """Judge a translation.
+
+        Args:
+            t: see `Translation`.
+            training: also judge real images and latents of the prior, which only the critics' own step needs.
+            generator: source of the prior's samples.
+        """
+        fake_ab, fake_ba = self.image(t.ab, "b"), self.image(t.ba, "a")
+        real_a = self.image(t.a, "a") if training else None
+        real_b = self.image(t.b, "b") if training else None
+        if self.latent is None:
+            return Verdict(fake_ab, fake_ba, real_a, real_b)
+        pairs: tuple[tuple[Tensor, Tensor, Domain], ...] = (
+            (t.a, t.z_a, "a"), (t.b, t.z_b, "b"), (t.ab, t.z_ab, "b"), (t.ba, t.z_ba, "a"),
+        )  # fmt: skip
+        posterior = tuple(self.latent(x, z, domain).float() for x, z, domain in pairs)
+        prior = tuple(
+            self.latent(x, torch.randn(z.shape, generator=generator, device=z.device), domain).float()
+            for x, z, domain in (pairs if training else ())
+        )
+        return Verdict(fake_ab, fake_ba, real_a, real_b, posterior, prior, self.latent.latent_dimensions)

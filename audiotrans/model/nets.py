@@ -1,0 +1,344 @@
+"""The blocks of AVB-GTN: encoder, decoder, image discriminators and the latent discriminator T(x, z).
+
+All of them map images or feature maps ``(batch, channel, height, width)``. Sizes are given by `NetSettings`; presets
+are rows of one table. Architecture of UNIT after Liu, Breuel and Kautz (2017), of T after Mescheder, Nowozin and Geiger
+(2017), made convolutional.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NetSettings:
+    """One architecture.
+
+    Attributes:
+        width: channels after the stem; each further stage doubles them.
+        stem_kernel: kernel of the first convolution (rows, frames).
+        stem_stride: its stride: how early rows and frames are folded.
+        downs: stride-2 stages after the stem.
+        down_kernel: their kernel.
+        blocks: private residual blocks per encoder and per decoder.
+        z_channels: channels of the latent; 0 keeps the width of the residual blocks, without 1 x 1 convolutions.
+        noise_channels: noise channels beside the encoder's input; z_channels / 16 at least, or q(z|x) is singular.
+        norm: ``instance`` (statistics over the image) or ``channel`` (per position: independent of the image's size).
+        norm_eps: added to variances.
+        up: ``resize`` (nearest + 5 x 5), ``transpose`` (3 x 3, UNIT's own).
+        padding: padding mode of every convolution of the generator.
+        slope: of the leaky rectifiers outside residual blocks.
+        down_norm: whether stride-2 stages are normalised and rectified (UNIT's own are leaky, without norm).
+        coordinate: append a channel of row coordinates, -1 .. 1, to what encoders and discriminators see.
+        critic_width: channels after the first layer of discriminators and T.
+        critic_scales: image discriminators, each on a picture of half the size; 0 selects UNIT's own deep one.
+        critic_norm: spectral norm in discriminators and T.
+        latent_critic: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
+    """
+
+    width: int = 64
+    stem_kernel: Pair = (7, 7)
+    stem_stride: Pair = (1, 1)
+    downs: int = 2
+    down_kernel: int = 4
+    blocks: int = 3
+    z_channels: int = 64
+    noise_channels: int = 4
+    norm: Literal["instance", "channel"] = "instance"
+    norm_eps: float = 1e-5
+    up: Literal["resize", "transpose"] = "resize"
+    padding: Literal["reflect", "zeros"] = "reflect"
+    slope: float = 0.2
+    down_norm: bool = True
+    coordinate: bool = False
+    critic_width: int = 64
+    critic_scales: int = 2
+    critic_norm: bool = True
+    latent_critic: Literal["local", "patch", "global"] = "local"
+
+    @property
+    def deep(self) -> int:
+        """Channels of the residual blocks."""
+        return self.width << self.downs
+
+    @property
+    def latent(self) -> int:
+        """Channels of z."""
+        return self.z_channels or self.deep
+
+    @property
+    def stride(self) -> Pair:
+        """Rows and frames per latent position."""
+        return self.stem_stride[0] << self.downs, self.stem_stride[1] << self.downs
+
+
+BASE = NetSettings()
+PRESETS: dict[str, NetSettings] = {
+    "base": BASE,
+    "light": NetSettings(width=32, z_channels=32, noise_channels=2, critic_width=32),
+    "unit-exact": NetSettings(
+        down_kernel=3, z_channels=0, noise_channels=0, up="transpose", padding="zeros", slope=0.01, down_norm=False,
+        critic_scales=0, critic_norm=False,
+    ),
+    "spectrogram": NetSettings(
+        width=48, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, z_channels=32, noise_channels=2, norm="channel",
+        padding="zeros", coordinate=True, critic_width=32, critic_scales=3,
+    ),
+    "tiny": NetSettings(
+        width=8, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, blocks=1, z_channels=8, noise_channels=1,
+        norm="channel", padding="zeros", coordinate=True, critic_width=8, critic_scales=1,
+    ),
+}  # fmt: skip
+"""Architectures by name. `base`, `light` and `unit-exact` are for pictures; `spectrogram` folds four rows and two
+frames in its first layer and normalises per position, so that a sound of any length is translated exactly in tiles."""
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each position: no statistic reaches across the image."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(b, c, h, w)``."""
+        last = x.permute(0, 2, 3, 1)  # a view without copying in channels_last memory
+        out = nn.functional.layer_norm(last, last.shape[-1:], self.weight, self.bias, self.eps)
+        return out.permute(0, 3, 1, 2)
+
+
+class ImageLayerNorm(nn.Module):
+    """Layer norm over a whole sample with one scale and shift per channel: keeps relative channel levels."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(b, c, h, w)``."""
+        return nn.functional.group_norm(x, 1, self.weight, self.bias, self.eps)
+
+
+def _norm(s: NetSettings, channels: int) -> nn.Module:
+    if s.norm == "channel":
+        return ChannelNorm(channels, s.norm_eps)
+    return nn.InstanceNorm2d(channels, s.norm_eps)
+
+
+def _up_norm(s: NetSettings, channels: int) -> nn.Module:
+    return ChannelNorm(channels, s.norm_eps) if s.norm == "channel" else ImageLayerNorm(channels, s.norm_eps)
+
+
+def _conv(s: NetSettings, inputs: int, outputs: int, kernel: int | Pair, stride: int | Pair = 1) -> nn.Module:
+    """Convolution whose output is exactly input / stride rows and frames."""
+    kernels = (kernel, kernel) if isinstance(kernel, int) else kernel
+    strides = (stride, stride) if isinstance(stride, int) else stride
+    padding = ((kernels[0] - strides[0] + 1) // 2, (kernels[1] - strides[1] + 1) // 2)
+    return nn.Conv2d(inputs, outputs, kernels, strides, padding, padding_mode=s.padding)
+
+
+class ResidualBlock(nn.Module):
+    """conv 3 x 3, norm, ReLU, conv 3 x 3, norm, plus the input; nothing after the sum."""
+
+    def __init__(self, s: NetSettings, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(s, channels, channels, 3), _norm(s, channels), nn.ReLU(),
+            _conv(s, channels, channels, 3), _norm(s, channels),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the body's output to ``x`` ``(b, c, h, w)``."""
+        out: Tensor = x + self.body(x)
+        return out
+
+
+def encoder(s: NetSettings, image_channels: int) -> nn.Sequential:
+    """Build a private encoder (E1-E6): image, noise and coordinate channels -> deep features on the latent's grid."""
+    inputs = image_channels + s.noise_channels + s.coordinate
+    layers: list[nn.Module] = [_conv(s, inputs, s.width, s.stem_kernel, s.stem_stride), nn.LeakyReLU(s.slope)]
+    channels = s.width
+    for _ in range(s.downs):
+        layers.append(_conv(s, channels, 2 * channels, s.down_kernel, 2))
+        channels *= 2
+        layers += [_norm(s, channels), nn.ReLU()] if s.down_norm else [nn.LeakyReLU(s.slope)]
+    return nn.Sequential(*layers, *[ResidualBlock(s, channels) for _ in range(s.blocks)])
+
+
+def shared_encoder(s: NetSettings) -> nn.Sequential:
+    """Build S_E, the shared block before the latent: deep features -> z (unbounded)."""
+    ends = [nn.Conv2d(s.deep, s.latent, 1)] if s.z_channels else []
+    return nn.Sequential(ResidualBlock(s, s.deep), *ends)
+
+
+def shared_decoder(s: NetSettings) -> nn.Sequential:
+    """Build S_D, the shared block after the latent: z -> deep features."""
+    starts = [nn.Conv2d(s.latent, s.deep, 1)] if s.z_channels else []
+    return nn.Sequential(*starts, ResidualBlock(s, s.deep))
+
+
+def decoder(s: NetSettings, image_channels: int) -> nn.Sequential:
+    """Build a private decoder (G1-G6): deep features -> image in (-1, 1)."""
+    layers: list[nn.Module] = [ResidualBlock(s, s.deep) for _ in range(s.blocks)]
+    channels = s.deep
+    for _ in range(s.downs):
+        layers += _up_stage(s, channels, channels // 2)
+        channels //= 2
+    return nn.Sequential(*layers, *_output(s, channels, image_channels), nn.Tanh())
+
+
+def _up_stage(s: NetSettings, inputs: int, outputs: int) -> list[nn.Module]:
+    if s.up == "transpose":
+        return [nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1), nn.LeakyReLU(s.slope)]
+    return [nn.Upsample(scale_factor=2), _conv(s, inputs, outputs, 5), _up_norm(s, outputs), nn.ReLU()]
+
+
+def _output(s: NetSettings, channels: int, image_channels: int) -> list[nn.Module]:
+    if s.stem_stride == (1, 1):
+        return [_conv(s, channels, image_channels, 1 if s.up == "transpose" else 7)]
+    # A folded stem is unfolded by sub-pixel convolution; the last convolution, at full size, smooths its raster.
+    fine = max(channels // 3, 4)
+    unfolded = fine * s.stem_stride[0] * s.stem_stride[1]
+    return [
+        _conv(s, channels, unfolded, 3),
+        Unfold(s.stem_stride),
+        nn.LeakyReLU(s.slope),
+        _conv(s, fine, image_channels, 5),
+    ]
+
+
+class Unfold(nn.Module):
+    """Rearrange ``(b, c * r * f, h, w)`` to ``(b, c, h * r, w * f)``: sub-pixel upsampling with two factors."""
+
+    def __init__(self, factors: Pair) -> None:
+        super().__init__()
+        self.factors = factors
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Move channels to positions."""
+        rows, frames = self.factors
+        b, c, h, w = x.shape
+        split = x.reshape(b, c // (rows * frames), rows, frames, h, w)
+        return split.permute(0, 1, 4, 2, 5, 3).reshape(b, c // (rows * frames), h * rows, w * frames)
+
+
+def with_coordinate(x: Tensor, s: NetSettings) -> Tensor:
+    """Append a channel that holds each row's coordinate, -1 (first row) .. 1 (last), if the settings ask for it."""
+    if not s.coordinate:
+        return x
+    rows = torch.linspace(-1, 1, x.shape[2], dtype=x.dtype, device=x.device)
+    return torch.cat([x, rows[None, None, :, None].expand(x.shape[0], 1, -1, x.shape[3])], dim=1)
+
+
+class ImageDiscriminators(nn.Module):
+    """D_A and D_B: private first layers, shared output part, on several scales of the picture."""
+
+    def __init__(self, s: NetSettings, image_channels: int) -> None:
+        super().__init__()
+        self.settings = s
+        inputs = image_channels + s.coordinate
+        scales = max(s.critic_scales, 1)
+        self.private = nn.ModuleDict(
+            {f"{domain}{scale}": _critic_front(s, inputs) for domain in "ab" for scale in range(scales)}
+        )
+        self.shared = nn.ModuleList([_critic_back(s) for _ in range(scales)])
+        self.shrink = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+
+    def forward(self, image: Tensor, domain: str) -> list[Tensor]:
+        """Judge images of a domain, ``(b, c, h, w)``.
+
+        Returns:
+            One map of logits ``(b, 1, h', w')`` per scale, finest first; positive: real.
+        """
+        x = with_coordinate(image, self.settings)
+        logits = []
+        for scale, back in enumerate(self.shared):
+            logits.append(back(self.private[f"{domain}{scale}"](x)))
+            x = self.shrink(x)
+        return logits
+
+
+def _critic_layers(s: NetSettings, widths: list[int], kernels: list[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inputs, outputs, kernel in zip(widths[:-1], widths[1:], kernels, strict=True):
+        conv = nn.Conv2d(inputs, outputs, kernel, 2, (kernel - 1) // 2)
+        layers += [_normed(s, conv), nn.LeakyReLU(s.slope)]
+    return layers
+
+
+def _normed(s: NetSettings, conv: nn.Conv2d) -> nn.Module:
+    return spectral_norm(conv) if s.critic_norm else conv
+
+
+def _critic_front(s: NetSettings, inputs: int) -> nn.Sequential:
+    kernels = [4, 4] if s.critic_scales else [7, 3]
+    return nn.Sequential(*_critic_layers(s, [inputs, s.critic_width, 2 * s.critic_width], kernels))
+
+
+def _critic_back(s: NetSettings) -> nn.Sequential:
+    factors, kernels = ([2, 4, 8], [4, 4]) if s.critic_scales else ([2, 4, 8, 16, 32], [3] * 4)
+    layers = _critic_layers(s, [s.critic_width * f for f in factors], kernels)
+    return nn.Sequential(*layers, _normed(s, nn.Conv2d(s.critic_width * factors[-1], 1, 1)))
+
+
+class LatentDiscriminator(nn.Module):
+    """T(x, z): positive logits for pairs with z from the posterior, negative for z from the prior (eq. 9).
+
+    `local` gives one logit per latent position, each seeing 3 x 3 positions of z: even at batch 1 every step then holds
+    hundreds of comparisons, and T keeps a gradient where one logit for all of z would saturate.
+    """
+
+    def __init__(self, s: NetSettings, image_channels: int) -> None:
+        super().__init__()
+        self.settings = s
+        w = s.critic_width
+        self.image = nn.ModuleDict({domain: _image_path(s, image_channels) for domain in "ab"})
+        self.latent = nn.Sequential(_normed(s, nn.Conv2d(s.latent, 2 * w, 1)), nn.LeakyReLU(s.slope))
+        self.joint = nn.Sequential(*_joint_path(s))
+        last = self.joint[-1]
+        if isinstance(last, nn.Conv2d):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias if last.bias is not None else last.weight)
+
+    @property
+    def latent_dimensions(self) -> int:
+        """Latent dimensions that one logit of the local form compares: 3 x 3 positions of z."""
+        return 9 * self.settings.latent
+
+    def forward(self, image: Tensor, z: Tensor, domain: str) -> Tensor:
+        """Compare ``(b, c, h, w)`` images of a domain with latents ``(b, z_channels, h', w')``; returns logits."""
+        joint = torch.cat([self.image[domain](image), self.latent(z)], dim=1)
+        logits: Tensor = self.joint(joint)
+        return logits.mean((2, 3), keepdim=True) if self.settings.latent_critic == "global" else logits
+
+
+def _image_path(s: NetSettings, image_channels: int) -> nn.Sequential:
+    """Bring the image down to the latent's grid in two steps."""
+    w = s.critic_width
+    first = (s.stem_stride[0] * 2 ** (s.downs - 1), s.stem_stride[1] * 2 ** (s.downs - 1))
+    kernel = (first[0] + 2, first[1] + 2) if first == (2, 2) else (2 * first[0], 2 * first[1])
+    padding = ((kernel[0] - first[0]) // 2, (kernel[1] - first[1]) // 2)
+    return nn.Sequential(
+        _normed(s, nn.Conv2d(image_channels, w, kernel, first, padding)), nn.LeakyReLU(s.slope),
+        _normed(s, nn.Conv2d(w, 2 * w, 4, 2, 1)), nn.LeakyReLU(s.slope),
+    )  # fmt: skip
+
+
+def _joint_path(s: NetSettings) -> list[nn.Module]:
+    w, act = s.critic_width, nn.LeakyReLU(s.slope)
+    start = [_normed(s, nn.Conv2d(4 * w, 4 * w, 3, 1, 1)), act]
+    if s.latent_critic == "local":
+        return [*start, _normed(s, nn.Conv2d(4 * w, 4 * w, 1)), act, nn.Conv2d(4 * w, 1, 1)]
+    deeper = [_normed(s, nn.Conv2d(4 * w, 4 * w, 4, 2, 1)), act, _normed(s, nn.Conv2d(4 * w, 8 * w, 4, 2, 1)), act]
+    return [*start, *deeper, nn.Conv2d(8 * w, 1, 1)]

@@ -1,0 +1,1 @@
+"""Picture to image and back."""

@@ -1,0 +1,1 @@
+"""Prepared data, recipes, the training engine and checkpoints."""

@@ -1,0 +1,304 @@
+"""The training loop: images in, losses out. Knows neither sound nor photos."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.model.avb_gtn import AVBGTN, Critics, Translation, Verdict
+from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
+from audiotrans.training.checkpoints import load_checkpoint, save_checkpoint
+from audiotrans.training.datasets import ImageCache, stream
+from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
+from audiotrans.training.validation import validate
+
+CHECKPOINT_NAME = "last.pt"
+METRICS_NAME = "metrics.jsonl"
+
+OnSample = Callable[[AVBGTN, int, Path], None]
+
+
+class Trainer:
+    """Both players, their optimisers and the averaged weights: all that a checkpoint holds.
+
+    Args:
+        recipe: see `Recipe`.
+        image_channels: channels of the images.
+        device: where to train.
+    """
+
+    def __init__(self, recipe: Recipe, image_channels: int, device: torch.device) -> None:
+        self.recipe, self.device, self.step = recipe, device, 0
+        settings = recipe.train
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+            self.critics = Critics(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        adam = {"betas": settings.betas, "weight_decay": settings.weight_decay, "foreach": True}
+        self.model_adam = torch.optim.Adam(self.model.parameters(), settings.learning_rate, **adam)  # type: ignore[arg-type]
+        self.critics_adam = torch.optim.Adam(self.critics.parameters(), settings.critic_learning_rate, **adam)  # type: ignore[arg-type]
+
+    def train_step(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """Move the generator side once, then the critics once, on one batch ``(n, c, h, w)`` of each domain.
+
+        Returns:
+            Every term, unweighted, and what tells of T's health; scalars that were not synchronised yet.
+        """
+        settings = self.recipe.train
+        self._set_learning_rates()
+        generator = torch.Generator(self.device).manual_seed(stream(settings.seed, "noise", self.step).initial_seed())
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            t = self.model(a, b, generator)
+            self.critics.requires_grad_(False)
+            terms = self._terms(GENERATOR_LOSSES, t, self.critics(t, training=False))
+        self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
+        self.critics.requires_grad_(True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            t = t.detached()
+            verdict = self.critics(t, training=True, generator=generator)
+            critic_terms = self._terms(DISCRIMINATOR_LOSSES, t, verdict)
+        self._descend(self.critics_adam, self._weighted(critic_terms, self.recipe.losses.discriminator))
+        self._average()
+        self.step += 1
+        named = {f"generator/{k}": v for k, v in terms.items()} | {f"critic/{k}": v for k, v in critic_terms.items()}
+        return {name: value.detach() for name, value in named.items()} | health(t, verdict)
+
+    def _terms(self, losses: dict[str, Any], t: Translation, v: Verdict) -> dict[str, Tensor]:
+        return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
+
+    @staticmethod
+    def _weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+        return torch.stack([weights[name] * term for name, term in terms.items() if weights.get(name)]).sum()
+
+    def _generator_weights(self) -> dict[str, float]:
+        losses = self.recipe.losses
+        weights = dict(losses.generator)
+        if losses.identity_steps and "identity" in weights:
+            weights["identity"] *= max(0.0, 1 - self.step / losses.identity_steps)
+        return weights
+
+    @staticmethod
+    def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    def _set_learning_rates(self) -> None:
+        settings = self.recipe.train
+        left = 1 - self.step / settings.steps
+        factor = min(1.0, left / (1 - settings.decay_from)) if settings.decay_from < 1 else 1.0
+        for group in self.model_adam.param_groups:
+            group["lr"] = settings.learning_rate * factor
+        for group in self.critics_adam.param_groups:
+            group["lr"] = settings.critic_learning_rate * factor
+
+    def _average(self) -> None:
+        # Early on, a shorter memory: the average must not keep the random start.
+        decay = min(self.recipe.train.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+        parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
+        return {"step": self.step, **parts}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take what `state` gave."""
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+        self.step = state["step"]
+
+
+_STATEFUL = ("model", "critics", "ema", "model_adam", "critics_adam")
+
+
+def health(t: Translation, v: Verdict) -> dict[str, Tensor]:
+    """Measure T and D: accuracies, T's mean on either class in nats per latent dimension, and z's spread."""
+    found = {"health/z_std": t.z_a.std()}
+    if v.posterior:
+        posterior, prior = torch.cat([x.flatten() for x in v.posterior]), torch.cat([x.flatten() for x in v.prior])
+        found["health/t_accuracy"] = ((posterior > 0).float().mean() + (prior < 0).float().mean()) / 2
+        found["health/t_posterior"] = posterior.mean() / v.dimensions
+        found["health/t_prior"] = prior.mean() / v.dimensions
+    for name, logits in {"real_a": v.real_a, "real_b": v.real_b, "fake_ab": v.fake_ab, "fake_ba": v.fake_ba}.items():
+        found[f"health/d_{name}"] = torch.stack([x.float().mean() for x in logits or []]).mean()
+    return {name: value.detach() for name, value in found.items()}
+
+
+def train(
+    recipe: Recipe,
+    cache: Path | str,
+    run_dir: Path | str,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    on_sample: OnSample | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a model by a recipe.
+
+    Args:
+        recipe: see `Recipe`.
+        cache: folder that `audiotrans prep` wrote.
+        run_dir: gets recipe.yaml, metrics.jsonl, TensorBoard events, samples/ and last.pt.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        resume: continue from run_dir's last.pt, exactly as if it had never stopped.
+        on_sample: called with the averaged model, the step and a folder every ``sample_every`` steps.
+        progress: show a bar on standard error.
+
+    Returns:
+        Path of the last checkpoint.
+
+    Raises:
+        AudiotransError: if the cache does not fit the recipe, or a loss is no longer finite.
+        UsageError: if run_dir holds another run and resume is not set.
+    """
+    data, run = ImageCache(cache), Path(run_dir)
+    _check_fits(recipe, data)
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    channels = data.read(data.manifest["items"][0], 0, 1).shape[0]
+    trainer = Trainer(recipe, channels, torch.device(device))
+    _start(trainer, run, resume)
+    with _Journal(run) as journal, _bar(trainer, progress) as bar:
+        try:
+            _loop(trainer, data, run, journal, bar, on_sample)
+        except KeyboardInterrupt:
+            _save(trainer, run)
+            raise
+    return run / CHECKPOINT_NAME
+
+
+def _bar(trainer: Trainer, progress: bool) -> tqdm[Any]:
+    return tqdm(total=trainer.recipe.train.steps, initial=trainer.step, unit="step", disable=not progress)
+
+
+def _loop(
+    trainer: Trainer, data: ImageCache, run: Path, journal: _Journal, bar: tqdm[Any], on_sample: OnSample | None
+) -> None:
+    settings = trainer.recipe.train
+    while trainer.step < settings.steps:
+        terms = trainer.train_step(batch(trainer, data, "a"), batch(trainer, data, "b"))
+        bar.update()
+        step = trainer.step
+        if step % settings.log_every == 0 or step == settings.steps:
+            values = {name: float(value) for name, value in terms.items()}
+            _check_finite(values, step)
+            journal.write(step, values)
+            bar.set_postfix(gan=f"{values['generator/gan']:.2f}", L1=f"{values['generator/vae_reconstruction']:.3f}")
+        if step % settings.save_every == 0 or step == settings.steps:
+            if data.has("valid"):
+                journal.write(step, validate(trainer.ema, data, trainer.recipe, trainer.device))
+            _save(trainer, run)
+        if on_sample and (step % settings.sample_every == 0 or step == settings.steps):
+            on_sample(trainer.ema, step, run / "samples")
+
+
+def batch(trainer: Trainer, data: ImageCache, domain: str) -> Tensor:
+    """Return the step's crops of a domain, ``(n, c, rows, frames)``, with gain and dither, on the device."""
+    settings = trainer.recipe.train
+    images = data.sample(domain, "train", trainer.step, settings.batch_size, settings.crop_frames, settings.seed)
+    generator = stream(settings.seed, "augment", domain, trainer.step)
+    if settings.gain_db:
+        # All logarithmic images span 100 dB over [-1, 1].
+        gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / 50
+        images = images + gain
+    if settings.dither:
+        images = images + settings.dither * torch.randn(images.shape, generator=generator)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    return images.clamp(-1, 1).to(trainer.device, memory_format=layout)
+
+
+def _check_fits(recipe: Recipe, data: ImageCache) -> None:
+    wanted, found = recipe_to_dict(recipe), data.manifest
+    differs = [k for k, v in wanted["imaging"].items() if k != "phase" and found["imaging"].get(k, v) != v]
+    if differs:
+        key = f"imaging.{differs[0]}"
+        one, other = found["imaging"][differs[0]], wanted["imaging"][differs[0]]
+        raise AudiotransError(
+            f"the cache {data.root} has {key} {one!r}, the recipe {other!r}; run audiotrans prep with it"
+        )
+    if wanted["domains"] != found["domains"]:
+        raise AudiotransError(f"the cache {data.root} holds {found['domains']}, the recipe wants {wanted['domains']}")
+
+
+def _check_finite(values: dict[str, float], step: int) -> None:
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        raise AudiotransError(
+            f"{broken[0]} is no longer finite at step {step}; the last checkpoint is whole: resume it with a lower"
+            " train.learning_rate or train.precision=float32"
+        )
+
+
+def _start(trainer: Trainer, run: Path, resume: bool) -> None:
+    checkpoint = run / CHECKPOINT_NAME
+    if resume:
+        state, before = load_checkpoint(checkpoint)
+        if before.model != trainer.recipe.model or before.imaging != trainer.recipe.imaging:
+            raise UsageError(f"{checkpoint} is of another model; take a new run folder or the recipe in {run}")
+        trainer.load(state)
+    elif checkpoint.exists():
+        raise UsageError(f"{run} holds a run already: continue it with --resume, or choose another --run folder")
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "recipe.yaml").write_text(dump_recipe(trainer.recipe), encoding="utf-8")
+    _forget_after(run / METRICS_NAME, trainer.step)
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop metric lines of steps that a resumed run will take again."""
+    if not path.exists():
+        return
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _save(trainer: Trainer, run: Path) -> None:
+    save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe)
+
+
+class _Journal:
+    """metrics.jsonl, and TensorBoard where it is installed (the ``train`` extra)."""
+
+    def __init__(self, run: Path) -> None:
+        self._file = (run / METRICS_NAME).open("a", encoding="utf-8")
+        self._began = time.monotonic()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._board: Any = None
+        else:
+            self._board = SummaryWriter(str(run / "tensorboard"))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        line = {"step": step, "seconds": round(time.monotonic() - self._began, 1)}
+        self._file.write(json.dumps(line | {name: float(f"{value:.5g}") for name, value in values.items()}) + "\n")
+        self._file.flush()
+        for name, value in values.items() if self._board else ():
+            self._board.add_scalar(name, value, step)
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def parameters(module: nn.Module) -> int:
+    """Count the trainable numbers of a module."""
+    return sum(p.numel() for p in module.parameters())

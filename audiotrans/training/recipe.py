@@ -1,0 +1,218 @@
+"""Recipes: one YAML file says how images are made, what the model is and how it is trained. The only user of YAML.
+
+Defaults live in the settings classes; a recipe holds only its differences.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from audiotrans.errors import AudiotransError, UsageError, lookup, nearest
+from audiotrans.model.avb_gtn import ModelSettings
+from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, LossSettings
+from audiotrans.sound.imaging import AudioSettings
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Domains(_Part):
+    """Names of the two domains, as users of ``--to`` know them."""
+
+    a: str = "violin"
+    b: str = "piano"
+
+    @model_validator(mode="after")
+    def _differ(self) -> Domains:
+        if self.a == self.b:
+            raise ValueError(f"both domains are called {self.a!r}")
+        return self
+
+
+class Losses(_Part):
+    """The form of the GAN term and the weight of every term (the paper's lambdas); a term not named has weight 0.
+
+    Attributes:
+        gan: see `LossSettings`.
+        generator: weights by the names in `GENERATOR_LOSSES`.
+        discriminator: weights by the names in `DISCRIMINATOR_LOSSES`.
+        identity_steps: steps over which the weight of ``identity`` fades to 0; 0 keeps it.
+    """
+
+    gan: Literal["bce", "lsgan", "hinge"] = "hinge"
+    generator: dict[str, float] = Field(
+        default={
+            "gan": 1.0, "vae_kl": 0.1, "vae_reconstruction": 10.0, "cycle_kl": 0.1, "cycle_reconstruction": 10.0,
+            "identity": 10.0, "fine_structure": 1.0,
+        }
+    )  # fmt: skip
+    discriminator: dict[str, float] = Field(default={"image": 1.0, "latent": 1.0})
+    identity_steps: int = Field(default=1000, ge=0)
+
+    @field_validator("generator")
+    @classmethod
+    def _generator_terms(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name in weights:
+            lookup(GENERATOR_LOSSES, name, "generator loss")
+        return weights
+
+    @field_validator("discriminator")
+    @classmethod
+    def _discriminator_terms(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name in weights:
+            lookup(DISCRIMINATOR_LOSSES, name, "discriminator loss")
+        return weights
+
+
+class Train(_Part):
+    """The training run.
+
+    Attributes:
+        steps: generator steps.
+        batch_size: images of each domain per step.
+        crop_frames: columns of each image; crops differ in time only.
+        learning_rate: of encoders and decoders (Adam).
+        critic_learning_rate: of D and T.
+        betas: of Adam.
+        weight_decay: L2, both optimisers.
+        decay_from: share of the run after which learning rates fall linearly to 0; 1 keeps them.
+        ema: decay of the averaged weights that are validated, sampled and exported.
+        precision: ``bf16`` autocast or ``float32``.
+        channels_last: memory layout of the nets.
+        gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
+        dither: standard deviation of the noise added to real crops.
+        seed: of initial weights, crops and noise.
+        log_every: steps between lines of metrics.jsonl.
+        sample_every: steps between sample sheets.
+        save_every: steps between checkpoints and validations.
+        threads: CPU threads; 0 leaves torch's choice.
+    """
+
+    steps: int = Field(default=50_000, ge=1)
+    batch_size: int = Field(default=1, ge=1)
+    crop_frames: int = Field(default=128, ge=8)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    critic_learning_rate: float = Field(default=4e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    decay_from: float = Field(default=0.5, ge=0, le=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    precision: Literal["bf16", "float32"] = "bf16"
+    channels_last: bool = True
+    gain_db: float = Field(default=0.0, ge=0)
+    dither: float = Field(default=0.0, ge=0)
+    seed: int = 0
+    log_every: int = Field(default=50, ge=1)
+    sample_every: int = Field(default=1000, ge=1)
+    save_every: int = Field(default=500, ge=1)
+    threads: int = Field(default=0, ge=0)
+
+
+class Recipe(_Part):
+    """Everything that decides a model.
+
+    Attributes:
+        imaging: how sounds become images.
+        domains: names of A and B.
+        cache: folder that `audiotrans prep` wrote; the command line may name another.
+        model: see `ModelSettings`.
+        losses: see `Losses`.
+        train: see `Train`.
+    """
+
+    imaging: AudioSettings = AudioSettings()
+    domains: Domains = Domains()
+    cache: str = "cache"
+    model: ModelSettings = ModelSettings()
+    losses: Losses = Losses()
+    train: Train = Train()
+
+    @property
+    def loss_settings(self) -> LossSettings:
+        """The forms of the adversarial terms."""
+        return LossSettings(self.losses.gan, self.model.kl)
+
+
+def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
+    """Check a plain dict.
+
+    Raises:
+        UsageError: one line with the first wrong key or value, what is allowed and the nearest known name.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            known = _known_keys(first["loc"][:-1])
+            message = f"unknown key; known here: {', '.join(known)}.{nearest(str(first['loc'][-1]), known)}"
+        else:
+            message = f"{first['msg']} (it is {first['input']!r})"
+        raise UsageError(f"{name}: {path}: {message}") from None
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _known_keys(path: tuple[int | str, ...]) -> list[str]:
+    keys: Any = recipe_to_dict(Recipe())
+    for part in path:
+        keys = keys.get(part, {}) if isinstance(keys, dict) else {}
+    return list(keys)
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a YAML file.
+        overrides: ``dotted.key=value`` texts, values in YAML.
+
+    Raises:
+        AudiotransError: if the file cannot be read.
+        UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise AudiotransError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is no recipe: it must hold keys such as model, losses, train")
+    for override in overrides:
+        _override(values, override)
+    return recipe_from_dict(values, str(path))
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {override!r}: write key=value, such as train.steps=1000")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {override!r}: {parent!r} holds no keys")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {override!r}: the value is not YAML") from None
+
+
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Return the whole recipe, defaults filled in, as plain JSON-ready values."""
+    values: dict[str, Any] = json.loads(recipe.model_dump_json())
+    return values
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the whole recipe, defaults filled in, as YAML; `load_recipe` reads it back to an equal recipe."""
+    return yaml.safe_dump(recipe_to_dict(recipe), sort_keys=False, allow_unicode=True)

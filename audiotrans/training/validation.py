@@ -1,0 +1,64 @@
+"""Figures on held-out crops that tell whether a model gets better: none of them needs pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.model.losses import fine_distance
+from audiotrans.training.datasets import ImageCache, stream
+from audiotrans.training.recipe import Recipe
+
+CROPS = 12
+
+
+def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.device) -> dict[str, float]:
+    """Measure a model on the same held-out crops every time.
+
+    Args:
+        model: in evaluation mode, on ``device``.
+        data: a cache with a ``valid`` split.
+        recipe: for crop size and seed.
+        device: where to compute.
+
+    Returns:
+        ``valid/`` figures, lower is better: ``reconstruction`` and ``cycle`` (L1 in image units), ``fine`` (how far
+        partials moved, see `audiotrans.model.losses.fine_structure`), and ``profile_ab`` / ``profile_ba``: distance of
+        the per-row mean, spread and change of translations to those of real images of the target, as a share of the
+        input's own distance (1: no nearer than the input; 0: the same statistics).
+    """
+    crops = {d: data.sample(d, "valid", 0, CROPS, recipe.train.crop_frames, 0).to(device) for d in "ab"}
+    generator = stream(0, "validate")
+    sums = {"reconstruction": 0.0, "cycle": 0.0, "fine": 0.0}
+    made: dict[str, list[Tensor]] = {"a": [], "b": []}
+    with torch.inference_mode():
+        for index in range(CROPS):
+            a, b = crops["a"][index : index + 1], crops["b"][index : index + 1]
+            for x, source, target in ((a, "a", "b"), (b, "b", "a")):
+                noise = torch.randn(model.noise_shape(x), generator=generator).to(device)
+                y = model.translate(x, source, target, noise)  # type: ignore[arg-type]
+                made[target].append(y)
+                sums["reconstruction"] += _l1(model.translate(x, source, source, noise), x)  # type: ignore[arg-type]
+                sums["cycle"] += _l1(model.translate(y, target, source, noise), x)  # type: ignore[arg-type]
+                sums["fine"] += float(fine_distance(y, x))
+    values = {f"valid/{name}": value / (2 * CROPS) for name, value in sums.items()}
+    for source, target in ("ab", "ba"):
+        now = _profile_distance(torch.cat(made[target]), crops[target])
+        values[f"valid/profile_{source}{target}"] = now / _profile_distance(crops[source], crops[target])
+    return values
+
+
+def _l1(x: Tensor, y: Tensor) -> float:
+    return float((x - y).abs().mean())
+
+
+def _profile_distance(x: Tensor, y: Tensor) -> float:
+    """Mean absolute difference of per-row means, spreads and frame-to-frame changes (decays, attacks, vibrato)."""
+    return sum(_l1(p, q) for p, q in zip(_profiles(x), _profiles(y), strict=True))
+
+
+def _profiles(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows = x.permute(1, 2, 0, 3).flatten(2)
+    change = (x[..., 4:] - x[..., :-4]).permute(1, 2, 0, 3).flatten(2)
+    return rows.mean(-1), rows.std(-1), change.std(-1)

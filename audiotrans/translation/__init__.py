@@ -1,0 +1,1 @@
+"""Convert recordings of any length with a trained model, shipped or your own."""

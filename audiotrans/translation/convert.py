@@ -1,0 +1,334 @@
+"""Wave -> translated wave, for sound of any length, rate and number of channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiotrans.errors import AudiotransError, UsageError, lookup
+from audiotrans.sound.audio import resample_blocks, resampled_length
+from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.sound.phase import PHASES
+from audiotrans.translation.noise import aligned_noise
+from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles
+
+if TYPE_CHECKING:
+    from audiotrans.model.avb_gtn import AVBGTN
+    from audiotrans.training.recipe import Recipe
+
+Side = Literal["a", "b"]
+
+TILE_PIXELS = 2**18
+"""Image pixels that a tile's core aims at: twelve seconds of 256 rows. Decides memory, not sound."""
+
+FADE_COLUMNS = 4
+"""Image columns over which tiles of a local model are mixed: they agree there, the fade is a formality."""
+
+GLOBAL_FADE_COLUMNS = 32
+"""The same for models with statistics over the whole image, whose tiles differ slightly: a third of a second."""
+
+MAX_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a conversion is to do, checked.
+
+    Attributes:
+        source: the model's side that the input belongs to.
+        target: the side to translate to; equal to ``source`` for the model's reconstruction.
+        strength: 0 (the input) to 100 (the translation).
+        phase: a phase method, or None for the model's own.
+        seed: decides the noise that the encoder is given.
+    """
+
+    source: Side
+    target: Side
+    strength: float = 100.0
+    phase: str | None = None
+    seed: int = 0
+
+
+class Converter:
+    """A model with the imaging that it was trained with.
+
+    Args:
+        model: moved to ``device`` and set to evaluation.
+        recipe: as it was trained.
+        device: where to run.
+
+    Raises:
+        AudiotransError: if the model translates pictures.
+    """
+
+    def __init__(self, model: AVBGTN, recipe: Recipe, device: torch.device | str = "cpu") -> None:
+        if not isinstance(recipe.imaging, AudioSettings):
+            raise AudiotransError("this model translates pictures, not sound: choose another with --model")
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.recipe = recipe
+        self.settings = recipe.imaging
+        self.imaging = AudioImaging(recipe.imaging)
+        self.plan = plan_tiles(recipe.imaging, self.imaging.representation.rows, model)
+
+    @property
+    def domains(self) -> tuple[str, str]:
+        """The names of the model's two domains, a and b."""
+        return self.recipe.domains.a, self.recipe.domains.b
+
+    def request(
+        self, to: str, source: str | None = None, strength: float = 100.0, phase: str | None = None, seed: int = 0
+    ) -> Request:
+        """Check what a user asks for.
+
+        Args:
+            to: name of the domain to translate to.
+            source: name of the input's domain; the other one if None.
+            strength: 0..100, see `Request`.
+            phase: see `Request`.
+            seed: at least 0.
+
+        Raises:
+            UsageError: naming the argument, and what it may be.
+        """
+        first, second = self.domains
+        sides: dict[str, Side] = {first: "a", second: "b"}
+        target = lookup(sides, to, "domain of this model")
+        other: Side = "b" if target == "a" else "a"
+        origin = other if source is None else lookup(sides, source, "domain of this model")
+        if not 0 <= strength <= 100:
+            raise UsageError(f"strength {strength:g} is outside 0..100 (0 is the input, 100 the whole translation)")
+        if phase is not None:
+            lookup(PHASES, phase, "phase method")
+        if seed < 0:
+            raise UsageError(f"seed {seed} is negative: give 0 or more")
+        return Request(origin, target, float(strength), phase, seed)
+
+    def convert(
+        self,
+        wave: NDArray[np.floating],
+        sample_rate: int,
+        *,
+        to: str,
+        source: str | None = None,
+        strength: float = 100.0,
+        phase: str | None = None,
+        seed: int = 0,
+    ) -> Wave:
+        """Translate a wave.
+
+        Args:
+            wave: float, ``(channels, samples)`` or ``(samples,)``, nominally in [-1, 1]; not changed.
+            sample_rate: its rate in Hz; any.
+            to: name of the domain to translate to, such as ``"piano"``.
+            source: name of the input's domain; the other one if None. Equal to ``to``: the model's reconstruction.
+            strength: 0 (the input) to 100 (the translation); between, decibels are interpolated.
+            phase: a phase method, or None for the model's own.
+            seed: the same seed gives the same samples.
+
+        Returns:
+            float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
+
+        Raises:
+            AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
+        """
+        request = self.request(to, source, strength, phase, seed)
+        checked = check_wave(wave, sample_rate)
+        channels, frames = checked.shape
+        _, level_db = self.measure([checked], sample_rate, channels)
+        out = self.stream([checked], frames, sample_rate, channels, request, level_db)
+        return np.concatenate(list(out), axis=1).reshape(wave.shape)
+
+    def convert_file(
+        self,
+        input: Path | str,
+        output: Path | str,
+        *,
+        to: str,
+        source: str | None = None,
+        strength: float = 100.0,
+        phase: str | None = None,
+        seed: int = 0,
+        samples: int = 1,
+        force: bool = False,
+        progress: Callable[[float, float], None] | None = None,
+    ) -> list[Path]:
+        """Translate a sound file of any length, in bounded memory.
+
+        Args:
+            input: file to read.
+            output: file to write; rate, channels and length are the input's, the format follows the extension.
+            to: name of the domain to translate to.
+            source: name of the input's domain; the other one if None.
+            strength: 0 (the input) to 100 (the translation).
+            phase: a phase method, or None for the model's own.
+            seed: the same seed gives the same bytes.
+            samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
+                called ``name.1.wav``, ``name.2.wav``, ...
+            force: whether to overwrite an output that exists.
+            progress: called with seconds of sound done and seconds of sound in all.
+
+        Returns:
+            The files written.
+
+        Raises:
+            AudiotransError: naming the file, when it cannot be read, translated or written.
+        """
+        from audiotrans.translation.files import convert_file, numbered
+
+        request = self.request(to, source, strength, phase, seed)
+        outputs = numbered(Path(output), samples)
+        written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
+        return [item.path for item in written]
+
+    def measure(self, blocks: Iterable[Wave], sample_rate: int, channels: int) -> tuple[int, float]:
+        """Count the samples of a stream and measure its level: the first of two passes.
+
+        Args:
+            blocks: waves ``(channels, n)`` at ``sample_rate``.
+            sample_rate: Hz.
+            channels: of the stream.
+
+        Returns:
+            Samples at ``sample_rate``, and the level in dB that the model's images are made with.
+
+        Raises:
+            AudiotransError: for an empty or silent stream.
+        """
+        meter = self.imaging.level_meter()
+        frames = 0
+
+        def counted() -> Iterator[Wave]:
+            nonlocal frames
+            for block in blocks:
+                frames += block.shape[1]
+                yield block
+
+        for block in resample_blocks(counted(), sample_rate, self.settings.sample_rate, channels):
+            meter.update(torch.from_numpy(np.ascontiguousarray(block)))
+        if not frames:
+            raise AudiotransError("the sound is empty: it has no samples")
+        level_db = meter.level_db()
+        if not math.isfinite(level_db):
+            raise AudiotransError("the sound is silent: there is nothing to translate")
+        return frames, level_db
+
+    def stream(
+        self, blocks: Iterable[Wave], frames: int, sample_rate: int, channels: int, request: Request, level_db: float
+    ) -> Iterator[Wave]:
+        """Translate a stream in bounded memory: the second pass.
+
+        Args:
+            blocks: waves ``(channels, n)`` at ``sample_rate``.
+            frames: their samples in all, from `measure`.
+            sample_rate: Hz.
+            channels: of the stream.
+            request: what to do.
+            level_db: from `measure`.
+
+        Returns:
+            The translated stream at the same rate, ``frames`` samples in all.
+        """
+        if request.strength == 0:
+            return iter(blocks)  # exactly the input: not even resampled
+        rate = self.settings.sample_rate
+        # Phase estimation needs some windows to work with: shorter sounds are followed by silence, cut off again below.
+        length = max(resampled_length(frames, sample_rate, rate), 2 * self.settings.n_fft)
+        inner = resample_blocks(blocks, sample_rate, rate, channels, length=length)
+
+        def convert(piece: Wave, start: int) -> Wave:
+            return self._convert_piece(piece, start, request, level_db)
+
+        outer = convert_tiles(inner, length, self.plan, convert)
+        return resample_blocks(outer, rate, sample_rate, channels, length=frames)
+
+    @torch.inference_mode()
+    def _convert_piece(self, piece: Wave, start: int, request: Request, level_db: float) -> Wave:
+        wave = torch.from_numpy(np.ascontiguousarray(piece)).to(self.device)
+        image, context = self.imaging.to_image(wave, level_db)
+        column = start // (self.settings.hop_length * self.settings.time_stride)
+        noise = aligned_noise(self.model, image, column, request.seed)
+        try:
+            with _repeatable_kernels():
+                translated = self.model.translate(image, request.source, request.target, noise)
+        except torch.OutOfMemoryError as error:
+            raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
+        blended = blend(image, translated, request.strength / 100, self.settings.representation)
+        out = self.imaging.from_image(blended, context, phase=request.phase, seed=request.seed)
+        return cast(Wave, out.cpu().numpy())
+
+
+def plan_tiles(settings: AudioSettings, rows: int, model: AVBGTN) -> TilePlan:
+    """Choose tiles whose cores do not feel that their neighbours were cut off.
+
+    A sample depends on the columns within half a window, those on the columns within the model's context, and those on
+    the samples within another half window; the fade wants all that on both sides of the border.
+
+    Args:
+        settings: of the imaging.
+        rows: of its images.
+        model: asked for its stride, context and whether it is local.
+    """
+    column = settings.hop_length * settings.time_stride
+    grid = column * model.stride[1]
+    fade = (FADE_COLUMNS if model.local else GLOBAL_FADE_COLUMNS) * column
+    fade += fade % 2
+    reach = model.context_frames * column + settings.n_fft + column + fade // 2
+    margin = -(-reach // grid) * grid
+    core = max(TILE_PIXELS // rows * column, 2 * margin, 4 * fade)
+    return TilePlan(-(-core // grid) * grid, margin, fade)
+
+
+def blend(source: Tensor, translated: Tensor, share: float, representation: str) -> Tensor:
+    """Interpolate between two images.
+
+    Args:
+        source: ``(groups, channels, rows, columns)`` in [-1, 1].
+        translated: the same shape.
+        share: 0 gives ``source``, 1 ``translated``.
+        representation: of the images; the logarithmic ones are interpolated in decibels, and the phase channels of
+            ``magnitude_phase`` go the shorter way round the circle.
+    """
+    if share == 1:
+        return translated
+    step = translated - source
+    if representation != "magnitude_phase":
+        return source + share * step
+    mixed = source + share * step
+    turn = torch.remainder(step[:, 1::2] + 1, 2) - 1  # an image's phase of 1 is half a turn
+    mixed[:, 1::2] = torch.remainder(source[:, 1::2] + share * turn + 1, 2) - 1
+    return mixed
+
+
+def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:
+    """Return a wave as float32 ``(channels, samples)``.
+
+    Raises:
+        AudiotransError: naming what is wrong with the wave or the rate.
+    """
+    if not isinstance(wave, np.ndarray) or not np.issubdtype(wave.dtype, np.floating):
+        kind = getattr(wave, "dtype", type(wave).__name__)
+        raise AudiotransError(f"the wave is of type {kind}: give a numpy array of floats in [-1, 1]")
+    if wave.ndim not in (1, 2) or (wave.ndim == 2 and not 1 <= wave.shape[0] <= MAX_CHANNELS):
+        shapes = f"(samples,) or (channels, samples) with 1 to {MAX_CHANNELS} channels"
+        raise AudiotransError(f"the wave has shape {wave.shape}: give {shapes}")
+    if sample_rate <= 0:
+        raise AudiotransError(f"sample rate {sample_rate} Hz: give the wave's rate, above 0")
+    if not np.isfinite(wave).all():
+        raise AudiotransError("the wave holds NaN or infinite samples: repair it first, for instance numpy.nan_to_num")
+    return np.atleast_2d(wave).astype(np.float32)
+
+
+def _repeatable_kernels() -> AbstractContextManager[None]:
+    """Keep CUDA to kernels that give the same bytes every time, in full float32; without effect on a CPU."""
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    return cast("AbstractContextManager[None]", flags)

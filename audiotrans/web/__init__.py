@@ -1,0 +1,1 @@
+"""A local page that converts in the browser; calls only the translation package."""

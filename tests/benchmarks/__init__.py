@@ -1,0 +1,1 @@
+"""Figures for the README; each module is a command: `python -m tests.benchmarks.NAME`."""

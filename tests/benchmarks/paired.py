@@ -1,0 +1,153 @@
+"""Translation against the true sound of the target playing the same notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audiotrans.errors import AudiotransError
+from audiotrans.evaluation import metrics
+from audiotrans.evaluation.metrics.pitch import OFF_CENTS
+from audiotrans.evaluation.metrics.spectral import power_spectrum
+from audiotrans.sound import audio
+from audiotrans.sound.stft import STFT
+from tests.benchmarks.table import Row, bootstrap
+
+RATE = 44_100
+EQ_LIMIT_DB = 30.0
+TRAINING_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    name: str
+    source: np.ndarray
+    truth: np.ndarray
+    notes: Path | None
+
+
+def clips(folder: Path, source: str, target: str, limit: int | None = None) -> Iterator[Clip]:
+    """Find files of the same stem in the folders of both domains; waves (channels, samples) at 44.1 kHz."""
+    files = audio.find_audio([folder / source])
+    for path in files[:limit]:
+        twins = [twin for twin in audio.find_audio([folder / target]) if twin.stem == path.stem]
+        if not twins:
+            raise AudiotransError(f"{path} has no counterpart in {folder / target}")
+        first, second = audio.read(path, sample_rate=RATE)[0], audio.read(twins[0], sample_rate=RATE)[0]
+        length = min(first.shape[1], second.shape[1])
+        notes = folder / "notes" / f"{path.stem}.csv"
+        yield Clip(path.stem, first[:, :length], second[:, :length], notes if notes.is_file() else None)
+
+
+def mean_spectrum(folder: Path, limit: int | None = None) -> np.ndarray:
+    """Return the mean power per bin over the beginnings of all files of a folder; shape (bins,)."""
+    files = audio.find_audio([folder])[:limit]
+    spectra = [power_spectrum(audio.read(path, sample_rate=RATE, seconds=TRAINING_SECONDS)[0]) for path in files]
+    return np.mean([spectrum.mean(axis=1) for spectrum in spectra], axis=0)
+
+
+def equalise(wave: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Give a wave the long-term spectrum of a domain: the best that an equaliser can do without hearing notes.
+
+    Both spectra are smoothed over a third of an octave, so that the gain follows the timbre and not single notes.
+    """
+    gain_db = 10 * np.log10(_smooth(target) / _smooth(power_spectrum(wave).mean(axis=1)))
+    gain = torch.from_numpy(10 ** (np.clip(gain_db, -EQ_LIMIT_DB, EQ_LIMIT_DB) / 20)).float()
+    stft = STFT()
+    spectrum = stft.forward(torch.from_numpy(np.ascontiguousarray(wave)))
+    return stft.inverse(spectrum * gain[:, None], wave.shape[1]).numpy()
+
+
+def _smooth(power: np.ndarray) -> np.ndarray:
+    total = np.concatenate([[0.0], np.cumsum(power + 1e-12)])
+    bins = np.arange(len(power))
+    low = np.floor(bins * 2 ** (-1 / 6)).astype(int)
+    high = np.minimum(np.ceil(bins * 2 ** (1 / 6)).astype(int) + 1, len(power))
+    return (total[high] - total[low]) / (high - low)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of one direction, each of shape (clips,) but for `notes`.
+
+    `bins` and `bands` hold, by method (model, copy, EQ), the distance to the truth in dB; `cents` and `off` compare the
+    pitch of the output with the input's; `notes` holds the absolute error in cents of every note heard in the inputs.
+    """
+
+    bins: dict[str, np.ndarray]
+    bands: dict[str, np.ndarray]
+    cents: np.ndarray
+    off: np.ndarray
+    notes: np.ndarray
+
+
+def score(
+    converter, folder: Path, source: str, target: str, *, spectrum: np.ndarray | None, limit: int | None
+) -> Scores:
+    """Translate every clip and measure it."""
+    bins: dict[str, list[float]] = {}
+    bands: dict[str, list[float]] = {}
+    pitch, notes = [], []
+    for clip in clips(folder, source, target, limit):
+        output = converter.convert(clip.source, RATE, to=target)
+        methods = {"model": output, "copy": clip.source}
+        if spectrum is not None:
+            methods["copy + EQ"] = equalise(clip.source, spectrum)
+        for method, wave in methods.items():
+            bins.setdefault(method, []).append(metrics.log_spectral_distance(clip.truth, wave, RATE))
+            bands.setdefault(method, []).append(metrics.band_distance(clip.truth, wave, RATE))
+        pitch.append(metrics.pitch_error(clip.source, output, RATE))
+        if clip.notes is not None:
+            notes.append(np.abs(metrics.note_pitch_errors(clip.source, output, RATE, clip.notes)))
+    errors = np.concatenate(notes) if notes else np.zeros(0)
+    return Scores(
+        {method: np.array(values) for method, values in bins.items()},
+        {method: np.array(values) for method, values in bands.items()},
+        np.array([error.median_cents for error in pitch]),
+        np.array([error.fraction_off for error in pitch]),
+        errors[~np.isnan(errors)],
+    )
+
+
+def nearer(distances: dict[str, np.ndarray], method: str, than: str = "copy") -> tuple[float, float, float]:
+    """Return by how many percent a method is nearer to the truth than another, with its 95 % interval."""
+
+    def percent(chosen: np.ndarray) -> float:
+        return 100.0 * (1.0 - float(distances[method][chosen].mean() / distances[than][chosen].mean()))
+
+    count = len(distances[method])
+    return percent(np.arange(count)), *bootstrap(percent, count)
+
+
+def rows(converter, folder: Path, training: Path | None, limit: int | None) -> Iterator[Row]:
+    first, second = converter.domains
+    for source, target in ((first, second), (second, first)):
+        spectrum = None if training is None else mean_spectrum(training / target, limit)
+        scores = score(converter, folder, source, target, spectrum=spectrum, limit=limit)
+        yield from distance_rows(f"{source} to {target}, bins", scores.bins, bar=15)
+        yield from distance_rows(f"{source} to {target}, bands", scores.bands, bar=None)
+        yield from pitch_rows(f"{source} to {target}", scores)
+
+
+def distance_rows(label: str, distances: dict[str, np.ndarray], bar: float | None) -> Iterator[Row]:
+    for method, values in distances.items():
+        yield Row("paired", f"{label}: log-spectral distance of {method}", float(values.mean()), "dB")
+    pairs = [("model", "copy"), ("copy + EQ", "copy"), ("model", "copy + EQ")]
+    for method, than in pairs if "copy + EQ" in distances else pairs[:1]:
+        value, low, high = nearer(distances, method, than)
+        wanted = bar if (method, than) == ("model", "copy") else None
+        yield Row("paired", f"{label}: {method} nearer than {than} by", value, "%", wanted, low=low, high=high)
+
+
+def pitch_rows(label: str, scores: Scores) -> Iterator[Row]:
+    median = float(np.nanmedian(scores.cents))
+    yield Row("paired", f"{label}: median pitch error over clips", median, "cents", at_most=20)
+    yield Row("paired", f"{label}: frames off by over 50 cents", 100 * float(np.nanmean(scores.off)), "%")
+    if len(scores.notes):
+        yield Row("paired", f"{label}: median error of a note", float(np.median(scores.notes)), "cents", at_most=20)
+        off = 100 * float(np.mean(scores.notes > OFF_CENTS))
+        yield Row("paired", f"{label}: notes off by over 50 cents or lost", off, f"% of {len(scores.notes)}")

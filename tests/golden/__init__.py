@@ -1,0 +1,1 @@
+"""Stored results, each with the script that made it."""

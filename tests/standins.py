@@ -1,0 +1,92 @@
+"""Stand-ins for a trained model: they do something simple and known, with the attributes that converting asks for."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audiotrans.sound.imaging import AudioSettings
+from audiotrans.translation.convert import Converter
+
+RATE = 16_000
+
+SMALL = {"sample_rate": RATE, "n_fft": 512, "hop_length": 128, "rows": 64}
+"""An imaging small enough for tests: 8 ms between columns."""
+
+
+class Identity(nn.Module):
+    """Returns its input."""
+
+    stride = (4, 4)
+    context_frames = 8
+    local = True
+
+    def noise_shape(self, image: Tensor) -> tuple[int, int, int, int]:
+        return (image.shape[0], 1, image.shape[2], image.shape[3])
+
+    def noise(self, image: Tensor, generator: torch.Generator) -> Tensor | None:
+        return torch.randn(self.noise_shape(image), generator=generator)
+
+    def translate(self, image: Tensor, source: str, target: str, noise: Tensor | None) -> Tensor:
+        del source, target, noise
+        return image.clone()
+
+
+class Silencer(Identity):
+    """Takes no noise and adds ``step`` to the image: with 100 dB of range, 50 dB per unit."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step = step
+
+    def noise(self, image: Tensor, generator: torch.Generator) -> Tensor | None:
+        del image, generator
+        return None
+
+    def translate(self, image: Tensor, source: str, target: str, noise: Tensor | None) -> Tensor:
+        assert noise is None
+        return image if source == target else image + self.step
+
+
+class Local(Identity):
+    """Looks `context_frames` far, works on the model's grid and hears its noise: wrong tiles cannot hide."""
+
+    def translate(self, image: Tensor, source: str, target: str, noise: Tensor | None) -> Tensor:
+        del source, target
+        assert noise is not None
+        heard = image + 0.05 * noise.to(image)
+        columns = heard.shape[-1]
+        padded = nn.functional.pad(heard, (0, -columns % 4, 0, 0), mode="replicate")
+        latent = nn.functional.avg_pool2d(padded, (1, 4))  # four columns share one latent position
+        blurred = nn.functional.avg_pool2d(latent, (1, 3), stride=1, padding=(0, 1), count_include_pad=False)
+        out = nn.functional.interpolate(blurred, scale_factor=(1.0, 4.0), mode="nearest")
+        return (0.5 * (image + out[..., :columns])).clamp(-1, 1)
+
+
+def settings(**changes: Any) -> AudioSettings:
+    """Build the small imaging with some settings changed."""
+    return AudioSettings(**{**SMALL, **changes})
+
+
+def converter(model: nn.Module, **changes: Any) -> Converter:
+    """Build a converter of violin and piano around a stand-in."""
+    recipe = SimpleNamespace(imaging=settings(**changes), domains=SimpleNamespace(a="violin", b="piano"))
+    return Converter(model, recipe)  # type: ignore[arg-type]
+
+
+def tone(seconds: float, channels: int = 1, rate: int = RATE, gain: float = 0.3) -> np.ndarray:
+    """Make a vibrating, decaying chord; every channel its own pitch."""
+    at = np.arange(round(seconds * rate)) / rate
+    pitches = 220 * 1.26 ** np.arange(channels)[:, None]
+    chord = sum(np.sin(2 * np.pi * k * pitches * at + 3 * np.sin(30 * at)) / k for k in range(1, 6))
+    return (gain * chord * np.exp(-(at % 0.7) * 3)).astype(np.float32)
+
+
+def error_db(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the level of the difference re ``wanted``."""
+    return 20 * math.log10(np.linalg.norm(got - wanted) / np.linalg.norm(wanted) + 1e-12)

@@ -1,0 +1,1 @@
+"""A file per module: values by hand, edge cases, every error message."""

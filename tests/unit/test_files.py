@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.translation import files
+from audiotrans.translation.batch import Failure, plan_jobs, run_jobs
+from tests.standins import RATE, Identity, Local, Silencer, converter, tone
+
+
+@pytest.fixture
+def violin(tmp_path: Path) -> Path:
+    path = tmp_path / "violin.wav"
+    soundfile.write(path, tone(0.6, channels=2, rate=22_050).T, 22_050, subtype="PCM_16")
+    return path
+
+
+def test_file_keeps_rate_channels_length_and_subtype(violin: Path, tmp_path: Path) -> None:
+    ticks: list[tuple[float, float]] = []
+    made = converter(Local()).convert_file(
+        violin, tmp_path / "out.wav", to="piano", progress=lambda done, total: ticks.append((done, total))
+    )
+    assert made == [tmp_path / "out.wav"]
+    before, after = soundfile.info(violin), soundfile.info(made[0])
+    for field in ("samplerate", "channels", "frames", "subtype"):
+        assert getattr(after, field) == getattr(before, field)
+    assert ticks[-1] == pytest.approx((0.6, 0.6), abs=1e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.wav", "violin.wav"]
+
+
+def test_file_and_wave_give_the_same_sound(violin: Path, tmp_path: Path) -> None:
+    model = converter(Local())
+    model.convert_file(violin, tmp_path / "out.wav", to="piano", seed=4)
+    wave, rate = soundfile.read(violin, dtype="float32")
+    out, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    expected = model.convert(wave.T, rate, to="piano", seed=4)
+    np.testing.assert_allclose(out.T, expected, atol=1.01 / 2**15)  # the file has 16 bits
+
+
+def test_strength_zero_returns_the_files_samples(violin: Path, tmp_path: Path) -> None:
+    converter(Local()).convert_file(violin, tmp_path / "out.wav", to="piano", strength=0)
+    before, after = (soundfile.read(path, dtype="int16")[0] for path in (violin, tmp_path / "out.wav"))
+    np.testing.assert_array_equal(after, before)
+
+
+def test_samples_are_numbered_and_drawn_with_successive_seeds(violin: Path, tmp_path: Path) -> None:
+    model = converter(Local())
+    made = model.convert_file(violin, tmp_path / "out.wav", to="piano", seed=7, samples=2)
+    assert [path.name for path in made] == ["out.1.wav", "out.2.wav"]
+    single = model.convert_file(violin, tmp_path / "eight.wav", to="piano", seed=8)
+    assert made[1].read_bytes() == single[0].read_bytes()
+    assert made[0].read_bytes() != single[0].read_bytes()
+    with pytest.raises(UsageError, match="samples 0"):
+        model.convert_file(violin, tmp_path / "no.wav", to="piano", samples=0)
+
+
+def test_loud_results_are_turned_down_and_it_is_said(violin: Path, tmp_path: Path) -> None:
+    louder = converter(Silencer(0.3))  # 15 dB
+    request = louder.request("piano", phase="source")
+    (written,) = files.convert_file(louder, violin, [tmp_path / "out.wav"], request)
+    assert written.gain < 1
+    assert "so that no peak clips" in str(written)
+    wave, _ = soundfile.read(written.path)
+    assert 0.9 < np.abs(wave).max() < 1
+    (quiet,) = files.convert_file(converter(Identity()), violin, [tmp_path / "two.wav"], request)
+    assert quiet.gain == 1
+    assert "clips" not in str(quiet)
+
+
+def test_existing_outputs_are_kept_without_force(violin: Path, tmp_path: Path) -> None:
+    model = converter(Identity())
+    out = tmp_path / "out.wav"
+    out.write_bytes(b"precious")
+    with pytest.raises(UsageError, match=r"out\.wav exists already.*--force"):
+        model.convert_file(violin, out, to="piano")
+    assert out.read_bytes() == b"precious"
+    model.convert_file(violin, out, to="piano", force=True)
+    assert soundfile.info(out).channels == 2
+    with pytest.raises(UsageError, match="is the input itself"):
+        model.convert_file(violin, violin, to="piano", force=True)
+
+
+def test_outputs_of_unknown_kind_are_refused(violin: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.xyz cannot be written"):
+        converter(Identity()).convert_file(violin, tmp_path / "out.xyz", to="piano")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "empty"), (b"this is no sound at all", r"bad\.wav"), (None, "does not exist|no such|not found|missing")],
+)
+def test_inputs_that_are_no_sound_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "bad.wav"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(AudiotransError, match=message) as caught:
+        converter(Identity()).convert_file(path, tmp_path / "out.wav", to="piano")
+    assert "bad.wav" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_and_zero_length_files_are_named(tmp_path: Path) -> None:
+    model = converter(Identity())
+    holes = np.array([0.1, np.nan, 0.2] * 100, np.float32)
+    soundfile.write(tmp_path / "nan.wav", holes, RATE, subtype="FLOAT")
+    with pytest.raises(AudiotransError, match=r"nan\.wav"):
+        model.convert_file(tmp_path / "nan.wav", tmp_path / "out.wav", to="piano")
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(0), RATE)
+    with pytest.raises(AudiotransError, match=r"nothing\.wav"):
+        model.convert_file(tmp_path / "nothing.wav", tmp_path / "out.wav", to="piano")
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_silent_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "rest.wav"
+    soundfile.write(path, np.zeros(2000), RATE)
+    with pytest.raises(AudiotransError, match=r"rest\.wav: the sound is silent"):
+        converter(Identity()).convert_file(path, tmp_path / "out.wav", to="piano")
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_full_disk_is_noticed_before_the_work(violin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(AudiotransError, match="no space left in"):
+        converter(Identity()).convert_file(violin, tmp_path / "out.wav", to="piano")
+    assert [path.name for path in tmp_path.iterdir()] == ["violin.wav"]
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(
+    violin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def write(self, _: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(AudiotransError, match="No space left on device"):
+        converter(Identity()).convert_file(violin, tmp_path / "out.wav", to="piano")
+    assert [path.name for path in tmp_path.iterdir()] == ["violin.wav"]
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, tone(0.1).T, RATE)
+
+
+def test_outputs_are_named_beside_the_input_or_in_the_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "in/one.wav", "in/deep/two.flac")
+    (single,) = plan_jobs([tmp_path / "in/one.wav"], None, "piano")
+    assert single.outputs == (tmp_path / "in/one.piano.wav",)
+    (named,) = plan_jobs([tmp_path / "in/one.wav"], tmp_path / "x.flac", "piano", samples=2)
+    assert [path.name for path in named.outputs] == ["x.1.flac", "x.2.flac"]
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")
+    outputs = {str(job.outputs[0].relative_to(tmp_path)) for job in jobs}
+    assert outputs == {"out/one.piano.wav", "out/deep/two.piano.flac"}
+
+
+def test_a_folder_converted_twice_does_not_convert_its_results(tmp_path: Path) -> None:
+    touch(tmp_path, "one.wav", "one.piano.wav", "one.piano.2.wav", "upright.piano.wav")
+    jobs = plan_jobs([tmp_path], None, "piano")
+    assert {job.source.name for job in jobs} == {"one.wav", "upright.piano.wav"}
+
+
+def test_impossible_outputs_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a/one.wav", "b/one.wav")
+    with pytest.raises(UsageError, match="2 inputs: give a folder"):
+        plan_jobs([tmp_path / "a", tmp_path / "b"], tmp_path / "x.wav", "piano")
+    with pytest.raises(UsageError, match="would both become"):
+        plan_jobs([tmp_path / "a", tmp_path / "b"], tmp_path / "out", "piano")
+    (job,) = plan_jobs([tmp_path / "a/one.wav"], f"{tmp_path}/new.folder/", "piano")
+    assert job.outputs == (tmp_path / "new.folder" / "one.piano.wav",)
+    touch(tmp_path, "a/one.piano.wav")
+    with pytest.raises(UsageError, match="exists already"):
+        plan_jobs([tmp_path / "a/one.wav"], None, "piano")
+
+
+def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    touch(tmp_path, "one.wav", "two.wav")
+    (tmp_path / "bad.wav").write_text("this is no sound")
+    model = converter(Identity())
+    jobs = plan_jobs([tmp_path], tmp_path / "out", "piano")
+    outcomes = list(run_jobs(model, jobs, model.request("piano")))
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    assert len(outcomes) == 3
+    assert "bad.wav" in str(failures[0])
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    with pytest.raises(AudiotransError, match=r"bad\.wav"):
+        list(run_jobs(model, plan_jobs([tmp_path / "bad.wav"], None, "piano"), model.request("piano")))

@@ -1,0 +1,193 @@
+"""Who may import whom, what may load what, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "audiotrans"
+MAX_LINES = 400
+
+# A part of the package may import itself and what stands on a lower row; never a neighbour on its own row.
+# So sound, photo and model cannot know each other, and whatever joins them stands above them.
+ROWS = (
+    {"errors"},
+    {"sound", "photo", "model"},
+    {"training"},
+    {"translation"},
+    {"evaluation"},
+    {"web"},
+    {"cli"},
+    {"__init__", "__main__"},
+)
+RANK = {part: row for row, parts in enumerate(ROWS) for part in parts}
+
+# Stricter than the rows: the training loop sees images, never sound or photographs.
+FORBIDDEN = {"training.engine": {"sound", "photo"}}
+
+# One door per library, so that each can be replaced by editing one file.
+ONLY_USER = {
+    "matplotlib": "evaluation.plots",
+    "soundfile": "sound.audio",
+    "soxr": "sound.audio",
+    "yaml": "training.recipe",
+}
+
+# Training from a prepared cache runs on a bare machine with none of these.
+NOT_FOR_TRAINING = ("click", "librosa", "matplotlib", "scipy", "soundfile", "soxr", "torchaudio")
+
+
+class Import(NamedTuple):
+    """One imported module: by whom (dotted, below the package), what (dotted, absolute) and where."""
+
+    importer: str
+    target: str
+    place: str
+
+
+def dotted(path: Path, package: Path) -> str:
+    """Name a source file below its package: sound/audio.py is sound.audio, web/__init__.py is web."""
+    parts = path.relative_to(package).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def absolute(node: ast.ImportFrom, path: Path, package: Path) -> str:
+    """Resolve the module of a `from` statement, whose leading dots count folders upwards."""
+    if not node.level:
+        return node.module or ""
+    folder = path.relative_to(package.parent).parts[: -node.level]
+    return ".".join((*folder, *(node.module or "").split("."))).rstrip(".")
+
+
+def targets(node: ast.Import | ast.ImportFrom, path: Path, package: Path) -> list[str]:
+    """List the modules that one statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    module = absolute(node, path, package)
+    if module == package.name:  # `from audiotrans import sound` names a part, not a value
+        return [f"{module}.{alias.name}" for alias in node.names]
+    return [module]
+
+
+def imports(package: Path) -> Iterator[Import]:
+    """Find every import statement of a package, also those inside functions and type-checking blocks."""
+    for path in sorted(package.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        statements = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        for node in statements:
+            place = f"{path.relative_to(package.parent)}:{node.lineno}"
+            yield from (Import(dotted(path, package), target, place) for target in targets(node, path, package))
+
+
+def inside(module: str, part: str) -> bool:
+    return module == part or module.startswith(part + ".")
+
+
+def fault(found: Import) -> str | None:
+    """Say what is wrong with one import of the package's own parts, if anything is."""
+    root, _, inner = found.target.partition(".")
+    if root != "audiotrans" or inner == "__version__":
+        return None
+    importer, target = found.importer.partition(".")[0], inner.partition(".")[0] or "__init__"
+    target = target if target in RANK else "__init__"  # a public name of the package itself
+    wrong = importer != target and RANK[target] >= RANK[importer]
+    for module, parts in FORBIDDEN.items():
+        wrong = wrong or (inside(found.importer, module) and target in parts)
+    return f"{found.place}: {importer} may not import {target}" if wrong else None
+
+
+def test_every_part_of_the_package_has_a_row() -> None:
+    parts = {dotted(path, PACKAGE).partition(".")[0] for path in PACKAGE.rglob("*.py")}
+    assert parts <= set(RANK)
+
+
+def test_nobody_imports_upwards_or_sideways() -> None:
+    assert [message for found in imports(PACKAGE) if (message := fault(found))] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "statement", "bad"),
+    [
+        ("sound/stft.py", "import audiotrans.training.recipe", True),
+        ("sound/stft.py", "from audiotrans import model", True),
+        ("sound/stft.py", "from audiotrans.errors import UsageError", False),
+        ("sound/stft.py", "from .audio import read", False),
+        ("sound/stft.py", "from ..model import nets", True),
+        ("sound/stft.py", "def f():\n    from audiotrans import load", True),
+        ("model/nets.py", "from audiotrans.sound.stft import STFT", True),
+        ("model/nets.py", "from audiotrans import __version__", False),
+        ("photo/imaging.py", "import audiotrans.sound", True),
+        ("training/engine.py", "from ..sound import imaging", True),
+        ("training/recipe.py", "from ..sound import imaging", False),
+        ("translation/convert.py", "import audiotrans.evaluation.plots", True),
+        ("web/server.py", "from audiotrans.cli import main", True),
+        ("cli.py", "from audiotrans.web import server", False),
+    ],
+)
+def test_the_rule_itself_tells_right_from_wrong(tmp_path: Path, file: str, statement: str, bad: bool) -> None:
+    source = tmp_path / "audiotrans" / file
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(statement, encoding="utf-8")
+    assert any(fault(found) for found in imports(tmp_path / "audiotrans")) == bad
+
+
+@pytest.mark.parametrize(("library", "owner"), ONLY_USER.items())
+def test_each_library_has_one_door(library: str, owner: str) -> None:
+    users = [found for found in imports(PACKAGE) if inside(found.target, library)]
+    assert [user.place for user in users if not inside(user.importer, owner)] == [], f"only {owner} imports {library}"
+
+
+def test_files_stay_short() -> None:
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+    too_long = {name: lines for name, lines in lengths.items() if lines > MAX_LINES}
+    assert too_long == {}, f"over {MAX_LINES} lines: make a package of the same name"
+
+
+def run(code: str) -> str:
+    """Run Python code in a fresh interpreter from the repository root and return its standard output."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+REPORT = "print('loaded:', *sorted({name.partition('.')[0] for name in sys.modules}))"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys, audiotrans",
+        "import sys, runpy\nsys.argv[:] = ['audiotrans', '--help']\n"
+        "try: runpy.run_module('audiotrans', run_name='__main__')\n"
+        "except SystemExit as done: assert not done.code, done.code",
+    ],
+    ids=["import audiotrans", "audiotrans --help"],
+)
+def test_starting_up_loads_nothing_heavy(code: str) -> None:
+    loaded = set(run(f"{code}\n{REPORT}").splitlines()[-1].split())
+    assert "audiotrans" in loaded
+    assert loaded.isdisjoint({"torch", "torchaudio", "librosa", "matplotlib", "scipy"})
+
+
+def test_training_runs_without_the_sound_libraries() -> None:
+    blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in NOT_FOR_TRAINING)
+    run(f"import sys\n{blocked}import audiotrans.training.datasets, audiotrans.training.engine")
+
+
+def test_public_names_arrive_on_first_use() -> None:
+    code = (
+        "import audiotrans, sys\n"
+        "assert {'load', 'AudiotransError', '__version__'} <= set(dir(audiotrans))\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert callable(audiotrans.load)\n"
+        "assert not hasattr(audiotrans, 'nothing')"
+    )
+    run(code)

@@ -1,0 +1,411 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.sound.audio import read
+from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.training.prepare import Summary, images, manifest, prepare, run
+
+RATE = 8000
+SETTINGS = AudioSettings(sample_rate=RATE, n_fft=256, hop_length=64, rows=32)
+CROP = 16  # columns: 15 steps of 64 samples, 0.12 s
+
+# Half the distance of float16 numbers near 1; the float32 arithmetic before it differs in the seventh digit only.
+HALF_FLOAT_STEP = 2.0**-12
+
+
+def tone(path: Path, seconds: float = 0.5, *, hz: float = 440.0, channels: int = 1, rate: int = RATE) -> Path:
+    """Write a decaying tone, its channels at different loudness."""
+    time = np.arange(round(seconds * rate)) / rate
+    wave = 0.3 * np.sin(2 * np.pi * hz * time) * np.exp(-time)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.stack([wave / (1 + channel) for channel in range(channels)], axis=1), rate)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for index in range(6):
+        tone(tmp_path / "source/violin" / f"tune{index}x.wav", hz=440 + 10 * index)
+        tone(tmp_path / "source/piano" / f"song{index}x.wav", hz=220 + 10 * index)
+    return tmp_path / "source"
+
+
+def prep(source: Path, output: Path, **arguments: Any) -> Summary:
+    chosen = {"settings": SETTINGS, "crop_frames": CROP, "workers": 1, "progress": False, **arguments}
+    return prepare(source, output, **chosen)
+
+
+def items(output: Path) -> list[dict[str, Any]]:
+    content: dict[str, Any] = json.loads((output / "manifest.json").read_text())
+    assert all((output / item["file"]).is_file() for item in content["items"])
+    return list(content["items"])
+
+
+def image_files(output: Path) -> dict[str, int]:
+    """Return the images there are, with the times of their last change."""
+    return {path.relative_to(output).as_posix(): path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+
+
+def splits(output: Path) -> dict[str, str]:
+    return {Path(item["source"]).name: item["split"] for item in items(output)}
+
+
+class TestImages:
+    def test_image_is_the_imaging_s_own_at_half_precision(self, source: Path, tmp_path: Path) -> None:
+        prep(source, tmp_path / "cache")
+        imaging = AudioImaging(SETTINGS)
+        for item in items(tmp_path / "cache"):
+            wave = torch.from_numpy(read(item["source"], sample_rate=RATE)[0])
+            image = load_file(tmp_path / "cache" / item["file"])["image"]
+            assert image.dtype == torch.float16
+            assert tuple(image.shape) == (1, 32, item["frames"])
+            assert item["seconds"] == pytest.approx(0.5)
+            assert item["level_db"] == pytest.approx(imaging.level_db(wave), abs=1e-3)
+            torch.testing.assert_close(image.float(), imaging.to_image(wave)[0][0], rtol=0, atol=HALF_FLOAT_STEP)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            SETTINGS,
+            replace(SETTINGS, representation="log_magnitude"),
+            replace(SETTINGS, representation="magnitude_phase", time_stride=3),
+        ],
+        ids=["log_mel_gain", "log_magnitude", "magnitude_phase"],
+    )
+    def test_parts_of_a_long_file_join_to_the_whole(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: AudioSettings
+    ) -> None:
+        long = tone(source / "violin/long.wav", 3.3, channels=2)
+        monkeypatch.setattr(images, "PART_SECONDS", 0.7)
+        monkeypatch.setattr(images, "CHUNK_SECONDS", 0.3)
+        prep(source, tmp_path / "cache", settings=settings)
+        parts = [item for item in items(tmp_path / "cache") if item["source"] == str(long)]
+        assert len(parts) == 5
+        assert sum(item["seconds"] for item in parts) == pytest.approx(3.3, abs=1e-4)
+        joined = torch.cat([load_file(tmp_path / "cache" / item["file"])["image"] for item in parts], dim=-1).float()
+        whole = AudioImaging(settings).to_image(torch.from_numpy(read(long)[0]))[0][0]
+        assert joined.shape == whole.shape
+        difference = (joined - whole).abs()
+        if settings.representation == "magnitude_phase":
+            # Phase is a circle; and where nothing sounds it is the rounding error's, so only loud bins count.
+            difference[1::2] = torch.minimum(difference[1::2], 2 - difference[1::2])
+            difference[1::2] *= whole[0::2] > -0.9
+        # Twice the half step: level and spectrum come from other sums here, which can tip a rounding over.
+        assert difference.max() <= 2 * HALF_FLOAT_STEP
+
+    def test_one_file_for_each_group_of_channels(self, source: Path, tmp_path: Path) -> None:
+        quad = tone(source / "violin/quad.wav", channels=4)
+        prep(source, tmp_path / "cache", settings=replace(SETTINGS, representation="log_magnitude"))
+        groups = [item for item in items(tmp_path / "cache") if item["source"] == str(quad)]
+        assert len({item["file"] for item in groups}) == 2
+        assert all(load_file(tmp_path / "cache" / item["file"])["image"].shape[0] == 2 for item in groups)
+
+    def test_cut(self) -> None:
+        wave = np.arange(200, dtype=np.float32).reshape(2, 100)
+        blocks = [wave[:, start : start + 7] for start in range(0, 100, 7)]
+        bounds = [(0, 10), (5, 30), (28, 29), (40, 100)]
+        for piece, (start, stop) in zip(images.cut(blocks, bounds), bounds, strict=True):
+            np.testing.assert_array_equal(piece, wave[:, start:stop])
+        with pytest.raises(AudiotransError, match="ended early"):
+            list(images.cut(blocks, [(0, 101)]))
+
+
+class TestBadFiles:
+    def test_each_is_named_with_its_reason_and_skipped(self, source: Path, tmp_path: Path) -> None:
+        violin = source / "violin"
+        tone(violin / "blink.wav", 0.05)
+        soundfile.write(violin / "silent.wav", np.zeros(RATE), RATE)
+        soundfile.write(violin / "hiss.wav", np.full(RATE, 3e-5), RATE, subtype="FLOAT")
+        soundfile.write(violin / "nan.wav", np.where(np.arange(RATE) == 5000, np.nan, 0.1), RATE, subtype="FLOAT")
+        (violin / "text.wav").write_text("this is no sound")
+        (violin / "empty.flac").write_bytes(b"")
+        summary = prep(source, tmp_path / "cache")
+        reasons = {path.name: reason for path, reason in summary.skipped}
+        assert sorted(reasons) == ["blink.wav", "empty.flac", "hiss.wav", "nan.wav", "silent.wav", "text.wav"]
+        assert reasons["blink.wav"] == "too short: 0.05 s; at least 0.12 s (a crop of 16 columns) is needed"
+        assert reasons["silent.wav"].startswith("silent: every sample is zero")
+        assert reasons["hiss.wav"].startswith("silent: its highest sample is -90 dB")
+        assert "nan" in reasons["nan.wav"].lower()
+        assert not any(str(violin) in reason for reason in reasons.values())
+        assert summary.counts["a", "train"].files + summary.counts["a", "valid"].files == 6
+        assert "6 skipped" in str(summary)
+        assert f"skipped {violin / 'blink.wav'}: too short" in str(summary)
+        listed = json.loads((tmp_path / "cache/manifest.json").read_text())["skipped"]
+        assert {Path(skip["source"]).name: skip["reason"] for skip in listed} == reasons
+
+    def test_a_domain_with_bad_files_only(self, source: Path, tmp_path: Path) -> None:
+        for path in (source / "piano").iterdir():
+            path.write_bytes(b"bad")
+        with pytest.raises(AudiotransError, match=r"none of the 6 files of 'piano' .* the first is .*song0x\.wav: "):
+            prep(source, tmp_path / "cache")
+        assert not (tmp_path / "cache/manifest.json").exists()
+
+    def test_bad_recordings_do_not_count_for_the_split(self, tmp_path: Path) -> None:
+        for domain in ("violin", "piano"):
+            for name in "pqrs":
+                tone(tmp_path / "source" / domain / f"{name}.wav")
+        prep(tmp_path / "source", tmp_path / "cache")
+        held_out = [name for name, split in splits(tmp_path / "cache").items() if split == "valid"]
+        for name in held_out:
+            (tmp_path / "source/violin" / name).write_bytes(b"bad")
+        counts = prep(tmp_path / "source", tmp_path / "cache").counts
+        assert counts["a", "valid"].files >= 1
+        assert counts["a", "train"].files + counts["a", "valid"].files == 4 - len(set(held_out))
+
+    def test_long_list_is_cut_in_the_text(self) -> None:
+        skipped = tuple((Path(f"{index}.wav"), "bad") for index in range(23))
+        summary = Summary(Path("cache"), {"a": "violin", "b": "piano"}, {}, skipped, 0, 0, 0)
+        assert len(summary.reasons()) == 21
+        assert "3 more" in str(summary)
+
+
+class TestAgain:
+    def test_nothing_is_read_twice(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = prep(source, tmp_path / "cache")
+        assert (first.built, first.reused) == (12, 0)
+        before, manifest_before = image_files(tmp_path / "cache"), (tmp_path / "cache/manifest.json").read_bytes()
+
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("read again")
+
+        monkeypatch.setattr(images, "file_sha1", refuse)
+        monkeypatch.setattr(images, "read_blocks", refuse)
+        again = prep(source, tmp_path / "cache")
+        assert (again.built, again.reused, again.removed) == (0, 12, 0)
+        assert again.counts == first.counts
+        assert image_files(tmp_path / "cache") == before
+        assert (tmp_path / "cache/manifest.json").read_bytes() == manifest_before
+
+    def test_a_copy_of_the_source_is_known_by_its_bytes(self, source: Path, tmp_path: Path) -> None:
+        prep(source, tmp_path / "cache")
+        shutil.move(source, tmp_path / "moved")
+        os.utime(tmp_path / "moved/violin/tune0x.wav", (1, 1))
+        assert prep(tmp_path / "moved", tmp_path / "cache").reused == 12
+
+    def test_changed_file(self, source: Path, tmp_path: Path) -> None:
+        prep(source, tmp_path / "cache")
+        tone(source / "violin/tune0x.wav", 0.7)
+        summary = prep(source, tmp_path / "cache")
+        assert (summary.built, summary.reused, summary.removed) == (1, 11, 1)
+
+    def test_changed_settings(self, source: Path, tmp_path: Path) -> None:
+        prep(source, tmp_path / "cache")
+        assert prep(source, tmp_path / "cache", settings=replace(SETTINGS, phase="source")).reused == 12
+        summary = prep(source, tmp_path / "cache", settings=replace(SETTINGS, rows=40))
+        assert (summary.built, summary.reused, summary.removed) == (12, 0, 12)
+        assert json.loads((tmp_path / "cache/manifest.json").read_text())["imaging"]["rows"] == 40
+        shapes = {load_file(tmp_path / "cache" / item["file"])["image"].shape[1] for item in items(tmp_path / "cache")}
+        assert shapes == {40}
+
+    def test_longer_crops_leave_out_short_sounds(self, source: Path, tmp_path: Path) -> None:
+        tone(source / "violin/short.wav", 0.2)
+        assert not prep(source, tmp_path / "cache").skipped
+        summary = prep(source, tmp_path / "cache", crop_frames=40)
+        assert [path.name for path, _ in summary.skipped] == ["short.wav"]
+        assert (summary.built, summary.removed) == (0, 1)
+
+    def test_gone_file_takes_its_image_along_and_nothing_else(self, source: Path, tmp_path: Path) -> None:
+        cache = tmp_path / "cache"
+        prep(source, cache)
+        mine = [cache / "notes.txt", cache / "images/mine.safetensors", cache / "images/train/a/mine.txt"]
+        for path in mine:
+            path.write_text("not the program's")
+        (cache / "images/train/a/.x.safetensors.1.partial").write_text("half")
+        (source / "violin/tune3x.wav").unlink()
+        assert prep(source, cache).removed == 1
+        assert all(path.exists() for path in mine)
+        assert not list(cache.rglob("*.partial"))
+        assert len(items(cache)) == 11
+
+    def test_other_split_moves_images_without_making_them(self, source: Path, tmp_path: Path) -> None:
+        prep(source, tmp_path / "cache", valid_fraction=0.1)
+        before = splits(tmp_path / "cache")
+        summary = prep(source, tmp_path / "cache", valid_fraction=0.9)
+        after = splits(tmp_path / "cache")
+        assert summary.built == 0
+        assert before != after
+        assert all(after[name] == "valid" for name, split in before.items() if split == "valid" and name in after)
+        assert len(image_files(tmp_path / "cache")) == 12
+        for item in items(tmp_path / "cache"):
+            assert item["file"].startswith(f"images/{item['split']}/{item['domain']}/")
+
+    def test_interrupted_run_continues(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(run, "make_images", interrupting(images.make_images, after=5))
+        with pytest.raises(KeyboardInterrupt):
+            prep(source, tmp_path / "cache")
+        assert not (tmp_path / "cache/manifest.json").exists()
+        monkeypatch.undo()
+        summary = prep(source, tmp_path / "cache")
+        assert (summary.built, summary.reused) == (7, 5)
+
+    def test_the_old_cache_stays_whole_until_the_new_one_is(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prep(source, tmp_path / "cache")
+        before = items(tmp_path / "cache")
+        monkeypatch.setattr(run, "make_images", interrupting(images.make_images, after=5))
+        with pytest.raises(KeyboardInterrupt):
+            prep(source, tmp_path / "cache", settings=replace(SETTINGS, rows=40))
+        assert items(tmp_path / "cache") == before
+        assert all(load_file(tmp_path / "cache" / item["file"])["image"].shape[1] == 32 for item in before)
+
+    def test_damaged_image_is_made_again(self, source: Path, tmp_path: Path) -> None:
+        prep(source, tmp_path / "cache")
+        victim = tmp_path / "cache" / items(tmp_path / "cache")[0]["file"]
+        victim.write_bytes(victim.read_bytes()[:-10])
+        summary = prep(source, tmp_path / "cache")
+        assert (summary.built, summary.reused) == (1, 11)
+
+
+def interrupting(function: Callable[[images.Job], Any], after: int) -> Callable[[images.Job], Any]:
+    """Wrap a function so that the user stops the program after some calls."""
+    calls = iter(range(after))
+
+    def wrapped(job: images.Job) -> Any:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return function(job)
+
+    return wrapped
+
+
+class TestSplitOfSounds:
+    def test_clips_of_a_recording_stay_together(self, tmp_path: Path) -> None:
+        for code in ("vio", "pia"):
+            for number in range(8):
+                for clip in (1, 2):
+                    tone(tmp_path / "irmas" / code / f"{number}{clip}__[{code}][cla]{number}__{clip}.wav")
+        summary = prep(tmp_path / "irmas", tmp_path / "cache")
+        sides: dict[tuple[str, str], set[str]] = {}
+        for item in items(tmp_path / "cache"):
+            sides.setdefault((item["domain"], item["recording"]), set()).add(item["split"])
+        assert len(sides) == 16
+        assert all(len(side) == 1 for side in sides.values())
+        for domain in "ab":
+            train, valid = summary.counts[domain, "train"], summary.counts[domain, "valid"]
+            assert train.files + valid.files == 16
+            assert train.recordings + valid.recordings == 8
+            assert valid.recordings >= 1
+            assert train.seconds + valid.seconds == pytest.approx(8.0)
+
+    @pytest.mark.parametrize("pattern", ["{split}/{domain}", "{domain}/{split}"])
+    def test_a_split_that_is_there_is_kept(self, tmp_path: Path, pattern: str) -> None:
+        for split, names in (("train", ("one", "two_01")), ("valid", ("three", "two_02"))):
+            for domain in ("violin", "piano"):
+                for name in names:
+                    tone(tmp_path / "s" / pattern.format(split=split, domain=domain) / f"{name}.wav")
+        summary = prep(tmp_path / "s", tmp_path / "cache")
+        expected = {"one.wav": "train", "two_01.wav": "train", "three.wav": "valid", "two_02.wav": "valid"}
+        assert splits(tmp_path / "cache") == expected
+        assert summary.notes[0].startswith("by its name 'two' of violin is in both train and valid")
+
+    def test_one_recording_leaves_nothing_for_valid(self, source: Path, tmp_path: Path) -> None:
+        shutil.rmtree(source / "violin")
+        for index in range(3):
+            tone(source / "violin" / f"v_{index}.wav")
+        summary = prep(source, tmp_path / "cache")
+        assert summary.counts["a", "valid"].files == 0
+        assert "violin has nothing for valid: all its files are one recording" in str(summary)
+
+
+class BrokenPool:
+    """Stand-in for a pool whose processes die: by want of memory, or of a guard in the calling script."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def submit(self, *_: object) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("died"))
+        return future
+
+    def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
+        assert wait
+        assert cancel_futures
+
+
+class TestWorkers:
+    def test_dead_worker(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(run, "ProcessPoolExecutor", BrokenPool)
+        with pytest.raises(AudiotransError, match=r"a worker process died.*with one worker.*if __name__"):
+            prep(source, tmp_path / "cache", workers=2)
+
+    def test_few_files_are_not_worth_a_process(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(run, "ProcessPoolExecutor", BrokenPool)
+        assert prep(source, tmp_path / "cache", workers=None).built == 12
+
+
+class TestOutput:
+    def test_foreign_folders_are_refused(self, source: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="holds something else than a cache"):
+            prep(source, source)
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(UsageError, match="is a file"):
+            prep(source, tmp_path / "file")
+        for content in ("{}", "[]", "not json", '{"format": "other"}'):
+            (tmp_path / "web").mkdir(exist_ok=True)
+            (tmp_path / "web/manifest.json").write_text(content)
+            with pytest.raises(UsageError, match="is not the manifest of a cache"):
+                prep(source, tmp_path / "web")
+
+    def test_an_empty_folder_is_welcome(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "cache").mkdir()
+        assert prep(source, tmp_path / "cache").built == 12
+
+    def test_full_disk(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(path: Path, content: bytes) -> int:
+            path.open("wb").close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with pytest.raises(AudiotransError, match=r"no space left to write .*make room and run again"):
+            prep(source, tmp_path / "cache")
+        assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+    def test_place_that_cannot_be_written(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(AudiotransError, match="cannot write"):
+            prep(source, tmp_path / "file/cache")
+
+    def test_file_systems_without_hard_links(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_links(*_: object) -> None:
+            raise OSError(errno.EPERM, "not permitted")
+
+        monkeypatch.setattr(manifest.os, "link", no_links)
+        prep(source, tmp_path / "cache", valid_fraction=0.1)
+        assert prep(source, tmp_path / "cache", valid_fraction=0.9).built == 0
+        assert len(items(tmp_path / "cache")) == len(image_files(tmp_path / "cache")) == 12
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"valid_fraction": 0.0}, "valid fraction 0.0: above 0 and below 1"),
+            ({"valid_fraction": 1.0}, "valid fraction 1.0"),
+            ({"crop_frames": 0}, "crop of 0 columns"),
+            ({"workers": 0}, "0 workers: at least 1"),
+        ],
+    )
+    def test_arguments(self, source: Path, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            prep(source, tmp_path / "cache", **arguments)
+        assert not (tmp_path / "cache").exists()
