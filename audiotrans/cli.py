@@ -185,11 +185,12 @@ def _train(
 
 def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:
     """Build the writer of sample sheets here: the drawing lies in a layer above translation."""
-    if recipe.imaging.type != "audio":
+    try:
+        from audiotrans.evaluation.plots import sample_sheet
+        from audiotrans.translation.samples import sample_writer
+    except ImportError as error:  # a bare training machine needs neither pictures nor sound files
+        click.echo(f"no sample sheets: {error.name} is not installed", err=True)
         return None
-    from audiotrans.evaluation.plots import sample_sheet
-    from audiotrans.translation.samples import sample_writer
-
     return sample_writer(recipe, cache, device, sample_sheet)
 
 

@@ -34,6 +34,8 @@ from audiotrans.model.nets import (
 Domain = Literal["a", "b"]
 KL = Literal["softplus", "linear", "paper", "mu2", "none"]
 
+_LEAST = {"width": 1, "critic_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "critic_scales": 0}
+
 
 @dataclass(frozen=True)
 class ModelSettings:
@@ -76,6 +78,12 @@ class ModelSettings:
         lookup(PRESETS, self.preset, "model preset")
         if not 0 <= self.carry <= 1:
             raise ValueError(f"carry {self.carry} must lie in 0..1")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} {value} must be {least} or more")
+        if self.norm_eps is not None and not 0 < self.norm_eps < 1:
+            raise ValueError(f"norm_eps {self.norm_eps} must lie between 0 and 1")
 
     @property
     def nets(self) -> NetSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,11 +13,14 @@ from torch import Tensor
 
 from audiotrans.errors import AudiotransError, lookup
 from audiotrans.sound.phase import PHASES, PhaseTask
-from audiotrans.sound.representations import REPRESENTATIONS, Context
+from audiotrans.sound.representations import REPRESENTATIONS, Context, warped_centres
 from audiotrans.sound.stft import STFT
 
 GATE_DB = 30.0
 """Frames this far below the loudest do not count for the level: pauses must not change how loud music is taken."""
+
+LIMIT_DB = 400.0
+"""Levels beyond this on either side of full scale are no sounds, and near the end of what float32 can square."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class AudioSettings:
     def __post_init__(self) -> None:
         lookup(REPRESENTATIONS, self.representation, "representation")
         lookup(PHASES, self.phase, "phase")
+        if self.sample_rate < 1:
+            raise ValueError(f"sample_rate {self.sample_rate}: at least 1 Hz")
+        stft = STFT(self.n_fft, self.hop_length)
+        if self.representation == "log_mel_gain":
+            warped_centres(self.rows, stft.bins)
         if self.channels not in (1, 2):
             raise ValueError(f"channels {self.channels}: 1 or 2")
         if self.time_stride < 1 or (self.time_stride > 1 and self.representation != "magnitude_phase"):
@@ -71,19 +80,19 @@ class LevelMeter:
     def __init__(self, hop_length: int) -> None:
         self.hop_length = hop_length
         self._rest = torch.zeros(0, dtype=torch.float64)
-        self._powers: list[Tensor] = []
+        self._powers = array("d")  # plain numbers: small tensors kept between blocks would fragment the heap
 
     def update(self, block: Tensor) -> None:
         """Take the next samples, ``(channels, n)``."""
-        power = torch.cat([self._rest, block.double().square().mean(0)])
+        power = torch.cat([self._rest, block.cpu().double().square().mean(0)])  # not every device has float64
         whole = len(power) // self.hop_length * self.hop_length
-        self._powers.append(power[:whole].reshape(-1, self.hop_length).mean(1))
-        self._rest = power[whole:]
+        self._powers.extend(power[:whole].reshape(-1, self.hop_length).mean(1).tolist())
+        self._rest = power[whole:].clone()
 
     def level_db(self) -> float:
         """Return the level so far in dB re full scale; -inf for silence."""
-        last = [self._rest.mean()[None]] if len(self._rest) else []
-        powers = torch.cat([*self._powers, *last]) if self._powers or last else self._rest
+        last = [float(self._rest.mean())] if len(self._rest) else []
+        powers = torch.tensor([*self._powers, *last], dtype=torch.float64)
         if not len(powers) or powers.max() <= 0:
             return -math.inf
         loud = powers[powers >= powers.max() * 10 ** (-GATE_DB / 10)]
@@ -124,11 +133,13 @@ class AudioImaging:
             Images ``(groups, image channels, rows, frames)`` in [-1, 1], and the context that `from_image` needs.
 
         Raises:
-            AudiotransError: if the wave is silent and no level is given.
+            AudiotransError: if the level is none that a sound can have: silence, or beyond `LIMIT_DB`.
         """
         level = self.level_db(wave) if level_db is None else level_db
-        if not math.isfinite(level):
+        if level < -LIMIT_DB:
             raise AudiotransError("the sound is silent: there is nothing to translate")
+        if not level <= LIMIT_DB:  # also not a number
+            raise AudiotransError(f"the sound's level is {level:g} dB re full scale: at most {LIMIT_DB:g} is possible")
         spectrum = self.stft.forward(wave)
         image = self.representation.encode(spectrum, level)
         return image, Context(spectrum, image, wave.shape[-1], level)
@@ -150,7 +161,7 @@ class AudioImaging:
         """
         method = lookup(PHASES, phase or self.settings.phase, "phase")
         picture = self.representation.decode(image, context)
-        task = PhaseTask(picture.magnitude, context.spectrum, picture.phase, self.stft, seed)
+        task = PhaseTask(picture.magnitude, context.spectrum, picture.phase, self.stft, picture.gain, seed)
         return self.stft.inverse(method(task), context.length)
 
     def row_frequencies(self) -> np.ndarray:

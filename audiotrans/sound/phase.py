@@ -30,6 +30,7 @@ class PhaseTask:
         source: complex spectrum of the input, same shape.
         generated: phase in radians that a network painted, same shape, or None.
         stft: the settings all of them were made with.
+        gain: whether the magnitude is a gain on the source's.
         seed: for methods that start from random phases.
     """
 
@@ -37,6 +38,7 @@ class PhaseTask:
     source: Tensor
     generated: Tensor | None
     stft: STFT
+    gain: bool = False
     seed: int = 0
 
 
@@ -67,24 +69,37 @@ def griffin_lim(task: PhaseTask) -> Tensor:
     from torchaudio.transforms import GriffinLim
 
     mono = task.magnitude.square().mean(0).sqrt()
+    # Silence around: torchaudio mirrors the wave at its ends, where `STFT` has zeros, and refuses what is too short to.
+    edge = -(-task.stft.n_fft // task.stft.hop_length)
+    padded = torch.nn.functional.pad(mono, (edge, edge))
     method = GriffinLim(
         task.stft.n_fft, n_iter=GRIFFIN_LIM_ITERATIONS, hop_length=task.stft.hop_length, power=1.0, momentum=0.99
-    ).to(mono.device)
+    ).to(mono)
     with torch.random.fork_rng():
         torch.manual_seed(task.seed)
-        wave = method(mono)
-    common = _direction(task.stft.forward(wave)[..., : mono.shape[-1]])
-    return task.magnitude * common * _direction(task.source * _direction(task.source.mean(0)).conj())
+        wave = method(padded)
+    common = _direction(task.stft.forward(wave)[..., edge : edge + mono.shape[-1]])
+    return task.magnitude * common * _direction(task.source * _direction(_common(task.source)).conj())
 
 
 def auto(task: PhaseTask) -> Tensor:
     """Keep the input's phase where it is consistent with the new magnitudes, otherwise estimate.
 
-    The test is the inconsistency of the magnitudes with the input's phase (`STFT.inconsistency_db`) against
-    `CONSISTENT_DB`: iterating on imperfect magnitudes costs more than it mends where the input's phase fits.
+    A gain on the input's spectrum always keeps the input's phase: iterating on imperfect magnitudes costs more there
+    than it mends. Elsewhere the test is the inconsistency of the magnitudes with the input's phase
+    (`STFT.inconsistency_db`) against `CONSISTENT_DB`.
     """
     kept = source(task)
-    return kept if task.stft.inconsistency_db(kept) < CONSISTENT_DB else griffin_lim(task)
+    if task.gain or task.stft.inconsistency_db(kept) < CONSISTENT_DB:
+        return kept
+    return griffin_lim(task)
+
+
+def _common(spectrum: Tensor) -> Tensor:
+    """Sum the channels, turned to the polarity of the loudest: channels of opposite polarity must not cancel."""
+    loudest = spectrum[spectrum.abs().square().sum((1, 2)).argmax()]
+    agreement = (spectrum * loudest.conj()).real.sum((1, 2))
+    return torch.where(agreement[:, None, None] < 0, -spectrum, spectrum).sum(0)
 
 
 def _direction(spectrum: Tensor) -> Tensor:

@@ -29,18 +29,20 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         AudiotransError: if the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    beside: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        beside = Path(name)
         write(beside)
         beside.chmod(0o644)
         beside.replace(path)
     except (OSError, RuntimeError) as error:
         raise AudiotransError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        if beside:
+            beside.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe) -> None:
@@ -110,10 +112,14 @@ def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
         raise AudiotransError(f"{path} is no audiotrans model: its metadata names no {WEIGHTS}")
     if metadata.get("version") != VERSION:
         raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
-    recipe = recipe_from_dict(json.loads(metadata["recipe"]), str(path))
+    try:
+        values, card = json.loads(metadata["recipe"]), json.loads(metadata.get("card", "{}"))
+    except (KeyError, ValueError):
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
+    recipe = recipe_from_dict(values, str(path))
     model = AVBGTN(recipe.model, recipe.imaging.image_channels)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise AudiotransError(f"{path} does not fit its own recipe: {' '.join(str(error).split())[:200]}") from None
-    return model.eval().requires_grad_(False), recipe, json.loads(metadata.get("card", "{}"))
+    return model.eval().requires_grad_(False), recipe, card

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,17 @@ from audiotrans.errors import AudiotransError
 MANIFEST = "manifest.json"
 FORMAT = "audiotrans-cache"
 VERSION = 1
+
+SOUNDING = 0.3
+"""Image units below the loudest row at which a row still counts as sounding: 15 dB."""
+
+FIRST_NOTE_ROW = 3
+"""Rows below hold rumble, no notes: 65 Hz at the default STFT."""
+
+OUTSIDE = 0.05
+"""Weight that crops outside the shared range keep."""
+
+Place = tuple[dict[str, Any], int]
 
 
 class ImageCache:
@@ -34,6 +47,7 @@ class ImageCache:
         self.items: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for item in self.manifest["items"]:
             self.items.setdefault((item["domain"], item["split"]), []).append(item)
+        self._drawn: dict[tuple[str, int, bool], dict[str, tuple[list[Place], Tensor]]] = {}
         for domain in "ab":
             if not self.items.get((domain, "train")):
                 name = self.manifest["domains"][domain]
@@ -45,7 +59,9 @@ class ImageCache:
         """Tell whether both domains have images in a split."""
         return all(self.items.get((domain, split)) for domain in "ab")
 
-    def sample(self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: int) -> Tensor:
+    def sample(
+        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: int, *, match_range: bool = False
+    ) -> Tensor:
         """Draw crops: a pure function of its arguments, so that a resumed run sees what the first would have seen.
 
         Args:
@@ -55,19 +71,40 @@ class ImageCache:
             batch: number of crops.
             crop_frames: columns of each; shorter images are filled with their lowest value.
             seed: of the run.
+            match_range: draw both domains from the pitch range that they share, see `range_weights`.
 
         Returns:
-            Float32 ``(batch, c, rows, crop_frames)`` in [-1, 1]; every second of sound is equally likely.
+            Float32 ``(batch, c, rows, crop_frames)`` in [-1, 1]; every second of sound is equally likely, unless ranges
+            are matched.
         """
         generator = stream(seed, "crops", domain, split, step)
-        items = self.items[domain, split]
-        starts = torch.tensor([max(item["frames"] - crop_frames, 0) + 1 for item in items], dtype=torch.float64)
-        chosen = torch.multinomial(starts, batch, replacement=True, generator=generator)
+        places, weights = self._places(split, crop_frames, match_range)[domain]
+        chosen = torch.multinomial(weights, batch, replacement=True, generator=generator)
         crops = []
         for index in chosen.tolist():
-            start = int(torch.randint(int(starts[index]), (1,), generator=generator))
-            crops.append(self._crop(items[index], start, crop_frames))
+            item, first = places[index]
+            last = max(min(first + crop_frames // 2, item["frames"] - crop_frames + 1), first + 1)
+            start = int(torch.randint(first, last, (1,), generator=generator))
+            crops.append(self._crop(item, start, crop_frames))
         return torch.stack(crops)
+
+    def _places(self, split: str, crop_frames: int, match_range: bool) -> dict[str, tuple[list[Place], Tensor]]:
+        """Return where crops may begin (on a grid of half crops) and how likely each place is, by domain."""
+        key = split, crop_frames, match_range
+        if key not in self._drawn:
+            step = max(crop_frames // 2, 1)
+            places = {
+                domain: [
+                    (item, at) for item in self.items[domain, split] for at in _grid(item["frames"], crop_frames, step)
+                ]
+                for domain in "ab"
+            }
+            weights = {domain: torch.ones(len(found), dtype=torch.float64) for domain, found in places.items()}
+            if match_range:
+                lowest = {d: [lowest_row(self.read(i, at, crop_frames)) for i, at in places[d]] for d in "ab"}
+                weights["a"], weights["b"] = range_weights(lowest["a"], lowest["b"])
+            self._drawn[key] = {domain: (places[domain], weights[domain]) for domain in "ab"}
+        return self._drawn[key]
 
     def read(self, item: dict[str, Any], start: int = 0, frames: int | None = None) -> Tensor:
         """Read columns of one item of the manifest, float32 ``(c, rows, frames)``.
@@ -93,6 +130,43 @@ class ImageCache:
         return torch.nn.functional.pad(image, (0, missing), value=float(image.min()))
 
 
+def _grid(frames: int, crop_frames: int, step: int) -> range:
+    return range(0, max(frames - crop_frames + 1, 1), step)
+
+
+def lowest_row(image: Tensor) -> int:
+    """Return the lowest row of a logarithmic image ``(c, rows, frames)`` that sounds: about the lowest note's.
+
+    A row sounds if its mean lies within `SOUNDING` of the loudest row's mean; rows are taken from the first channel.
+    """
+    profile = image[0, FIRST_NOTE_ROW:].mean(1)
+    return FIRST_NOTE_ROW + int((profile >= profile.max() - SOUNDING).nonzero()[0])
+
+
+def range_weights(lowest_a: Sequence[int], lowest_b: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Weigh crops so that both domains are drawn from the range of lowest notes that they share.
+
+    A discriminator that always hears bass notes on one side asks for them on the other, where no note can be made of
+    nothing: the translation fills up with rumble. Each domain's histogram over thirds of octaves is brought to the
+    lesser of both; crops outside the shared range keep `OUTSIDE` of their weight, so that they are not unheard of.
+
+    Args:
+        lowest_a: `lowest_row` of each crop of A.
+        lowest_b: the same of B.
+
+    Returns:
+        Weights of either domain's crops, float64, > 0.
+    """
+    bins = [torch.tensor([math.floor(3 * math.log2(row + 1)) for row in rows]) for rows in (lowest_a, lowest_b)]
+    size = int(max(found.max() for found in bins)) + 1
+    shares = [torch.bincount(found, minlength=size).double() / len(found) for found in bins]
+    shared = torch.minimum(*shares)
+    a, b = (
+        (shared / share.clamp(min=1e-12))[found].clamp(min=OUTSIDE) for share, found in zip(shares, bins, strict=True)
+    )
+    return a, b
+
+
 def read_manifest(root: Path) -> dict[str, Any]:
     """Read and check the manifest of a cache.
 
@@ -102,6 +176,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         form, version = manifest["format"], manifest["version"]
+        _ = manifest["imaging"], manifest["domains"], manifest["items"]
     except FileNotFoundError:
         raise AudiotransError(
             f"{root} holds no prepared data; make it with: audiotrans prep SOUNDS -o {root}"

@@ -170,10 +170,11 @@ def train(
     _check_fits(recipe, data)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    channels = data.read(data.manifest["items"][0], 0, 1).shape[0]
+    channels, rows, _ = data.read(data.manifest["items"][0], 0, 1).shape
+    _check_size(recipe, rows)
     trainer = Trainer(recipe, channels, torch.device(device))
     _start(trainer, run, resume)
-    with _Journal(run) as journal, _bar(trainer, progress) as bar:
+    with _Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar:
         try:
             _loop(trainer, data, run, journal, bar, on_sample)
         except KeyboardInterrupt:
@@ -200,6 +201,7 @@ def _loop(
             journal.write(step, values)
             bar.set_postfix(gan=f"{values['generator/gan']:.2f}", L1=f"{values['generator/vae_reconstruction']:.3f}")
         if step % settings.save_every == 0 or step == settings.steps:
+            _check_finite({"a weight": _largest(trainer)}, step)  # before it costs the last save
             if data.has("valid"):
                 journal.write(step, validate(trainer.ema, data, trainer.recipe, trainer.device))
             _save(trainer, run)
@@ -210,7 +212,10 @@ def _loop(
 def batch(trainer: Trainer, data: ImageCache, domain: str) -> Tensor:
     """Return the step's crops of a domain, ``(n, c, rows, frames)``, with gain and dither, on the device."""
     settings = trainer.recipe.train
-    images = data.sample(domain, "train", trainer.step, settings.batch_size, settings.crop_frames, settings.seed)
+    images = data.sample(
+        domain, "train", trainer.step, settings.batch_size, settings.crop_frames, settings.seed,
+        match_range=settings.match_range,
+    )  # fmt: skip
     generator = stream(settings.seed, "augment", domain, trainer.step)
     if settings.gain_db:
         # All logarithmic images span 100 dB over [-1, 1].
@@ -235,6 +240,17 @@ def _check_fits(recipe: Recipe, data: ImageCache) -> None:
         raise AudiotransError(f"the cache {data.root} holds {found['domains']}, the recipe wants {wanted['domains']}")
 
 
+def _check_size(recipe: Recipe, rows: int) -> None:
+    """Refuse images that the networks cannot fold, or that the coarsest discriminator folds to nothing."""
+    nets = recipe.model.nets
+    least = (15 << (nets.critic_scales - 1)) + 1 if nets.critic_scales else 1
+    sizes = {"imaging.rows": rows, "train.crop_frames": recipe.train.crop_frames}
+    for (name, size), fold in zip(sizes.items(), nets.stride, strict=True):
+        least_here = -(-max(least, 4 * fold) // fold) * fold
+        if size % fold or size < least_here:
+            raise UsageError(f"{name} {size} does not suit this model: it needs a multiple of {fold} from {least_here}")
+
+
 def _check_finite(values: dict[str, float], step: int) -> None:
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
@@ -242,6 +258,11 @@ def _check_finite(values: dict[str, float], step: int) -> None:
             f"{broken[0]} is no longer finite at step {step}; the last checkpoint is whole: resume it with a lower"
             " train.learning_rate or train.precision=float32"
         )
+
+
+def _largest(trainer: Trainer) -> float:
+    weights = [*trainer.model.parameters(), *trainer.critics.parameters()]
+    return float(torch.stack(torch._foreach_norm(weights, math.inf)).max())
 
 
 def _start(trainer: Trainer, run: Path, resume: bool) -> None:
@@ -262,8 +283,15 @@ def _forget_after(path: Path, step: int) -> None:
     """Drop metric lines of steps that a resumed run will take again."""
     if not path.exists():
         return
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:  # the line that a killed run was writing
+        return math.inf
 
 
 def _save(trainer: Trainer, run: Path) -> None:
@@ -273,7 +301,7 @@ def _save(trainer: Trainer, run: Path) -> None:
 class _Journal:
     """metrics.jsonl, and TensorBoard where it is installed (the ``train`` extra)."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, step: int) -> None:
         self._file = (run / METRICS_NAME).open("a", encoding="utf-8")
         self._began = time.monotonic()
         try:
@@ -281,7 +309,7 @@ class _Journal:
         except ImportError:
             self._board: Any = None
         else:
-            self._board = SummaryWriter(str(run / "tensorboard"))
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         line = {"step": step, "seconds": round(time.monotonic() - self._began, 1)}

@@ -6,21 +6,21 @@ Defaults live in the settings classes; a recipe holds only its differences.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from audiotrans.errors import AudiotransError, UsageError, lookup, nearest
 from audiotrans.model.avb_gtn import ModelSettings
-from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, LossSettings
+from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss, LossSettings
 from audiotrans.sound.imaging import AudioSettings
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Domains(_Part):
@@ -59,16 +59,25 @@ class Losses(_Part):
     @field_validator("generator")
     @classmethod
     def _generator_terms(cls, weights: dict[str, float]) -> dict[str, float]:
-        for name in weights:
-            lookup(GENERATOR_LOSSES, name, "generator loss")
-        return weights
+        return _checked_weights(weights, GENERATOR_LOSSES, "generator loss")
 
     @field_validator("discriminator")
     @classmethod
     def _discriminator_terms(cls, weights: dict[str, float]) -> dict[str, float]:
-        for name in weights:
-            lookup(DISCRIMINATOR_LOSSES, name, "discriminator loss")
-        return weights
+        return _checked_weights(weights, DISCRIMINATOR_LOSSES, "discriminator loss")
+
+
+def _checked_weights(weights: dict[str, float], known: Mapping[str, Loss], what: str) -> dict[str, float]:
+    for name, weight in weights.items():
+        lookup(known, name, what)
+        if weight < 0:
+            raise ValueError(f"the weight of {name} is {weight}: 0 or more")
+    if not any(weights.values()):
+        raise ValueError("at least one weight must be above 0")
+    return weights
+
+
+_Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Train(_Part):
@@ -88,6 +97,7 @@ class Train(_Part):
         channels_last: memory layout of the nets.
         gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
         dither: standard deviation of the noise added to real crops.
+        match_range: draw crops of both domains from the range of pitches that they share.
         seed: of initial weights, crops and noise.
         log_every: steps between lines of metrics.jsonl.
         sample_every: steps between sample sheets.
@@ -100,7 +110,7 @@ class Train(_Part):
     crop_frames: int = Field(default=128, ge=8)
     learning_rate: float = Field(default=1e-4, gt=0)
     critic_learning_rate: float = Field(default=4e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     decay_from: float = Field(default=0.5, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
@@ -108,6 +118,7 @@ class Train(_Part):
     channels_last: bool = True
     gain_db: float = Field(default=0.0, ge=0)
     dither: float = Field(default=0.0, ge=0)
+    match_range: bool = False
     seed: int = 0
     log_every: int = Field(default=50, ge=1)
     sample_every: int = Field(default=1000, ge=1)
@@ -187,6 +198,10 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} is no recipe: it must hold keys such as model, losses, train")
+    recipe = recipe_from_dict(values, str(path))
+    if not overrides:
+        return recipe
+    values = recipe_to_dict(recipe)  # defaults filled in: one loss weight that is set must not drop the others
     for override in overrides:
         _override(values, override)
     return recipe_from_dict(values, str(path))

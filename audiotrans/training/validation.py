@@ -28,7 +28,11 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
         the per-row mean, spread and change of translations to those of real images of the target, as a share of the
         input's own distance (1: no nearer than the input; 0: the same statistics).
     """
-    crops = {d: data.sample(d, "valid", 0, CROPS, recipe.train.crop_frames, 0).to(device) for d in "ab"}
+    settings = recipe.train
+    crops = {
+        d: data.sample(d, "valid", 0, CROPS, settings.crop_frames, 0, match_range=settings.match_range).to(device)
+        for d in "ab"
+    }
     generator = stream(0, "validate")
     sums = {"reconstruction": 0.0, "cycle": 0.0, "fine": 0.0}
     made: dict[str, list[Tensor]] = {"a": [], "b": []}
@@ -45,7 +49,8 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
     values = {f"valid/{name}": value / (2 * CROPS) for name, value in sums.items()}
     for source, target in ("ab", "ba"):
         now = _profile_distance(torch.cat(made[target]), crops[target])
-        values[f"valid/profile_{source}{target}"] = now / _profile_distance(crops[source], crops[target])
+        before = _profile_distance(crops[source], crops[target])
+        values[f"valid/profile_{source}{target}"] = now / max(before, 1e-6)  # both domains may be the same sounds
     return values
 
 

@@ -159,4 +159,3 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
             other = owners.setdefault(output, job.source)
             if other != job.source:
                 raise UsageError(f"{other} and {job.source} would both become {output}: convert them one at a time")
-

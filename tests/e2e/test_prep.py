@@ -15,6 +15,8 @@ from audiotrans.training.prepare import prepare
 
 pytestmark = pytest.mark.e2e
 
+SMALL = AudioSettings(sample_rate=8000, n_fft=256, hop_length=64, rows=32)
+
 # What a user's folders look like: other rates, formats, widths and depths of folder side by side.
 MIXED = (
     ("one.wav", 44_100, 2, "PCM_16"),
@@ -44,6 +46,14 @@ def source(tmp_path: Path) -> Path:
 def load(cache: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((cache / "manifest.json").read_text())
     return content
+
+
+def sides_of_recordings(cache: Path) -> dict[tuple[str, str], set[str]]:
+    """Return the splits in which each domain's recordings are."""
+    sides: dict[tuple[str, str], set[str]] = {}
+    for item in load(cache)["items"]:
+        sides.setdefault((item["domain"], item["recording"]), set()).add(item["split"])
+    return sides
 
 
 def run(*arguments: object, code: int = 0) -> str:
@@ -76,11 +86,27 @@ def test_command_reads_irmas(tmp_path: Path) -> None:
                 write(tmp_path / "IRMAS-TrainingData" / code / name, 44_100, 2, "PCM_16", 100.0 * clip + number)
     output = run("prep", tmp_path, "--a", "flute", "--b", "organ", "-o", tmp_path / "cache")
     assert "12 sounds" in output
-    sides: dict[tuple[str, str], set[str]] = {}
-    for item in load(tmp_path / "cache")["items"]:
-        sides.setdefault((item["domain"], item["recording"]), set()).add(item["split"])
+    sides = sides_of_recordings(tmp_path / "cache")
     assert sorted(recording for _, recording in sides) == ["31", "31", "32", "32", "33", "33"]
     assert all(len(side) == 1 for side in sides.values())
+
+
+def test_clips_of_a_recording_stay_together(tmp_path: Path) -> None:
+    for code in ("vio", "pia"):
+        for number in range(8):
+            for clip in (1, 2):
+                path = tmp_path / "irmas" / code / f"{number}{clip}__[{code}][cla]{number}__{clip}.wav"
+                write(path, 8000, 1, "PCM_16", 100.0 * clip + number, 0.5)
+    summary = prepare(tmp_path / "irmas", tmp_path / "cache", settings=SMALL, crop_frames=16, workers=1, progress=False)
+    sides = sides_of_recordings(tmp_path / "cache")
+    assert len(sides) == 16
+    assert all(len(side) == 1 for side in sides.values())
+    for domain in "ab":
+        train, valid = summary.counts[domain, "train"], summary.counts[domain, "valid"]
+        assert train.files + valid.files == 16
+        assert train.recordings + valid.recordings == 8
+        assert valid.recordings >= 1
+        assert train.seconds + valid.seconds == pytest.approx(8.0)
 
 
 def test_mistakes_are_one_line(source: Path, tmp_path: Path) -> None:
@@ -95,11 +121,10 @@ def test_mistakes_are_one_line(source: Path, tmp_path: Path) -> None:
 
 
 def test_workers_give_what_one_process_gives(source: Path, tmp_path: Path) -> None:
-    settings = AudioSettings(sample_rate=8000, n_fft=256, hop_length=64, rows=32)
     caches = []
     for workers in (1, 2):
         cache = tmp_path / f"cache{workers}"
-        summary = prepare(source, cache, settings=settings, workers=workers, progress=False)
+        summary = prepare(source, cache, settings=SMALL, workers=workers, progress=False)
         assert summary.built == 12
         caches.append({path.relative_to(cache): path.read_bytes() for path in cache.rglob("*") if path.is_file()})
     assert caches[0] == caches[1]

@@ -40,9 +40,15 @@ def with_core(model: Converter, core: int) -> Converter:
 
 
 @given(
-    length=st.integers(1, 700), cores=st.integers(4, 40), margin=st.integers(4, 60), blocks=st.integers(1, 300), seed=seeds
+    length=st.integers(1, 700),
+    cores=st.integers(4, 40),
+    margin=st.integers(4, 60),
+    blocks=st.integers(1, 300),
+    seed=seeds,
 )
-def test_tiles_of_a_local_operation_equal_the_whole(length: int, cores: int, margin: int, blocks: int, seed: int) -> None:
+def test_tiles_of_a_local_operation_equal_the_whole(
+    length: int, cores: int, margin: int, blocks: int, seed: int
+) -> None:
     # A sum over 2 samples on each side: margins of 2 beyond half the fade are enough for it.
     def local(wave: np.ndarray, start: int = 0) -> np.ndarray:
         del start

@@ -1,0 +1,153 @@
+"""The convert command as users run it, with a real (untrained) model from a weights file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner, Result
+
+from audiotrans.cli import main
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.training.checkpoints import export_weights
+from audiotrans.training.recipe import recipe_from_dict
+from tests.standins import SMALL, tone
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})
+    path = tmp_path_factory.mktemp("model") / "toy.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        export_weights(AVBGTN(recipe.model, recipe.imaging.image_channels).state_dict(), recipe, path)
+    return path
+
+
+def convert(model: Path, *arguments: object) -> Result:
+    command = ["convert", "--model", str(model), "--device", "cpu", *map(str, arguments)]
+    return CliRunner().invoke(main, command, prog_name="audiotrans")
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels"),
+    [
+        ("a.wav", 44_100, 2),
+        ("a.flac", 48_000, 1),
+        ("a.mp3", 48_000, 1),
+        ("a.ogg", 22_050, 2),
+        ("a.opus", 48_000, 2),
+        ("a.aiff", 8_000, 1),
+        ("a.wav", 96_000, 6),
+    ],
+)
+def test_every_format_comes_back_as_it_was(model: Path, tmp_path: Path, name: str, rate: int, channels: int) -> None:
+    source = tmp_path / name
+    audio = {"format": "OGG", "subtype": "OPUS"} if source.suffix == ".opus" else {}
+    soundfile.write(source, tone(1.3, channels, rate, gain=0.1).T, rate, **audio)
+    result = convert(model, source, "--to", "piano")
+    assert result.exit_code == 0, result.output
+    out = source.with_name(f"a.piano{source.suffix}")
+    before, after = soundfile.info(source), soundfile.info(out)
+    for field in ("samplerate", "channels", "frames", "format", "subtype"):
+        assert getattr(after, field) == getattr(before, field), field
+    wave, _ = soundfile.read(out)
+    assert np.isfinite(wave).all()
+    assert np.abs(wave).max() > 1e-3
+
+
+def test_same_seed_same_bytes_in_many_tiles(model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "long.wav"
+    soundfile.write(source, tone(40.0, 1, 16_000).T, 16_000)  # a tile's core is 33 s of this imaging
+    for name, seed in (("one.wav", 5), ("two.wav", 5), ("three.wav", 6)):
+        options = ("--to", "piano", "--seed", seed, "--phase", "source", "-o", tmp_path / name)
+        assert convert(model, source, *options).exit_code == 0
+    one, two, three = ((tmp_path / f"{name}.wav").read_bytes() for name in ("one", "two", "three"))
+    assert one == two
+    assert one != three
+
+
+def test_strength_zero_returns_the_input(model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, tone(0.7, 2, 44_100).T, 44_100)
+    assert convert(model, source, "--to", "piano", "--strength", 0).exit_code == 0
+    (before, _), (after, _) = (soundfile.read(path, dtype="int16") for path in (source, tmp_path / "a.piano.wav"))
+    np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("text.wav", b"This is no sound.", "text.wav"),
+        ("empty.wav", b"", "empty"),
+        ("nothing.wav", np.zeros(0), "nothing.wav"),
+        ("nan.wav", np.array([0.1, np.nan]), "nan.wav"),
+        ("silent.wav", np.zeros(4000), "silent"),
+        ("missing.wav", None, "missing.wav"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    model: Path, tmp_path: Path, name: str, content: bytes | np.ndarray | None, said: str
+) -> None:
+    source = tmp_path / name
+    if isinstance(content, bytes):
+        source.write_bytes(content)
+    elif content is not None:
+        soundfile.write(source, content, 16_000, subtype="FLOAT")
+    result = convert(model, source, "--to", "piano", "-o", tmp_path / "out.wav")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("audiotrans: error: ")
+    assert said in line
+    assert not (tmp_path / "out.wav").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind this user")
+def test_unreadable_input_gets_one_line(model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "locked.wav"
+    soundfile.write(source, tone(0.2).T, 16_000)
+    source.chmod(0)
+    result = convert(model, source, "--to", "piano")
+    assert result.exit_code == 1
+    assert "locked.wav" in result.stderr
+
+
+def test_a_wrong_model_gets_one_line(tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, tone(0.2).T, 16_000)
+    result = convert(source, source, "--to", "piano")  # the sound itself as the model
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "a.wav" in line
+    assert "model" in line
+
+
+FULL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+sys.argv[0] = "audiotrans"
+from audiotrans.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of file sizes are set the POSIX way")
+def test_a_disk_that_fills_up_gets_one_line(model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, tone(3.0, 2, 44_100).T, 44_100)
+    command = [sys.executable, "-c", FULL_DISK, "convert", source, "--to", "piano", "--model", model]
+    done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("audiotrans: error: ")
+    assert "large" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]

@@ -1,0 +1,49 @@
+"""A recipe that trains in milliseconds and a prepared cache without sounds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
+
+TINY: dict[str, Any] = {
+    "imaging": {"sample_rate": 16_000, "n_fft": 256, "hop_length": 64, "rows": 32},
+    "model": {"preset": "tiny", "width": 4, "critic_width": 4, "z_channels": 4, "carry": 0.5},
+    "train": {
+        "steps": 4, "crop_frames": 16, "batch_size": 2, "precision": "float32", "log_every": 1, "save_every": 2,
+        "gain_db": 6, "dither": 0.01,
+    },
+}  # fmt: skip
+
+
+def tiny_recipe(**parts: dict[str, Any]) -> Recipe:
+    """Build the tiny recipe; each keyword changes keys of one part."""
+    values = {name: TINY.get(name, {}) | parts.get(name, {}) for name in TINY.keys() | parts.keys()}
+    return recipe_from_dict(values)
+
+
+def fake_cache(root: Path, recipe: Recipe, *, frames: int = 40, offset: float = 0.0, valid: bool = True) -> Path:
+    """Write a cache of two images per domain and split at the recipe's size, seeded noise around +-``offset``."""
+    (root / "images").mkdir(parents=True)
+    values, items = recipe_to_dict(recipe), []
+    shape = (recipe.imaging.image_channels, recipe.imaging.image_rows, frames)
+    places = [(d, s, i) for d in "ab" for s in (("train", "valid") if valid else ("train",)) for i in range(2)]
+    for seed, (domain, split, index) in enumerate(places):
+        name = f"images/{split}-{domain}-{index}.safetensors"
+        save_file({"image": image(shape, seed, -offset if domain == "a" else offset).half()}, root / name)
+        items.append({"domain": domain, "split": split, "recording": str(seed), "file": name, "frames": frames})
+    manifest = {"format": "audiotrans-cache", "version": 1, "imaging": values["imaging"], "domains": values["domains"]}
+    (root / "manifest.json").write_text(json.dumps(manifest | {"items": items, "skipped": []}), encoding="utf-8")
+    return root
+
+
+def image(shape: tuple[int, ...], seed: int, centre: float = 0.0) -> Tensor:
+    """Draw an image in [-1, 1]."""
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return (centre + 0.2 * noise).clamp(-1, 1)

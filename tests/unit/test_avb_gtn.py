@@ -1,0 +1,239 @@
+"""The model: what is shared, what depends on what, and how UNIT differs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from audiotrans.errors import UsageError
+from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings, Translation
+from audiotrans.model.nets import PRESETS
+from tests.fakes import image
+
+SIZES = [(1, 1), (7, 9), (32, 30), (33, 47), (40, 64)]
+LOCAL = [{"preset": "tiny"}, {"preset": "spectrogram", "width": 8}, {"preset": "tiny", "width": 4, "blocks": 3}]
+
+
+def model(preset: str = "tiny", channels: int = 1, **changes: object) -> AVBGTN:
+    torch.manual_seed(0)
+    settings = ModelSettings(preset=preset, **{"width": 4, "critic_width": 4, **changes})  # type: ignore[arg-type]
+    return AVBGTN(settings, channels).eval().requires_grad_(False)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_both_domains_use_the_very_same_shared_blocks():
+    net = AVBGTN(ModelSettings(preset="tiny"), 1)
+    for source in "ab":
+        for target in "ab":
+            net.zero_grad()
+            net.decode(net.encode(image((1, 1, 32, 32), 1), source, torch.zeros(1, 1, 32, 32)), target).sum().backward()
+            used = {name.rsplit(".", 1)[0] for name, p in net.named_parameters() if p.grad is not None}
+            roots = {".".join(name.split(".")[:2]) if "coders" in name else name.split(".")[0] for name in used}
+            assert roots == {f"encoders.{source}", "shared_encoder", "shared_decoder", f"decoders.{target}"}
+    names = [id(p) for p in net.parameters()]
+    assert len(names) == len(set(names)) == len(net.state_dict())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_translation_has_the_size_of_its_input(preset, size):
+    net = model(preset, 2)
+    x = image((2, 2, *size), 2)
+    made = net.translate(x, "a", "b", net.noise(x, seeded()))
+    assert made.shape == x.shape
+    assert made.isfinite().all()
+    assert made.abs().max() <= 1
+
+
+@pytest.mark.parametrize("changes", LOCAL)
+def test_tiles_with_context_agree_with_the_whole_image(changes):
+    net = model(**changes, carry=0.5)
+    assert net.local
+    step, margin = net.stride[1], net.context_frames
+    assert margin % step == 0  # tiles start on the grid
+    x = image((1, 1, 32, 5 * margin + 3), 3)
+    eps = net.noise(x, seeded())
+    whole = net.translate(x, "a", "b", eps)
+    for start in (0, 2 * margin, 4 * margin):
+        stop = start + margin
+        left, right = max(start - margin, 0), stop + margin
+        tile = net.translate(x[..., left:right], "a", "b", eps[..., left:right])
+        got, wanted = tile[..., start - left : stop - left], whole[..., start:stop]
+        # float32 sums in another order, through some twenty layers.
+        torch.testing.assert_close(got[..., : wanted.shape[-1]], wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("changes", LOCAL)
+def test_no_frame_depends_on_what_lies_beyond_the_context(changes):
+    net = model(**changes, carry=0.5)
+    margin, at = net.context_frames, 2 * net.context_frames
+    x = image((1, 1, 32, 4 * margin), 4)
+    eps = net.noise(x, seeded())
+    before = net.translate(x, "a", "b", eps)
+    far_x, far_eps = -x, -eps
+    span = slice(at - margin, at + margin + 1)
+    far_x[..., span], far_eps[..., span] = x[..., span], eps[..., span]
+    assert torch.equal(net.translate(far_x, "a", "b", far_eps)[..., at], before[..., at])
+    span = slice(at - margin // 2, at + margin // 2)
+    far_x[..., :] = -x
+    far_x[..., span] = x[..., span]
+    assert not torch.equal(net.translate(far_x, "a", "b", eps)[..., at], before[..., at])  # the probe can see
+
+
+def test_instance_norm_reaches_across_the_image_and_says_so():
+    net = model("light")
+    assert not net.local
+    x = image((1, 1, 16, 400), 5)
+    changed = x.clone()
+    changed[..., 380:] = 1
+    assert not torch.equal(net.translate(changed, "a", "b")[..., 0], net.translate(x, "a", "b")[..., 0])
+
+
+def test_no_noise_means_zeros_and_the_input_stays_as_it_was():
+    net = model()
+    x = image((1, 1, 30, 21), 6)
+    kept = x.clone()
+    assert torch.equal(net.translate(x, "b", "a"), net.translate(x, "b", "a", torch.zeros(net.noise_shape(x))))
+    assert torch.equal(x, kept)
+
+
+def test_forward_is_made_of_encode_and_decode():
+    net = model()
+    a, b = image((2, 1, 32, 32), 7), image((2, 1, 32, 32), 8)
+    t = net(a, b, seeded(1))
+    noise = seeded(1)
+    z_a, z_b = net.encode(a, "a", net.noise(a, noise)), net.encode(b, "b", net.noise(b, noise))
+    z_ab = net.encode(net.decode(z_a, "b"), "b", net.noise(a, noise))
+    z_ba = net.encode(net.decode(z_b, "a"), "a", net.noise(b, noise))
+    wanted = {
+        "a": a, "b": b, "z_a": z_a, "z_b": z_b, "z_ab": z_ab, "z_ba": z_ba,
+        "aa": net.decode(z_a, "a"), "bb": net.decode(z_b, "b"), "ab": net.decode(z_a, "b"), "ba": net.decode(z_b, "a"),
+        "aba": net.decode(z_ab, "a"), "bab": net.decode(z_ba, "b"),
+    }  # fmt: skip
+    for name, value in wanted.items():
+        # forward decodes both latents as one batch; float32 sums may differ in their last bits.
+        torch.testing.assert_close(getattr(t, name), value, atol=1e-5, rtol=0, msg=name)
+
+
+def test_the_noise_enters_the_encoder_and_decides_the_latent():
+    net = model()
+    x = image((1, 1, 32, 32), 9)
+    t = net(x, x, seeded(0))
+    assert t.z_a is t.mean_a  # q(z|x) is the encoder's output itself
+    assert net.encode(x, "a", net.noise(x, seeded(1))).sub(t.z_a).abs().mean() > 1e-3
+    assert torch.equal(net(x, x, seeded(0)).aba, t.aba)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_unit_has_no_t_and_no_noise_in_its_encoder(preset):
+    settings = ModelSettings(preset=preset, width=4, critic_width=4, kl="mu2")
+    assert Critics(settings, 1).latent is None
+    net = AVBGTN(settings, 1)
+    assert net.noise_shape(torch.zeros(2, 1, 8, 8)) == (2, 0, 8, 8)
+    assert net.encoders["a"][0].in_channels == 1 + settings.nets.coordinate
+
+
+def test_unit_adds_unit_noise_to_the_latent_in_training_only():
+    net = model("light", kl="mu2")
+    x = image((4, 1, 64, 64), 10)
+    t = net(x, x, seeded())
+    noise = t.z_a - t.mean_a
+    # 4 x 32 x 16 x 16 = 32768 draws: a standard error of 0.004 for the spread, 0.0055 for the mean.
+    assert noise.std() == pytest.approx(1, abs=0.02)
+    assert noise.mean() == pytest.approx(0, abs=0.03)
+    assert net(x, x, seeded(5)).mean_a.equal(t.mean_a)
+    again = net.translate(x, "a", "b")
+    assert torch.equal(again, net.decode(t.mean_a, "b"))
+    assert torch.equal(again, net.translate(x, "a", "b", net.noise(x, seeded(3))))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (27, 35)])
+def test_a_whole_carry_between_equal_decoders_is_the_identity(size):
+    net = model(carry=1.0)
+    net.decoders["b"].load_state_dict(net.decoders["a"].state_dict())
+    x = image((1, 1, *size), 11)
+    # x + (G - G) rounds once per addition.
+    torch.testing.assert_close(net.translate(x, "a", "b", net.noise(x, seeded())), x, atol=1e-6, rtol=0)
+
+
+def test_carry_takes_over_its_share_of_what_the_autoencoder_lost():
+    x = image((1, 1, 32, 32), 12)
+    none, half = model(), model(carry=0.5)
+    eps = none.noise(x, seeded())
+    wanted = none.translate(x, "a", "b", eps) + 0.5 * (x - none.translate(x, "a", "a", eps))
+    torch.testing.assert_close(half.translate(x, "a", "b", eps), wanted.clamp(-1, 1), atol=1e-6, rtol=0)
+    assert torch.equal(half.translate(x, "a", "a", eps), none.translate(x, "a", "a", eps))  # reconstructions carry none
+    t = half(x, x, seeded())
+    assert not torch.equal(t.ab, none(x, x, seeded()).ab)
+    torch.testing.assert_close(t.aa, none(x, x, seeded()).aa, atol=1e-6, rtol=0)
+
+
+def recorded(critics: Critics) -> list[tuple[torch.Tensor, torch.Tensor, str]]:
+    """Record what T is asked."""
+    asked: list[tuple[torch.Tensor, torch.Tensor, str]] = []
+    critics.latent.register_forward_pre_hook(lambda _, given: asked.append(given))
+    return asked
+
+
+def test_t_judges_real_and_translated_pairs_against_the_prior():
+    settings = ModelSettings(preset="tiny")
+    critics, t = Critics(settings, 1), model("tiny", width=8)(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2))
+    asked = recorded(critics)
+    verdict = critics(t, training=True, generator=seeded())
+    posterior, prior = asked[:4], asked[4:]
+    for given in (posterior, prior):
+        assert [domain for _, _, domain in given] == ["a", "b", "b", "a"]
+        assert all(x is y for (x, _, _), y in zip(given, (t.a, t.b, t.ab, t.ba), strict=True))
+    assert all(z is y for (_, z, _), y in zip(posterior, (t.z_a, t.z_b, t.z_ab, t.z_ba), strict=True))
+    drawn = torch.stack([z for _, z, _ in prior])
+    assert drawn.std() == pytest.approx(1, abs=0.1)  # 4 x 8 x 32 draws: standard error 0.022
+    assert (len(verdict.posterior), len(verdict.prior)) == (4, 4)
+    assert verdict.dimensions == 9 * 8
+
+
+def test_the_generators_step_asks_only_for_what_it_needs():
+    critics, t = Critics(ModelSettings(preset="tiny"), 1), model(width=8)(*[image((1, 1, 32, 32), 1)] * 2)
+    verdict = critics(t, training=False)
+    assert verdict.real_a is None
+    assert verdict.real_b is None
+    assert (len(verdict.posterior), verdict.prior) == (4, ())
+
+
+def test_detached_translations_keep_values_without_history():
+    net = model().requires_grad_(True)
+    t = net(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2), seeded())
+    cut = t.detached()
+    assert t.aba.requires_grad
+    for name in Translation.__dataclass_fields__:
+        assert not getattr(cut, name).requires_grad
+        assert torch.equal(getattr(cut, name), getattr(t, name))
+
+
+def test_settings_override_their_preset_and_only_that():
+    nets = ModelSettings(preset="base", width=16, critic_norm=False, z_channels=0).nets
+    assert (nets.width, nets.critic_norm, nets.latent) == (16, False, 64)
+    assert nets.blocks == PRESETS["base"].blocks
+    assert ModelSettings(preset="base").nets == PRESETS["base"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"carry": 1.5}, "carry 1.5 must lie in 0..1"),
+        ({"carry": float("nan")}, "carry nan"),
+        ({"width": 0}, "width 0 must be 1 or more"),
+        ({"blocks": -1}, "blocks -1 must be 0 or more"),
+        ({"norm_eps": 0.0}, "norm_eps 0.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ModelSettings(**changes)
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match=r"unknown model preset 'spectogram'.*Did you mean 'spectrogram'"):
+        ModelSettings(preset="spectogram")

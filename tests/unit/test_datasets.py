@@ -1,0 +1,141 @@
+"""Crops from a cache: repeatable, within bounds, and refused by name where the cache is not one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from audiotrans.errors import AudiotransError
+from audiotrans.training.datasets import ImageCache, read_manifest, stream
+from tests.fakes import fake_cache, tiny_recipe
+
+
+@pytest.fixture
+def root(tmp_path):
+    return fake_cache(tmp_path / "cache", tiny_recipe())
+
+
+def rewrite(root, **changes):
+    manifest = json.loads((root / "manifest.json").read_text())
+    manifest.update(changes)
+    (root / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+
+
+def ramps(root, *lengths):
+    """Replace the training images of A: image i has ``lengths[i]`` columns that hold i + column / 1000."""
+    data = ImageCache(root)
+    for index, (item, frames) in enumerate(zip(data.items["a", "train"], lengths, strict=True)):
+        columns = index + torch.arange(frames) / 1000
+        save_file({"image": columns.expand(1, 32, frames).contiguous()}, root / item["file"])
+        item["frames"] = frames
+    return data
+
+
+def test_crops_are_a_function_of_their_arguments(root):
+    data, again = ImageCache(root), ImageCache(root)
+    arguments = ("a", "train", 7, 3, 16, 5)
+    before = torch.get_rng_state()
+    x = data.sample(*arguments)
+    assert x.shape == (3, 1, 32, 16)
+    assert x.dtype == torch.float32
+    assert torch.equal(x, again.sample(*arguments))
+    assert torch.equal(torch.get_rng_state(), before)
+    for place, value in enumerate(("b", "valid", 8, None, None, 6)):
+        if value is not None:
+            other = [*arguments[:place], value, *arguments[place + 1 :]]
+            assert not torch.equal(x, data.sample(*other)), place
+
+
+def test_crops_start_anywhere_and_are_whole(root):
+    data = ramps(root, 20, 40)
+    starts = {0: set(), 1: set()}
+    for step in range(60):
+        for crop in data.sample("a", "train", step, 4, 16, 0):
+            index = int(crop[0, 0, 0] + 1e-6)
+            start = round((float(crop[0, 0, 0]) - index) * 1000)
+            # float32 near 1 resolves 1e-7.
+            torch.testing.assert_close(crop[0, 5], index + torch.arange(start, start + 16) / 1000, atol=1e-6, rtol=0)
+            starts[index].add(start)
+    # 240 draws over 5 + 25 places: the chance to miss a given one is e^-8.
+    assert starts[0] == set(range(5))
+    assert {0, 24} <= starts[1] <= set(range(25))
+
+
+def test_longer_recordings_are_drawn_more_often(root):
+    data = ramps(root, 16, 16 + 99)  # 1 and 100 places
+    drawn = torch.cat([data.sample("a", "train", step, 16, 16, 0)[:, 0, 0, 0] for step in range(40)])
+    share = float((drawn < 0.5).float().mean())
+    assert share < 0.04  # expected 0.0099; 640 draws spread by 0.004
+
+
+def test_short_images_are_filled_with_their_lowest_value(root):
+    data = ramps(root, 6, 6)
+    crop = data.sample("a", "train", 0, 1, 16, 0)[0, 0]
+    lowest = float(crop[0, 0])
+    assert torch.equal(crop[:, 6:], torch.full((32, 10), lowest))
+    assert float(crop[0, 5]) == pytest.approx(lowest + 0.005)
+
+
+def test_items_are_read_whole_or_in_part(root):
+    data = ImageCache(root)
+    item = data.manifest["items"][0]
+    whole = data.read(item)
+    assert whole.shape == (1, 32, 40)
+    assert torch.equal(data.read(item, 5, 7), whole[..., 5:12])
+
+
+def test_a_cache_without_held_out_images_says_so(tmp_path, root):
+    assert ImageCache(root).has("valid")
+    assert not ImageCache(fake_cache(tmp_path / "other", tiny_recipe(), valid=False)).has("valid")
+
+
+def test_streams_differ_by_seed_and_place():
+    draws = [torch.randint(2**62, (1,), generator=g).item() for g in (
+        stream(0, "a"), stream(0, "a", 1), stream(1, "a"), stream(0, "b"), stream(0, "a", "1")
+    )]  # fmt: skip
+    assert len(set(draws)) == 5
+    assert torch.randint(2**62, (1,), generator=stream(0, "a")).item() == draws[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other"}, r"is other 1, not audiotrans-cache 1; run audiotrans prep again"),
+        ({"version": 2}, r"is audiotrans-cache 2, not audiotrans-cache 1"),
+        ({"format": None}, r"manifest.json is broken"),
+        ({"items": None}, r"manifest.json is broken \('items'\)"),
+        ({"imaging": None}, r"manifest.json is broken \('imaging'\)"),
+        ({"items": []}, r"has no training images of 'violin'"),
+    ],
+)
+def test_caches_that_do_not_serve_are_refused(root, changes, message):
+    rewrite(root, **changes)
+    with pytest.raises(AudiotransError, match=message):
+        ImageCache(root)
+
+
+def test_a_folder_without_a_cache_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(AudiotransError, match="holds no prepared data; make it with: audiotrans prep"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_a_broken_manifest_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(AudiotransError, match=r"manifest.json is broken .*run audiotrans prep again"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "text"])
+def test_a_broken_image_is_named(root, damage):
+    data = ImageCache(root)
+    path = root / data.manifest["items"][0]["file"]
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:50] if damage == "truncated" else b"not an image")
+    with pytest.raises(AudiotransError, match=rf"cannot read .*{path.name}.*run audiotrans prep again"):
+        data.read(data.manifest["items"][0])

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+import audiotrans
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.training.checkpoints import export_weights, save_checkpoint
+from audiotrans.training.recipe import Recipe, recipe_from_dict
+from audiotrans.translation import models
+from tests.standins import RATE, SMALL, tone
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})
+
+
+@pytest.fixture
+def weights(recipe: Recipe) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return AVBGTN(recipe.model, recipe.imaging.image_channels).state_dict()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, recipe: Recipe, weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with one shipped model."""
+    path = tmp_path / "weights" / "violin-piano.safetensors"
+    export_weights(weights, recipe, path, card={"summary": "A toy."})
+    monkeypatch.setattr(models.resources, "files", lambda _: tmp_path)
+    return path
+
+
+def test_shipped_models_are_listed_and_loaded_by_name(shelf: Path) -> None:
+    (entry,) = models.list_models()
+    assert (entry.name, entry.path, entry.domains, entry.summary) == (
+        "violin-piano", shelf, ("violin", "piano"), "A toy.",
+    )  # fmt: skip
+    assert str(entry).startswith("violin-piano: violin <-> piano, ")
+    model = audiotrans.load()
+    assert model.domains == ("violin", "piano")
+    assert not model.model.training
+    wave = tone(0.2)
+    assert model.convert(wave, RATE, to="piano").shape == wave.shape
+
+
+def test_models_are_loaded_by_path(shelf: Path) -> None:
+    assert models.load(shelf, device="cpu").domains == ("violin", "piano")
+    assert models.load(str(shelf)).device == models.choose_device("auto")
+
+
+def test_unknown_names_list_what_exists(shelf: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no model 'violin-paino': shipped are violin-piano.*Did you mean"):
+        models.load("violin-paino")
+    with pytest.raises(UsageError, match=r"is a folder.*export-weights"):
+        models.load(tmp_path)
+    shelf.unlink()
+    with pytest.raises(UsageError, match="shipped are none"):
+        models.load()
+    assert models.list_models() == []
+
+
+def test_files_of_others_are_refused(tmp_path: Path, shelf: Path) -> None:
+    junk, foreign = tmp_path / "junk.safetensors", tmp_path / "weights" / "foreign.safetensors"
+    junk.write_text("not a model")
+    save_file({"w": np.zeros(2, np.float32)}, foreign)
+    for path in (junk, foreign):
+        with pytest.raises(AudiotransError, match=path.name) as caught:
+            models.load(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(AudiotransError, match=r"foreign\.safetensors is not a model of audiotrans"):
+        models.list_models()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:"])
+def test_unknown_devices_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown device.*auto, cpu, cuda"):
+        models.choose_device(name)
+
+
+def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:1"):
+        with pytest.raises(UsageError, match=f"no device '{name}' here.*--device cpu"):
+            models.choose_device(name)
+    assert models.choose_device("auto") == torch.device("cpu")
+
+
+def test_threads_are_set_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    models.use_threads(None)
+    models.use_threads(3)
+    assert asked == [3]
+    with pytest.raises(UsageError, match="threads 0"):
+        models.use_threads(0)
+
+
+def test_a_run_becomes_a_model(tmp_path: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) -> None:
+    save_checkpoint(tmp_path / "run" / "last.pt", {"step": 12, "ema": weights}, recipe)
+    out = models.export_run(tmp_path / "run", tmp_path / "m.safetensors", summary="Mine.")
+    half = models.export_run(tmp_path / "run" / "last.pt", tmp_path / "h.safetensors", half=True)
+    assert half.stat().st_size < 0.7 * out.stat().st_size
+    loaded = models.load(out)
+    for name, value in loaded.model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    with pytest.raises(UsageError, match="--force"):
+        models.export_run(tmp_path / "run", out)
+    models.export_run(tmp_path / "run", out, force=True)

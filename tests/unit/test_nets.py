@@ -1,0 +1,227 @@
+"""The networks: sizes of layers against the published tables, and what each of them may look at."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings
+from audiotrans.model.nets import (
+    PRESETS,
+    ChannelNorm,
+    ImageDiscriminators,
+    ImageLayerNorm,
+    LatentDiscriminator,
+    ResidualBlock,
+    Unfold,
+    decoder,
+    encoder,
+    shared_decoder,
+    shared_encoder,
+    with_coordinate,
+)
+from audiotrans.training.engine import parameters
+from tests.fakes import image
+
+# Counted by hand from the layer tables (kernel area x inputs x outputs + biases); see docs/model.md.
+GENERATOR = {
+    ("base", 3): 19_978_822, ("base", 4): 19_991_368,
+    ("light", 3): 5_006_502, ("light", 4): 5_012_776,
+    ("unit-exact", 3): 18_017_286, ("unit-exact", 4): 18_023_688,
+}  # fmt: skip
+DISCRIMINATORS = {
+    ("base", 3): 5_782_786, ("base", 4): 5_786_882,
+    ("light", 3): 1_449_602, ("light", 4): 1_451_650,
+    ("unit-exact", 3): 25_240_065, ("unit-exact", 4): 25_246_337,
+}  # fmt: skip
+LATENT = {
+    ("base", "local", 3): 933_121, ("base", "local", 4): 935_169,
+    ("light", "local", 3): 235_137, ("light", "local", 4): 236_161,
+    ("base", "patch", 3): 4_014_081, ("base", "patch", 4): 4_016_129,
+    ("base", "global", 3): 4_014_081,
+}  # fmt: skip
+
+
+def small(preset: str = "base", **changes: object) -> ModelSettings:
+    return ModelSettings(preset=preset, width=4, critic_width=4, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("preset", "channels"), GENERATOR)
+def test_the_generator_side_has_the_tables_number_of_parameters(preset, channels):
+    assert parameters(AVBGTN(ModelSettings(preset=preset), channels)) == GENERATOR[preset, channels]
+
+
+@pytest.mark.parametrize(("preset", "channels"), DISCRIMINATORS)
+def test_the_image_discriminators_have_the_tables_number_of_parameters(preset, channels):
+    assert parameters(ImageDiscriminators(PRESETS[preset], channels)) == DISCRIMINATORS[preset, channels]
+
+
+@pytest.mark.parametrize(("preset", "form", "channels"), LATENT)
+def test_the_latent_discriminator_has_the_tables_number_of_parameters(preset, form, channels):
+    nets = ModelSettings(preset=preset, latent_critic=form).nets
+    assert parameters(LatentDiscriminator(nets, channels)) == LATENT[preset, form, channels]
+
+
+def test_a_latent_as_wide_as_units_has_the_tables_number_of_parameters():
+    settings = ModelSettings(preset="base", z_channels=256, noise_channels=16)
+    assert parameters(AVBGTN(settings, 3)) == 20_152_582
+    assert parameters(LatentDiscriminator(settings.nets, 3)) == 957_697
+
+
+def test_each_layer_of_base_has_the_tables_number_of_parameters():
+    nets = PRESETS["base"]
+    first, *rest = [parameters(m) for m in encoder(nets, 3) if parameters(m)]
+    assert [first, *rest] == [22_016, 131_200, 524_544, 1_180_160, 1_180_160, 1_180_160]
+    assert parameters(shared_encoder(nets)) == 1_196_608
+    assert parameters(shared_decoder(nets)) == 1_196_800
+    # G4 and G5 as convolution + layer norm.
+    assert [parameters(m) for m in decoder(nets, 3) if parameters(m)][3:] == [819_328, 256, 204_864, 128, 9_411]
+
+
+def test_the_coordinate_channel_costs_one_kernel_per_front():
+    plain, marked = (ImageDiscriminators(ModelSettings(preset="base", coordinate=c).nets, 4) for c in (False, True))
+    assert parameters(marked) - parameters(plain) == 4 * 1_024  # two scales, two domains
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_encoder_and_decoder_keep_to_the_grid(preset):
+    nets = small(preset).nets
+    rows, frames = nets.stride
+    inputs = 2 + nets.noise_channels + nets.coordinate
+    z = shared_encoder(nets)(encoder(nets, 2)(image((1, inputs, 4 * rows, 6 * frames), 0)))
+    assert z.shape == (1, nets.latent, 4, 6)
+    made = decoder(nets, 2)(shared_decoder(nets)(z))
+    assert made.shape == (1, 2, 4 * rows, 6 * frames)
+    assert made.abs().max() < 1  # tanh
+
+
+def test_unit_exact_has_no_norm_outside_residual_blocks_and_zero_padding():
+    nets = PRESETS["unit-exact"]
+    outside = [m for part in (encoder(nets, 3), decoder(nets, 3)) for m in part if not isinstance(m, ResidualBlock)]
+    assert not [m for m in outside if isinstance(m, (nn.InstanceNorm2d, ImageLayerNorm, ChannelNorm))]
+    convs = [m for m in outside if isinstance(m, nn.Conv2d)]
+    assert {m.padding_mode for m in convs} == {"zeros"}
+    assert [m.kernel_size for m in convs] == [(7, 7), (3, 3), (3, 3), (1, 1)]
+
+
+def test_unfolding_with_equal_factors_is_pixel_shuffle():
+    x = image((2, 12, 3, 5), 1)
+    assert torch.equal(Unfold((2, 2))(x), nn.functional.pixel_shuffle(x, 2))
+
+
+def test_unfolding_puts_row_factors_on_rows_and_frame_factors_on_frames():
+    x = torch.arange(6.0).reshape(1, 6, 1, 1)
+    assert Unfold((3, 2))(x)[0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_channel_norm_looks_at_one_position_only():
+    norm, x = ChannelNorm(6, 1e-5), image((1, 6, 4, 5), 2)
+    changed = x.clone()
+    changed[..., 3, 4] += 1.0 * torch.arange(6)
+    difference = (norm(changed) - norm(x)).abs().amax((0, 1))
+    assert difference[3, 4] > 0.1
+    difference[3, 4] = 0
+    assert difference.max() == 0
+    assert norm(x).mean(1).abs().max() < 1e-5  # float32 sums of 6 numbers
+
+
+def test_a_constant_image_gives_finite_features():
+    # Instance norm divides by the spread, which is 0 here: norm_eps must guard it.
+    for preset in PRESETS:
+        model = AVBGTN(small(preset), 1)
+        x = torch.full((1, 1, 64, 64), -1.0)
+        made = model.translate(x, "a", "b")
+        assert made.isfinite().all()
+
+
+def test_coordinates_run_from_minus_one_to_one_over_rows():
+    nets = PRESETS["spectrogram"]
+    x = image((2, 1, 5, 3), 3)
+    seen = with_coordinate(x, nets)
+    assert seen.shape == (2, 2, 5, 3)
+    assert torch.equal(seen[:, :1], x)
+    assert seen[1, 1, :, 2].tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert with_coordinate(x, PRESETS["base"]) is x
+
+
+@pytest.mark.parametrize(("scales", "sizes"), [(1, [8]), (2, [8, 4]), (3, [8, 4, 2])])
+def test_discriminators_judge_every_scale(scales, sizes):
+    logits = ImageDiscriminators(small(critic_scales=scales).nets, 3)(image((2, 3, 128, 128), 4), "a")
+    assert [tuple(x.shape) for x in logits] == [(2, 1, size, size) for size in sizes]
+
+
+def test_units_own_discriminator_has_one_deep_scale():
+    critics = ImageDiscriminators(small("unit-exact").nets, 3)
+    assert [tuple(x.shape) for x in critics(image((1, 3, 128, 128), 4), "a")] == [(1, 1, 2, 2)]
+
+
+def test_discriminators_of_both_domains_share_their_output_part_and_nothing_else():
+    critics = ImageDiscriminators(small(critic_norm=False).nets, 1)
+    x = image((1, 1, 64, 64), 5)
+    sum(logits.sum() for logits in critics(x, "a")).backward()
+    touched = {name.split(".")[1] for name, p in critics.private.named_parameters(prefix="f") if p.grad is not None}
+    assert touched == {"a0", "a1"}
+    assert all(p.grad is not None for p in critics.shared.parameters())
+
+
+def test_spectral_norm_bounds_every_layer_but_the_last_of_t():
+    torch.manual_seed(0)
+    critics = Critics(small("light"), 1)
+    layers = [m for m in critics.modules() if isinstance(m, nn.Conv2d)]
+    free = [m for m in layers if not hasattr(m, "parametrizations")]
+    assert free == [critics.latent.joint[-1]]
+    for layer in set(layers) - set(free):
+        norm = float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2))
+        # Power iteration approaches 1 from above and had 15 rounds on a random matrix.
+        assert norm == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("form", "size"), [("local", (16, 8)), ("patch", (4, 2)), ("global", (1, 1))]
+)  # 64 x 32 image: a latent of 16 x 8
+def test_t_gives_logits_on_its_grid_and_starts_undecided(form, size):
+    nets = small(latent_critic=form).nets
+    logits = LatentDiscriminator(nets, 3)(image((2, 3, 64, 32), 6), image((2, nets.latent, 16, 8), 7), "b")
+    assert logits.shape == (2, 1, *size)
+    assert not logits.any()  # the last layer starts at zero: T = log q/p = 0 says nothing before it has learned
+
+
+def test_a_local_logit_sees_three_by_three_positions_of_z():
+    nets = small(z_channels=4).nets
+    t = LatentDiscriminator(nets, 1).eval()  # eval: spectral norm keeps its vectors
+    nn.init.ones_(t.joint[-1].weight)
+    x, z = image((1, 1, 32, 32), 8), image((1, 4, 8, 8), 9).requires_grad_()
+    t(x, z, "a")[0, 0, 4, 4].backward()
+    rows, columns = z.grad[0].abs().sum(0).nonzero(as_tuple=True)
+    assert (rows.unique().tolist(), columns.unique().tolist()) == ([3, 4, 5], [3, 4, 5])
+    assert t.latent_dimensions == 9 * 4
+
+
+def test_t_reads_images_of_each_domain_by_its_own_path():
+    nets = small().nets
+    t = LatentDiscriminator(nets, 1)
+    nn.init.ones_(t.joint[-1].weight)
+    x, z = image((1, 1, 32, 32), 8), image((1, nets.latent, 8, 8), 9)
+    assert not torch.equal(t(x, z, "a"), t(x, z, "b"))
+    t(x, z, "a").sum().backward()
+    assert all(p.grad is None for p in t.image["b"].parameters())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_t_fits_the_latent_grid_of_every_preset(preset):
+    nets = small(preset).nets
+    rows, frames = nets.stride
+    t = LatentDiscriminator(nets, 1)
+    logits = t(image((1, 1, 8 * rows, 6 * frames), 1), image((1, nets.latent, 8, 6), 2), "a")
+    assert logits.shape == (1, 1, 8, 6)
+
+
+def test_presets_hold_enough_noise_for_their_latent():
+    # An image position carries stride^2 noise numbers per channel: 16 for stride 4. Fewer noise than latent
+    # dimensions make q(z|x) singular, and T then has nothing to learn. UNIT's encoder takes none.
+    for name, nets in PRESETS.items():
+        drawn = nets.noise_channels * math.prod(nets.stride)
+        assert name == "unit-exact" or drawn >= nets.latent

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import save_file
+
+from audiotrans.errors import AudiotransError
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.sound.imaging import AudioImaging
+from audiotrans.training.recipe import recipe_from_dict, recipe_to_dict
+from audiotrans.translation.samples import sample_writer, sheet_images
+from tests.standins import RATE, SMALL, Identity, Silencer, tone
+
+RECIPE = recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Prepare three violins and one piano by hand; only the violins' recordings still exist."""
+    root = tmp_path / "cache"
+    (root / "images").mkdir(parents=True)
+    imaging = AudioImaging(RECIPE.imaging)
+    items = []
+    for number, (domain, split) in enumerate([("a", "train"), ("a", "valid"), ("a", "valid"), ("b", "train")]):
+        wave = tone(0.5)
+        image, _ = imaging.to_image(torch.from_numpy(wave))
+        save_file({"image": image[0].half()}, root / "images" / f"{number}.safetensors")
+        if domain == "a":
+            soundfile.write(tmp_path / f"{number}.wav", wave.T, RATE)
+        items.append({
+            "domain": domain, "split": split, "recording": str(number), "source": str(tmp_path / f"{number}.wav"),
+            "file": f"images/{number}.safetensors", "frames": image.shape[-1], "seconds": 0.5,
+        })  # fmt: skip
+    whole = recipe_to_dict(RECIPE)
+    manifest = {"format": "audiotrans-cache", "version": 1, "items": items, "skipped": []}
+    manifest |= {"imaging": whole["imaging"], "domains": whole["domains"]}
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    return root
+
+
+def test_a_sheet_and_sounds_are_written(cache: Path, tmp_path: Path) -> None:
+    drawn: list[Any] = []
+    write = sample_writer(RECIPE, cache, "cpu", lambda *arguments: drawn.append(arguments))
+    model = AVBGTN(RECIPE.model, RECIPE.imaging.image_channels).train()
+    write(model, 30, tmp_path / "samples")
+    ((pictures, path, rows, seconds),) = drawn
+    views = ("input", "reconstruction", "translation", "cycle")
+    assert list(pictures) == [f"{label}: {view}" for label in ("violin 1", "violin 2", "piano 1") for view in views]
+    assert path == tmp_path / "samples" / "step_0000030.png"
+    assert all(picture.shape == (1, len(rows), 64) and np.isfinite(picture).all() for picture in pictures.values())
+    assert seconds == 128 / RATE
+    sounds = sorted(path.name for path in (tmp_path / "samples" / "step_0000030").iterdir())
+    assert sounds == sorted(f"violin {number} {view}.wav" for number in (1, 2) for view in views)
+    assert all(soundfile.info(tmp_path / "samples" / "step_0000030" / name).frames == RATE // 2 for name in sounds)
+    assert model.training  # as it was
+
+
+def test_a_broken_recording_does_not_end_the_training(cache: Path, tmp_path: Path) -> None:
+    for path in tmp_path.glob("*.wav"):
+        path.write_text("no longer a sound")
+    write = sample_writer(RECIPE, cache, "cpu", lambda *_: None)
+    write(AVBGTN(RECIPE.model, RECIPE.imaging.image_channels), 1, tmp_path / "samples")
+    assert not list((tmp_path / "samples").rglob("*.wav"))
+
+
+def test_the_views_are_what_they_say() -> None:
+    image = torch.linspace(-0.5, 0.5, 64).reshape(1, 1, 4, 16)
+    views = sheet_images(Silencer(0.25), image, "b")  # type: ignore[arg-type]
+    shifts = [float((view - image).mean()) for view in views.values()]
+    assert shifts == pytest.approx([0.0, 0.0, 0.25, 0.5])
+    assert torch.equal(sheet_images(Identity(), image, "a")["cycle"], image)  # type: ignore[arg-type]
+
+
+def test_a_missing_cache_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AudiotransError, match="audiotrans prep"):
+        sample_writer(RECIPE, tmp_path, "cpu", lambda *_: None)
