@@ -17,7 +17,7 @@ TINY: dict[str, Any] = {
     "model": {"preset": "tiny", "width": 4, "critic_width": 4, "z_channels": 4, "carry": 0.5},
     "train": {
         "steps": 4, "crop_frames": 16, "batch_size": 2, "precision": "float32", "log_every": 1, "save_every": 2,
-        "gain_db": 6, "dither": 0.01,
+        "sample_every": 1, "gain_db": 6, "dither": 0.01,
     },
 }  # fmt: skip
 

@@ -53,6 +53,8 @@ class ModelSettings:
         critic_width: see `NetSettings`.
         critic_scales: see `NetSettings`.
         critic_norm: see `NetSettings`.
+        image_mean: see `NetSettings`.
+        image_std: see `NetSettings`.
         norm_eps: see `NetSettings`.
         latent_critic: see `NetSettings`.
         coordinate: see `NetSettings`.
@@ -69,7 +71,9 @@ class ModelSettings:
     noise_channels: int | None = None
     critic_width: int | None = None
     critic_scales: int | None = None
-    critic_norm: bool | None = None
+    critic_norm: Literal["spectral", "instance", "none"] | None = None
+    image_mean: float | None = None
+    image_std: float | None = None
     norm_eps: float | None = None
     latent_critic: Literal["local", "patch", "global"] | None = None
     coordinate: bool | None = None
@@ -273,17 +277,26 @@ class Critics(nn.Module):
         has_latent = settings.kl not in ("mu2", "none")
         self.latent = LatentDiscriminator(settings.nets, image_channels) if has_latent else None
 
-    def forward(self, t: Translation, *, training: bool, generator: torch.Generator | None = None) -> Verdict:
+    def forward(
+        self,
+        t: Translation,
+        *,
+        training: bool,
+        generator: torch.Generator | None = None,
+        shown: dict[str, Tensor] | None = None,
+    ) -> Verdict:
         """Judge a translation.
 
         Args:
             t: see `Translation`.
             training: also judge real images and latents of the prior, which only the critics' own step needs.
             generator: source of the prior's samples.
+            shown: images that D judges in place of the translation's own, by the names of `Translation`'s fields.
         """
-        fake_ab, fake_ba = self.image(t.ab, "b"), self.image(t.ba, "a")
-        real_a = self.image(t.a, "a") if training else None
-        real_b = self.image(t.b, "b") if training else None
+        images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
+        fake_ab, fake_ba = self.image(images["ab"], "b"), self.image(images["ba"], "a")
+        real_a = self.image(images["a"], "a") if training else None
+        real_b = self.image(images["b"], "b") if training else None
         if self.latent is None:
             return Verdict(fake_ab, fake_ba, real_a, real_b)
         pairs: tuple[tuple[Tensor, Tensor, Domain], ...] = (

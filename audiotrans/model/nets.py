@@ -39,7 +39,9 @@ class NetSettings:
         coordinate: append a channel of row coordinates, -1 .. 1, to what encoders and discriminators see.
         critic_width: channels after the first layer of discriminators and T.
         critic_scales: image discriminators, each on a picture of half the size; 0 selects UNIT's own deep one.
-        critic_norm: spectral norm in discriminators and T.
+        critic_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers) or ``none``.
+        image_mean: mean of typical images; discriminators see images standardised by it and by `image_std`.
+        image_std: standard deviation of typical images.
         latent_critic: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
     """
 
@@ -60,7 +62,9 @@ class NetSettings:
     coordinate: bool = False
     critic_width: int = 64
     critic_scales: int = 2
-    critic_norm: bool = True
+    critic_norm: Literal["spectral", "instance", "none"] = "spectral"
+    image_mean: float = 0.0
+    image_std: float = 1.0
     latent_critic: Literal["local", "patch", "global"] = "local"
 
     @property
@@ -85,15 +89,17 @@ PRESETS: dict[str, NetSettings] = {
     "light": NetSettings(width=32, z_channels=32, noise_channels=2, critic_width=32),
     "unit-exact": NetSettings(
         down_kernel=3, z_channels=0, noise_channels=0, up="transpose", padding="zeros", slope=0.01, down_norm=False,
-        critic_scales=0, critic_norm=False,
+        critic_scales=0, critic_norm="none",
     ),
     "spectrogram": NetSettings(
         width=48, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, z_channels=32, noise_channels=2, norm="channel",
-        padding="zeros", coordinate=True, critic_width=32, critic_scales=3,
+        padding="zeros", coordinate=True, critic_width=32, critic_scales=3, critic_norm="instance", image_mean=-0.5,
+        image_std=0.35,
     ),
     "tiny": NetSettings(
         width=8, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, blocks=1, z_channels=8, noise_channels=1,
-        norm="channel", padding="zeros", coordinate=True, critic_width=8, critic_scales=1,
+        norm="channel", padding="zeros", coordinate=True, critic_width=8, critic_scales=1, critic_norm="instance",
+        image_mean=-0.5, image_std=0.35,
     ),
 }  # fmt: skip
 """Architectures by name. `base`, `light` and `unit-exact` are for pictures; `spectrogram` folds four rows and two
@@ -261,7 +267,7 @@ class ImageDiscriminators(nn.Module):
         Returns:
             One map of logits ``(b, 1, h', w')`` per scale, finest first; positive: real.
         """
-        x = with_coordinate(image, self.settings)
+        x = with_coordinate((image - self.settings.image_mean) / self.settings.image_std, self.settings)
         logits = []
         for scale, back in enumerate(self.shared):
             logits.append(back(self.private[f"{domain}{scale}"](x)))
@@ -273,12 +279,14 @@ def _critic_layers(s: NetSettings, widths: list[int], kernels: list[int]) -> lis
     layers: list[nn.Module] = []
     for inputs, outputs, kernel in zip(widths[:-1], widths[1:], kernels, strict=True):
         conv = nn.Conv2d(inputs, outputs, kernel, 2, (kernel - 1) // 2)
-        layers += [_normed(s, conv), nn.LeakyReLU(s.slope)]
+        # The first layer keeps the image's own levels.
+        norm = [nn.InstanceNorm2d(outputs)] if s.critic_norm == "instance" and inputs >= s.critic_width else []
+        layers += [_normed(s, conv), *norm, nn.LeakyReLU(s.slope)]
     return layers
 
 
 def _normed(s: NetSettings, conv: nn.Conv2d) -> nn.Module:
-    return spectral_norm(conv) if s.critic_norm else conv
+    return spectral_norm(conv) if s.critic_norm == "spectral" else conv
 
 
 def _critic_front(s: NetSettings, inputs: int) -> nn.Sequential:

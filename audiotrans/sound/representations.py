@@ -247,7 +247,7 @@ def warped_centres(rows: int, bins: int) -> np.ndarray:
     """Return ``rows`` band centres in bins, 0 .. ``bins - 1``: spaced by one bin, then by a constant ratio.
 
     The break is where both spacings agree, so no band is narrower than a bin (the one step that crosses the break is
-    up to 2 % shorter, 0.2 % at 256 rows of 1025 bins). (Slaney's mel scale has the same form,
+    shorter by a hair, 0.2 % at 256 rows of 1025 bins). (Slaney's mel scale has the same form,
     with its break at 1 kHz whatever the resolution.)
 
     Raises:

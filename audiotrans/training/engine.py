@@ -19,11 +19,15 @@ from audiotrans.model.avb_gtn import AVBGTN, Critics, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from audiotrans.training.checkpoints import load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, stream
+from audiotrans.training.pool import ImagePool
 from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.validation import validate
 
 CHECKPOINT_NAME = "last.pt"
 METRICS_NAME = "metrics.jsonl"
+
+POOL_SIZE = 32
+"""Past translations of each direction that the discriminators may be shown."""
 
 OnSample = Callable[[AVBGTN, int, Path], None]
 
@@ -46,12 +50,18 @@ class Trainer:
             self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
             self.critics = Critics(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.pool = ImagePool(POOL_SIZE if settings.critic_batch > settings.batch_size else 0)
         adam = {"betas": settings.betas, "weight_decay": settings.weight_decay, "foreach": True}
         self.model_adam = torch.optim.Adam(self.model.parameters(), settings.learning_rate, **adam)  # type: ignore[arg-type]
         self.critics_adam = torch.optim.Adam(self.critics.parameters(), settings.critic_learning_rate, **adam)  # type: ignore[arg-type]
 
-    def train_step(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """Move the generator side once, then the critics once, on one batch ``(n, c, h, w)`` of each domain.
+    def train_step(self, a: Tensor, b: Tensor, more: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Move the generator side once, then the critics once.
+
+        Args:
+            a: images of domain A, ``(n, c, h, w)``.
+            b: images of domain B.
+            more: further real images of ``a`` and ``b`` for the discriminators alone.
 
         Returns:
             Every term, unweighted, and what tells of T's health; scalars that were not synchronised yet.
@@ -65,15 +75,27 @@ class Trainer:
             terms = self._terms(GENERATOR_LOSSES, t, self.critics(t, training=False))
         self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
         self.critics.requires_grad_(True)
+        t = t.detached()
+        shown = self._shown(t, more or {})
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            t = t.detached()
-            verdict = self.critics(t, training=True, generator=generator)
+            verdict = self.critics(t, training=True, generator=generator, shown=shown)
             critic_terms = self._terms(DISCRIMINATOR_LOSSES, t, verdict)
         self._descend(self.critics_adam, self._weighted(critic_terms, self.recipe.losses.discriminator))
         self._average()
         self.step += 1
         named = {f"generator/{k}": v for k, v in terms.items()} | {f"critic/{k}": v for k, v in critic_terms.items()}
         return {name: value.detach() for name, value in named.items()} | health(t, verdict)
+
+    def _shown(self, t: Translation, more: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Put further real images and past translations beside the step's own."""
+        settings = self.recipe.train
+        shown = {name: torch.cat([getattr(t, name), images]) for name, images in more.items()}
+        generator = stream(settings.seed, "pool", self.step)
+        for name, images in (("ab", t.ab), ("ba", t.ba)):
+            past = [x.to(self.device) for x in self.pool.draw(name, settings.critic_batch - len(images), generator)]
+            shown[name] = torch.cat([images, *past])
+            self.pool.keep(name, images)
+        return shown
 
     def _terms(self, losses: dict[str, Any], t: Translation, v: Verdict) -> dict[str, Tensor]:
         return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
@@ -122,7 +144,7 @@ class Trainer:
         self.step = state["step"]
 
 
-_STATEFUL = ("model", "critics", "ema", "model_adam", "critics_adam")
+_STATEFUL = ("model", "critics", "ema", "model_adam", "critics_adam", "pool")
 
 
 def health(t: Translation, v: Verdict) -> dict[str, Tensor]:
@@ -192,7 +214,7 @@ def _loop(
 ) -> None:
     settings = trainer.recipe.train
     while trainer.step < settings.steps:
-        terms = trainer.train_step(batch(trainer, data, "a"), batch(trainer, data, "b"))
+        terms = trainer.train_step(batch(trainer, data, "a"), batch(trainer, data, "b"), more(trainer, data))
         bar.update()
         step = trainer.step
         if step % settings.log_every == 0 or step == settings.steps:
@@ -203,20 +225,37 @@ def _loop(
         if step % settings.save_every == 0 or step == settings.steps:
             _check_finite({"a weight": _largest(trainer)}, step)  # before it costs the last save
             if data.has("valid"):
-                journal.write(step, validate(trainer.ema, data, trainer.recipe, trainer.device))
+                values = validate(trainer.ema, data, trainer.recipe, trainer.device)
+                _check_finite(values, step)
+                journal.write(step, values)
             _save(trainer, run)
         if on_sample and (step % settings.sample_every == 0 or step == settings.steps):
             on_sample(trainer.ema, step, run / "samples")
 
 
-def batch(trainer: Trainer, data: ImageCache, domain: str) -> Tensor:
-    """Return the step's crops of a domain, ``(n, c, rows, frames)``, with gain and dither, on the device."""
+def more(trainer: Trainer, data: ImageCache) -> dict[str, Tensor]:
+    """Return the further real crops of both domains that the discriminators see."""
     settings = trainer.recipe.train
+    extra = settings.critic_batch - settings.batch_size
+    return {d: batch(trainer, data, d, extra, settings.seed + 1) for d in "ab"} if extra > 0 else {}
+
+
+def batch(trainer: Trainer, data: ImageCache, domain: str, size: int | None = None, seed: int | None = None) -> Tensor:
+    """Return the step's crops of a domain, ``(n, c, rows, frames)``, with gain and dither, on the device.
+
+    Args:
+        trainer: for its settings and step.
+        data: to draw from.
+        domain: ``a`` or ``b``.
+        size: crops; the recipe's batch size if None.
+        seed: of the draw; the recipe's if None.
+    """
+    settings = trainer.recipe.train
+    size, seed = size or settings.batch_size, settings.seed if seed is None else seed
     images = data.sample(
-        domain, "train", trainer.step, settings.batch_size, settings.crop_frames, settings.seed,
-        match_range=settings.match_range,
-    )  # fmt: skip
-    generator = stream(settings.seed, "augment", domain, trainer.step)
+        domain, "train", trainer.step, size, settings.crop_frames, seed, match_range=settings.match_range
+    )
+    generator = stream(seed, "augment", domain, trainer.step)
     if settings.gain_db:
         # All logarithmic images span 100 dB over [-1, 1].
         gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / 50
@@ -262,7 +301,8 @@ def _check_finite(values: dict[str, float], step: int) -> None:
 
 def _largest(trainer: Trainer) -> float:
     weights = [*trainer.model.parameters(), *trainer.critics.parameters()]
-    return float(torch.stack(torch._foreach_norm(weights, math.inf)).max())
+    with torch.no_grad():
+        return float(torch.stack(torch._foreach_norm(weights, math.inf)).max())
 
 
 def _start(trainer: Trainer, run: Path, resume: bool) -> None:

@@ -86,6 +86,8 @@ class Train(_Part):
     Attributes:
         steps: generator steps.
         batch_size: images of each domain per step.
+        critic_batch: images of each kind and domain that D sees per step: the step's own, more real crops, and past
+            translations (`ImagePool`).
         crop_frames: columns of each image; crops differ in time only.
         learning_rate: of encoders and decoders (Adam).
         critic_learning_rate: of D and T.
@@ -107,6 +109,7 @@ class Train(_Part):
 
     steps: int = Field(default=50_000, ge=1)
     batch_size: int = Field(default=1, ge=1)
+    critic_batch: int = Field(default=1, ge=1)
     crop_frames: int = Field(default=128, ge=8)
     learning_rate: float = Field(default=1e-4, gt=0)
     critic_learning_rate: float = Field(default=4e-4, gt=0)

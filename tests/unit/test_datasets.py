@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from audiotrans.errors import AudiotransError
-from audiotrans.training.datasets import ImageCache, read_manifest, stream
+from audiotrans.training.datasets import ImageCache, lowest_row, range_weights, read_manifest, stream
 from tests.fakes import fake_cache, tiny_recipe
 
 
@@ -65,10 +65,50 @@ def test_crops_start_anywhere_and_are_whole(root):
 
 
 def test_longer_recordings_are_drawn_more_often(root):
-    data = ramps(root, 16, 16 + 99)  # 1 and 100 places
+    data = ramps(root, 16, 16 + 99)  # 1 and 13 half crops to begin at
     drawn = torch.cat([data.sample("a", "train", step, 16, 16, 0)[:, 0, 0, 0] for step in range(40)])
     share = float((drawn < 0.5).float().mean())
-    assert share < 0.04  # expected 0.0099; 640 draws spread by 0.004
+    assert share == pytest.approx(1 / 14, abs=0.03)  # 640 draws spread by 0.01
+
+
+def sounding(*rows, height=64):
+    """An image that sounds in these rows only."""
+    x = torch.full((1, height, 16), -1.0)
+    x[:, list(rows)] = 0.0
+    return x
+
+
+def test_the_lowest_row_is_the_lowest_that_sounds():
+    assert lowest_row(sounding(20, 40)) == 20
+    assert lowest_row(sounding(1, 30)) == 30  # rumble is no note
+    faint = sounding(20, 40)
+    faint[:, 20] = -0.4  # 20 dB below the loudest
+    assert lowest_row(faint) == 40
+    assert lowest_row(torch.full((1, 64, 16), -1.0)) == 3  # silence: the first that could be a note
+
+
+def test_ranges_are_matched_to_what_both_domains_share():
+    a, b = range_weights([20, 20, 20, 20], [20, 5, 5, 5])
+    # A quarter of B lies in A's range: A keeps a quarter of its weight, B's shared crop all of it.
+    assert a.tolist() == pytest.approx([0.25] * 4)
+    assert b.tolist() == pytest.approx([1, 0.05, 0.05, 0.05])
+    a, b = range_weights([10, 40], [40, 10])
+    assert a.tolist() == b.tolist() == [1, 1]
+
+
+def test_matched_crops_come_from_the_shared_range(root):
+    data = ImageCache(root)
+    for domain, rows in (("a", (20, 20)), ("b", (20, 5))):
+        for item, row in zip(data.items[domain, "train"], rows, strict=True):
+            save_file({"image": sounding(row, height=32)}, root / item["file"])
+            item["frames"] = 16
+    low = {}
+    for match in (False, True):
+        drawn = data.sample("b", "train", 0, 600, 16, 0, match_range=match)
+        low[match] = float((drawn[:, 0, 5, 0] == 0).float().mean())
+    # Equal weights, then 0.05 against 1; 600 draws spread by 0.02 and 0.009.
+    assert low[False] == pytest.approx(0.5, abs=0.08)
+    assert low[True] == pytest.approx(0.05 / 1.05, abs=0.04)
 
 
 def test_short_images_are_filled_with_their_lowest_value(root):

@@ -79,12 +79,11 @@ def test_source_is_finite_where_the_source_is_silent() -> None:
 # Griffin-Lim
 
 
-def test_griffin_lim_finds_a_consistent_spectrum() -> None:
-    wave = chord(8_000)
-    found = griffin_lim(task(wave))
-    at_random = torch.polar(found.abs(), 100 * noise(*found.shape, seed=2))
-    # 32 iterations gain far more than 10 dB on what random phases reach; the figure itself is the algorithm's.
-    assert SMALL.inconsistency_db(found) < SMALL.inconsistency_db(at_random) - 10
+@pytest.mark.parametrize("wave", [chord(8_000), noise(1, 8_000), noise(1, 300)], ids=["chord", "noise", "burst"])
+def test_griffin_lim_finds_a_consistent_spectrum(wave: Tensor) -> None:
+    found = griffin_lim(task(torch.nn.functional.pad(wave, (1_000, 1_000))))
+    # Measured: -18.8 dB or less. Random phases reach -4 dB, and noise whose frames are one hop off -7.7.
+    assert SMALL.inconsistency_db(found) < -17
 
 
 def test_griffin_lim_repeats_with_its_seed_and_differs_with_another() -> None:

@@ -252,7 +252,7 @@ def test_bands_cover_every_bin_and_none_is_narrower_than_one(rows: int, bins: in
     centres = warped_centres(rows, bins)
     spacing = np.diff(centres)
     assert (centres[0], centres[-1]) == (0, bins - 1)
-    # The curve's chord over the break is a little shorter than its tangent: 0.2 % at the default, 2 % at the worst.
+    # The curve's chord over the break is a little shorter than its tangent: 0.2 % at the default.
     assert spacing.min() > (0.998 if (rows, bins) == (256, 1025) else 0.98)
     assert np.sort(spacing)[1] > 1 - 1e-6
     bank = triangular_bank(centres, bins)

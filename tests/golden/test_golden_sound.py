@@ -1,0 +1,54 @@
+"""The sound path against stored numbers; each file says what its numbers are worth (see make.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.sound.representations import REPRESENTATIONS, triangular_bank, warped_centres
+from audiotrans.sound.stft import STFT
+from tests.golden.make import DATA, load
+from tests.golden.makers_sound import FRAMES, MAKERS, chirp
+
+
+def test_the_stft_of_a_chirp_is_librosas() -> None:
+    golden = load("stft_chirp")
+    assert golden["rank"] == 2
+    spectrum = STFT().forward(torch.from_numpy(chirp()))
+    assert spectrum.shape == (1025, 45)
+    wanted = golden["spectrum"]
+    # float32 against librosa in float64: 1e-6 of the largest magnitude.
+    np.testing.assert_allclose(spectrum[:, FRAMES].numpy(), wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+
+
+def test_the_bank_is_its_closed_form() -> None:
+    golden = load("warped_bank")
+    assert golden["rank"] == 1
+    centres = warped_centres(256, 1025)
+    np.testing.assert_allclose(centres, golden["centres"], rtol=1e-9)
+    np.testing.assert_allclose(triangular_bank(centres, 1025)[200], golden["weights_200"], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(REPRESENTATIONS))
+def test_the_image_of_a_chirp_has_not_changed(name: str) -> None:
+    golden = load("image_chirp")
+    assert golden["rank"] == 4
+    image, context = AudioImaging(AudioSettings(representation=name, channels=1)).to_image(
+        torch.from_numpy(chirp())[None]
+    )
+    assert context.level_db == pytest.approx(float(golden["level_db"]), abs=1e-5)
+    # 1e-4 of an image are 0.005 dB. Quiet bins are differences of large numbers, which other FFT libraries round
+    # otherwise: near the floor that shows, as 0.1 dB.
+    difference = np.abs(image[0, 0, :, 20].numpy() - golden[name])
+    assert (difference[golden[name] > -0.8] < 1e-4).all()
+    assert (difference < 2e-3).all()
+
+
+def test_golden_files_are_small_and_all_have_makers() -> None:
+    for name in MAKERS:
+        golden = load(name)
+        assert golden["rank"] in (1, 2, 3, 4)
+        assert str(golden["source"])
+    assert sum((DATA / f"{name}.npz").stat().st_size for name in MAKERS) < 100_000

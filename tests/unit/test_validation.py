@@ -1,0 +1,71 @@
+"""Held-out figures: known for models that are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.training.datasets import ImageCache
+from audiotrans.training.validation import validate
+from tests.fakes import fake_cache, tiny_recipe
+
+RECIPE, CPU = tiny_recipe(), torch.device("cpu")
+
+
+class Lift(nn.Module):
+    """Adds ``step`` from A to B and takes it off again on the way back."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step = step
+
+    def noise_shape(self, image):
+        return (image.shape[0], 0, *image.shape[2:])
+
+    def translate(self, image, source, target, noise=None):
+        return image + self.step * ((target == "b") - (source == "b"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return ImageCache(fake_cache(tmp_path_factory.mktemp("valid") / "cache", RECIPE, offset=0.2))
+
+
+def test_a_copy_is_perfect_but_for_the_domain(data):
+    values = validate(Lift(0), data, RECIPE, CPU)
+    assert set(values) == {
+        "valid/reconstruction", "valid/cycle", "valid/fine", "valid/profile_ab", "valid/profile_ba",
+    }  # fmt: skip
+    assert values["valid/reconstruction"] == values["valid/cycle"] == 0
+    assert values["valid/fine"] == pytest.approx(0, abs=1e-2)  # the guard of the cosine, on a small spread
+    assert values["valid/profile_ab"] == values["valid/profile_ba"] == 1
+
+
+def test_the_right_shift_brings_the_statistics_home(data):
+    values = validate(Lift(0.4), data, RECIPE, CPU)  # domains lie 0.4 apart
+    assert values["valid/profile_ab"] < 0.5  # what stays is the two noises' own difference
+    assert values["valid/profile_ab"] == pytest.approx(values["valid/profile_ba"], rel=0.3)
+    assert values["valid/cycle"] == pytest.approx(0, abs=1e-6)
+    away = validate(Lift(-0.4), data, RECIPE, CPU)
+    assert away["valid/profile_ab"] > 1.5
+
+
+def test_figures_repeat_and_leave_randomness_alone(data):
+    torch.manual_seed(0)
+    model = AVBGTN(RECIPE.model, 1).eval()
+    before = torch.get_rng_state()
+    first, second = (validate(model, data, RECIPE, CPU) for _ in range(2))
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.isfinite(torch.tensor(value)) for value in first.values())
+
+
+def test_two_domains_of_the_same_silence_give_finite_figures(tmp_path):
+    cache = ImageCache(fake_cache(tmp_path / "cache", RECIPE))
+    silence = torch.full((1, 32, 40), -1.0)
+    cache.read = lambda item, start=0, frames=None: silence[..., start : start + (frames or 40)]
+    values = validate(Lift(0), cache, RECIPE, CPU)
+    assert values["valid/profile_ab"] == 0
+    assert values["valid/fine"] == 0
