@@ -71,7 +71,7 @@ class ModelSettings:
     noise_channels: int | None = None
     critic_width: int | None = None
     critic_scales: int | None = None
-    critic_norm: Literal["spectral", "instance", "none"] | None = None
+    critic_norm: Literal["spectral", "instance", "both", "none"] | None = None
     image_mean: float | None = None
     image_std: float | None = None
     norm_eps: float | None = None
@@ -88,6 +88,8 @@ class ModelSettings:
                 raise ValueError(f"{name} {value} must be {least} or more")
         if self.norm_eps is not None and not 0 < self.norm_eps < 1:
             raise ValueError(f"norm_eps {self.norm_eps} must lie between 0 and 1")
+        if self.kl in ("softplus", "linear", "paper") and not self.nets.noise_channels:
+            raise ValueError(f"kl {self.kl} needs noise in the encoder's input: set noise_channels, or kl mu2 (UNIT)")
 
     @property
     def nets(self) -> NetSettings:
@@ -307,4 +309,4 @@ class Critics(nn.Module):
             self.latent(x, torch.randn(z.shape, generator=generator, device=z.device), domain).float()
             for x, z, domain in (pairs if training else ())
         )
-        return Verdict(fake_ab, fake_ba, real_a, real_b, posterior, prior, self.latent.latent_dimensions)
+        return Verdict(fake_ab, fake_ba, real_a, real_b, posterior, prior, self.latent.dimensions(t.z_a))

@@ -39,7 +39,7 @@ class NetSettings:
         coordinate: append a channel of row coordinates, -1 .. 1, to what encoders and discriminators see.
         critic_width: channels after the first layer of discriminators and T.
         critic_scales: image discriminators, each on a picture of half the size; 0 selects UNIT's own deep one.
-        critic_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers) or ``none``.
+        critic_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers), ``both`` or ``none``.
         image_mean: mean of typical images; discriminators see images standardised by it and by `image_std`.
         image_std: standard deviation of typical images.
         latent_critic: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
@@ -62,7 +62,7 @@ class NetSettings:
     coordinate: bool = False
     critic_width: int = 64
     critic_scales: int = 2
-    critic_norm: Literal["spectral", "instance", "none"] = "spectral"
+    critic_norm: Literal["spectral", "instance", "both", "none"] = "spectral"
     image_mean: float = 0.0
     image_std: float = 1.0
     latent_critic: Literal["local", "patch", "global"] = "local"
@@ -93,12 +93,12 @@ PRESETS: dict[str, NetSettings] = {
     ),
     "spectrogram": NetSettings(
         width=48, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, z_channels=32, noise_channels=2, norm="channel",
-        padding="zeros", coordinate=True, critic_width=32, critic_scales=3, critic_norm="instance", image_mean=-0.5,
+        padding="zeros", coordinate=True, critic_width=32, critic_scales=3, critic_norm="both", image_mean=-0.5,
         image_std=0.35,
     ),
     "tiny": NetSettings(
         width=8, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, blocks=1, z_channels=8, noise_channels=1,
-        norm="channel", padding="zeros", coordinate=True, critic_width=8, critic_scales=1, critic_norm="instance",
+        norm="channel", padding="zeros", coordinate=True, critic_width=8, critic_scales=1, critic_norm="both",
         image_mean=-0.5, image_std=0.35,
     ),
 }  # fmt: skip
@@ -134,6 +134,14 @@ class ImageLayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(b, c, h, w)``."""
         return nn.functional.group_norm(x, 1, self.weight, self.bias, self.eps)
+
+
+class CriticNorm(nn.InstanceNorm2d):
+    """Instance norm that leaves maps of one position, of very short images, as they are."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``(b, c, h, w)``."""
+        return super().forward(input) if input.shape[2] * input.shape[3] > 1 else input
 
 
 def _norm(s: NetSettings, channels: int) -> nn.Module:
@@ -280,13 +288,13 @@ def _critic_layers(s: NetSettings, widths: list[int], kernels: list[int]) -> lis
     for inputs, outputs, kernel in zip(widths[:-1], widths[1:], kernels, strict=True):
         conv = nn.Conv2d(inputs, outputs, kernel, 2, (kernel - 1) // 2)
         # The first layer keeps the image's own levels.
-        norm = [nn.InstanceNorm2d(outputs)] if s.critic_norm == "instance" and inputs >= s.critic_width else []
+        norm = [CriticNorm(outputs)] if s.critic_norm in ("instance", "both") and inputs >= s.critic_width else []
         layers += [_normed(s, conv), *norm, nn.LeakyReLU(s.slope)]
     return layers
 
 
 def _normed(s: NetSettings, conv: nn.Conv2d) -> nn.Module:
-    return spectral_norm(conv) if s.critic_norm == "spectral" else conv
+    return spectral_norm(conv) if s.critic_norm in ("spectral", "both") else conv
 
 
 def _critic_front(s: NetSettings, inputs: int) -> nn.Sequential:
@@ -319,10 +327,10 @@ class LatentDiscriminator(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias if last.bias is not None else last.weight)
 
-    @property
-    def latent_dimensions(self) -> int:
-        """Latent dimensions that one logit of the local form compares: 3 x 3 positions of z."""
-        return 9 * self.settings.latent
+    def dimensions(self, z: Tensor) -> int:
+        """Return how many latent dimensions one logit compares: the positions that it sees, times z's channels."""
+        positions = {"local": 3 * 3, "patch": 12 * 12, "global": z.shape[2] * z.shape[3]}[self.settings.latent_critic]
+        return positions * z.shape[1]
 
     def forward(self, image: Tensor, z: Tensor, domain: str) -> Tensor:
         """Compare ``(b, c, h, w)`` images of a domain with latents ``(b, z_channels, h', w')``; returns logits."""

@@ -53,6 +53,8 @@ class AudioSettings:
     def __post_init__(self) -> None:
         lookup(REPRESENTATIONS, self.representation, "representation")
         lookup(PHASES, self.phase, "phase")
+        if self.phase == "network" and self.representation != "magnitude_phase":
+            raise ValueError("phase network needs the representation magnitude_phase")
         if self.sample_rate < 1:
             raise ValueError(f"sample_rate {self.sample_rate}: at least 1 Hz")
         stft = STFT(self.n_fft, self.hop_length)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,13 @@ from audiotrans.model.avb_gtn import AVBGTN, Critics, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from audiotrans.training.checkpoints import load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, stream
+from audiotrans.training.interrupt import Interruption
+from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.pool import ImagePool
 from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.validation import validate
 
 CHECKPOINT_NAME = "last.pt"
-METRICS_NAME = "metrics.jsonl"
 
 POOL_SIZE = 32
 """Past translations of each direction that the discriminators may be shown."""
@@ -196,12 +195,16 @@ def train(
     _check_size(recipe, rows)
     trainer = Trainer(recipe, channels, torch.device(device))
     _start(trainer, run, resume)
-    with _Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar:
-        try:
-            _loop(trainer, data, run, journal, bar, on_sample)
-        except KeyboardInterrupt:
-            _save(trainer, run)
-            raise
+    with Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar, Interruption() as interruption:
+        while trainer.step < recipe.train.steps and not interruption.asked:
+            terms = trainer.train_step(batch(trainer, data, "a"), batch(trainer, data, "b"), more(trainer, data))
+            bar.update()
+            _record(trainer, terms, data, run, journal, bar)
+            if on_sample and _due(trainer, recipe.train.sample_every):
+                on_sample(trainer.ema, trainer.step, run / "samples")
+    if interruption.asked:
+        _save(trainer, run)
+        raise KeyboardInterrupt
     return run / CHECKPOINT_NAME
 
 
@@ -209,28 +212,27 @@ def _bar(trainer: Trainer, progress: bool) -> tqdm[Any]:
     return tqdm(total=trainer.recipe.train.steps, initial=trainer.step, unit="step", disable=not progress)
 
 
-def _loop(
-    trainer: Trainer, data: ImageCache, run: Path, journal: _Journal, bar: tqdm[Any], on_sample: OnSample | None
+def _due(trainer: Trainer, every: int) -> bool:
+    return trainer.step % every == 0 or trainer.step == trainer.recipe.train.steps
+
+
+def _record(
+    trainer: Trainer, terms: dict[str, Tensor], data: ImageCache, run: Path, journal: Journal, bar: tqdm[Any]
 ) -> None:
-    settings = trainer.recipe.train
-    while trainer.step < settings.steps:
-        terms = trainer.train_step(batch(trainer, data, "a"), batch(trainer, data, "b"), more(trainer, data))
-        bar.update()
-        step = trainer.step
-        if step % settings.log_every == 0 or step == settings.steps:
-            values = {name: float(value) for name, value in terms.items()}
+    """Log, validate and save where it is time to; refuse to go on, or to save, what is no longer finite."""
+    settings, step = trainer.recipe.train, trainer.step
+    if _due(trainer, settings.log_every):
+        values = {name: float(value) for name, value in terms.items()}
+        _check_finite(values, step)
+        journal.write(step, values)
+        bar.set_postfix(gan=f"{values['generator/gan']:.2f}", L1=f"{values['generator/vae_reconstruction']:.3f}")
+    if _due(trainer, settings.save_every):
+        _check_finite({"a weight": _largest(trainer)}, step)  # before it costs the last save
+        if data.has("valid"):
+            values = validate(trainer.ema, data, trainer.recipe, trainer.device)
             _check_finite(values, step)
             journal.write(step, values)
-            bar.set_postfix(gan=f"{values['generator/gan']:.2f}", L1=f"{values['generator/vae_reconstruction']:.3f}")
-        if step % settings.save_every == 0 or step == settings.steps:
-            _check_finite({"a weight": _largest(trainer)}, step)  # before it costs the last save
-            if data.has("valid"):
-                values = validate(trainer.ema, data, trainer.recipe, trainer.device)
-                _check_finite(values, step)
-                journal.write(step, values)
-            _save(trainer, run)
-        if on_sample and (step % settings.sample_every == 0 or step == settings.steps):
-            on_sample(trainer.ema, step, run / "samples")
+        _save(trainer, run)
 
 
 def more(trainer: Trainer, data: ImageCache) -> dict[str, Tensor]:
@@ -316,55 +318,11 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
         raise UsageError(f"{run} holds a run already: continue it with --resume, or choose another --run folder")
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.yaml").write_text(dump_recipe(trainer.recipe), encoding="utf-8")
-    _forget_after(run / METRICS_NAME, trainer.step)
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Drop metric lines of steps that a resumed run will take again."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step), encoding="utf-8")
-
-
-def _step_of(line: str) -> float:
-    try:
-        return int(json.loads(line)["step"])
-    except ValueError:  # the line that a killed run was writing
-        return math.inf
+    forget_after(run / METRICS_NAME, trainer.step)
 
 
 def _save(trainer: Trainer, run: Path) -> None:
     save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe)
-
-
-class _Journal:
-    """metrics.jsonl, and TensorBoard where it is installed (the ``train`` extra)."""
-
-    def __init__(self, run: Path, step: int) -> None:
-        self._file = (run / METRICS_NAME).open("a", encoding="utf-8")
-        self._began = time.monotonic()
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self._board: Any = None
-        else:
-            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        line = {"step": step, "seconds": round(time.monotonic() - self._began, 1)}
-        self._file.write(json.dumps(line | {name: float(f"{value:.5g}") for name, value in values.items()}) + "\n")
-        self._file.flush()
-        for name, value in values.items() if self._board else ():
-            self._board.add_scalar(name, value, step)
-
-    def __enter__(self) -> _Journal:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-        if self._board:
-            self._board.close()
 
 
 def parameters(module: nn.Module) -> int:

@@ -19,7 +19,7 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
     Args:
         model: in evaluation mode, on ``device``.
         data: a cache with a ``valid`` split.
-        recipe: for crop size and seed.
+        recipe: for the crops' size and range.
         device: where to compute.
 
     Returns:

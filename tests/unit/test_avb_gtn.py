@@ -16,7 +16,8 @@ LOCAL = [{"preset": "tiny"}, {"preset": "spectrogram", "width": 8}, {"preset": "
 
 def model(preset: str = "tiny", channels: int = 1, **changes: object) -> AVBGTN:
     torch.manual_seed(0)
-    settings = ModelSettings(preset=preset, **{"width": 4, "critic_width": 4, **changes})  # type: ignore[arg-type]
+    kl = {"kl": "mu2"} if preset == "unit-exact" else {}  # the only term that its encoder, without noise, can take
+    settings = ModelSettings(preset=preset, **{"width": 4, "critic_width": 4, **kl, **changes})  # type: ignore[arg-type]
     return AVBGTN(settings, channels).eval().requires_grad_(False)
 
 
@@ -213,8 +214,8 @@ def test_detached_translations_keep_values_without_history():
 
 
 def test_settings_override_their_preset_and_only_that():
-    nets = ModelSettings(preset="base", width=16, critic_norm=False, z_channels=0).nets
-    assert (nets.width, nets.critic_norm, nets.latent) == (16, False, 64)
+    nets = ModelSettings(preset="base", width=16, critic_norm="none", z_channels=0).nets
+    assert (nets.width, nets.critic_norm, nets.latent) == (16, "none", 64)
     assert nets.blocks == PRESETS["base"].blocks
     assert ModelSettings(preset="base").nets == PRESETS["base"]
 

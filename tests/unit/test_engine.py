@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from audiotrans.training import engine
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.datasets import ImageCache
 from audiotrans.training.engine import Trainer, batch, train
+from audiotrans.training.interrupt import Interruption
 from tests.fakes import fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -279,9 +281,27 @@ def test_steps_after_the_last_checkpoint_are_logged_once(cache, tmp_path):
     assert [line["step"] for line in lines(run) if "valid/fine" not in line] == [1, 2, 3, 4]
 
 
-def test_an_interrupt_saves_the_step_it_came_after(cache, tmp_path):
-    interrupted(RECIPE, cache, tmp_path, 3, KeyboardInterrupt)
+def test_an_interrupt_saves_the_step_it_came_in(cache, tmp_path, monkeypatch):
+    step = Trainer.train_step
+
+    def struck(trainer, a, b, more):
+        if trainer.step == 2:
+            signal.raise_signal(signal.SIGINT)  # in the middle of the third step
+        return step(trainer, a, b, more)
+
+    monkeypatch.setattr(Trainer, "train_step", struck)
+    with pytest.raises(KeyboardInterrupt):
+        go(RECIPE, cache, tmp_path)
     assert load_checkpoint(tmp_path / "last.pt")[0]["step"] == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_takes_effect_at_once():
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_finished_run_resumes_to_nothing(whole, cache):
@@ -337,8 +357,8 @@ def test_a_run_that_diverges_stops_in_one_line_and_keeps_a_sound_checkpoint(cach
 def test_weights_that_are_not_finite_are_never_saved(cache, tmp_path, monkeypatch, player):
     step = Trainer.train_step
 
-    def poisoned(trainer, a, b):
-        values = step(trainer, a, b)
+    def poisoned(trainer, a, b, more):
+        values = step(trainer, a, b, more)
         if trainer.step == 2:
             with torch.no_grad():
                 next(getattr(trainer, player).parameters()).fill_(math.nan)
