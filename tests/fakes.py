@@ -1,4 +1,4 @@
-"""A recipe that trains in milliseconds and a prepared cache without sounds."""
+"""A recipe that trains in milliseconds, a prepared cache without sounds, and what training states have in common."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ TINY: dict[str, Any] = {
         "sample_every": 1, "gain_db": 6, "dither": 0.01,
     },
 }  # fmt: skip
+
+STEP_KEYS = {
+    "generator/gan", "generator/vae_kl", "generator/vae_reconstruction", "generator/cycle_kl",
+    "generator/cycle_reconstruction", "generator/identity", "generator/fine_structure",
+    "generator/below_notes", "critic/image", "critic/latent", "health/z_std", "health/t_accuracy",
+    "health/t_posterior", "health/t_prior", "health/d_real_a", "health/d_real_b", "health/d_fake_ab",
+    "health/d_fake_ba",
+}  # fmt: skip
+"""What a step of AVB-GTN reports."""
 
 
 def tiny_recipe(**parts: dict[str, Any]) -> Recipe:
@@ -47,3 +56,21 @@ def image(shape: tuple[int, ...], seed: int, centre: float = 0.0) -> Tensor:
     """Draw an image in [-1, 1]."""
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     return (centre + 0.2 * noise).clamp(-1, 1)
+
+
+def flat(state: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dicts and lists of a checkpoint to name: value."""
+    if isinstance(state, dict):
+        return {k: v for key, value in state.items() for k, v in flat(value, f"{prefix}/{key}").items()}
+    if isinstance(state, list | tuple):
+        return flat(dict(enumerate(state)), prefix)
+    return {prefix: state}
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Compare two nested states bit for bit."""
+    one, other = flat(one), flat(other)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        same = torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
+        assert same, name

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from audiotrans.errors import AudiotransError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 Array = npt.NDArray[np.floating[Any]]
@@ -234,8 +235,6 @@ def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _figure(panels: int, columns: int, panel_height: float = 3.0) -> Figure:
-    from matplotlib.figure import Figure
-
     across = min(columns, panels)
     width = 10.0 if across == 1 else 3.6 * across + 1.0
     return Figure(figsize=(width, panel_height * math.ceil(panels / across)), layout="constrained")
@@ -249,8 +248,6 @@ def _grid(figure: Figure, panels: int, columns: int) -> list[Axes]:
 
 def _save(figure: Figure, path: str | Path) -> Path:
     """Write a PNG beside its place and rename it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     target = Path(path)
     partial = target.with_name(f".{target.stem}.partial.png")
     try:

@@ -88,6 +88,8 @@ class ModelSettings:
                 raise ValueError(f"{name} {value} must be {least} or more")
         if self.norm_eps is not None and not 0 < self.norm_eps < 1:
             raise ValueError(f"norm_eps {self.norm_eps} must lie between 0 and 1")
+        if self.image_std is not None and self.image_std <= 0:
+            raise ValueError(f"image_std {self.image_std} must be above 0")
         if self.kl in ("softplus", "linear", "paper") and not self.nets.noise_channels:
             raise ValueError(f"kl {self.kl} needs noise in the encoder's input: set noise_channels, or kl mu2 (UNIT)")
 

@@ -203,6 +203,21 @@ def test_the_generators_step_asks_only_for_what_it_needs():
     assert (len(verdict.posterior), verdict.prior) == (4, ())
 
 
+def test_d_judges_what_it_is_shown_in_place_of_the_translations_own():
+    critics, net = Critics(ModelSettings(preset="tiny"), 1).eval(), model(width=8)
+    t = net(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2), seeded())
+    shown = {name: image((2 + number, 1, 32, 32), 10 + number) for number, name in enumerate(("a", "ab", "ba"))}
+    asked = recorded(critics)
+    verdict = critics(t, training=True, generator=seeded(), shown=shown)
+    own = critics(t, training=True, generator=seeded())
+    for name, domain in (("real_a", "a"), ("fake_ab", "b"), ("fake_ba", "a")):
+        wanted = critics.image(shown[name.split("_")[1]], domain)
+        assert all(torch.equal(x, y) for x, y in zip(getattr(verdict, name), wanted, strict=True)), name
+    assert torch.equal(verdict.real_b[0], own.real_b[0])  # not named: the translation's own
+    assert all(x is y for (x, _, _), y in zip(asked[:4], (t.a, t.b, t.ab, t.ba), strict=True))  # T sees no others
+    assert all(torch.equal(x, y) for x, y in zip(verdict.posterior, own.posterior, strict=True))
+
+
 def test_detached_translations_keep_values_without_history():
     net = model().requires_grad_(True)
     t = net(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2), seeded())
@@ -228,11 +243,22 @@ def test_settings_override_their_preset_and_only_that():
         ({"width": 0}, "width 0 must be 1 or more"),
         ({"blocks": -1}, "blocks -1 must be 0 or more"),
         ({"norm_eps": 0.0}, "norm_eps 0.0"),
+        ({"image_std": 0.0}, "image_std 0.0 must be above 0"),
+        ({"image_std": -1.0}, "image_std -1.0 must be above 0"),
+        ({"preset": "unit-exact"}, "kl softplus needs noise in the encoder's input: set noise_channels, or kl mu2"),
+        ({"noise_channels": 0, "kl": "linear"}, "kl linear needs noise"),
+        ({"noise_channels": 0, "kl": "paper"}, "kl paper needs noise"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         ModelSettings(**changes)
+
+
+@pytest.mark.parametrize("kl", ["mu2", "none"])
+def test_terms_without_t_need_no_noise(kl):
+    assert ModelSettings(preset="unit-exact", kl=kl).nets.noise_channels == 0
+    assert ModelSettings(noise_channels=0, kl=kl).nets.noise_channels == 0
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest():

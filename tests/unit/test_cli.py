@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from audiotrans import __version__
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError
 from audiotrans.training import engine, prepare
+from audiotrans.training.recipe import dump_recipe
 from audiotrans.translation import models
+from tests.fakes import fake_cache, tiny_recipe
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
 
 
@@ -183,6 +187,21 @@ def test_train_hands_the_recipe_to_the_engine(tmp_path: Path, monkeypatch: pytes
     ((used, cache, run), options) = calls[0]
     assert (used.train.steps, used.train.seed, cache, run) == (7, 5, tmp_path, Path("runs/small"))
     assert options == {"device": "cpu", "resume": False, "on_sample": None, "progress": True}
+
+
+def test_training_goes_on_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ["matplotlib", *(name for name in sys.modules if name.startswith("matplotlib."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # slow to import
+    monkeypatch.delitem(sys.modules, "audiotrans.evaluation.plots", raising=False)
+    small = tiny_recipe(train={"steps": 1})
+    cache = fake_cache(tmp_path / "cache", small)
+    (tmp_path / "r.yaml").write_text(dump_recipe(small))
+    result = invoke("train", tmp_path / "r.yaml", "--cache", cache, "--run", tmp_path / "run", "--device", "cpu", "-q")
+    assert result.exit_code == 0, result.output
+    (line,) = result.stderr.splitlines()
+    assert re.fullmatch(r"no sample sheets: matplotlib\S* is not installed", line)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"last.pt", "metrics.jsonl", "recipe.yaml"}
 
 
 def test_recipe_show_prints_the_whole(tmp_path: Path) -> None:

@@ -87,6 +87,14 @@ def test_the_lowest_row_is_the_lowest_that_sounds():
     assert lowest_row(torch.full((1, 64, 16), -1.0)) == 3  # silence: the first that could be a note
 
 
+def test_the_lowest_row_is_heard_in_the_mean_of_the_first_channel():
+    x = sounding(20, 40).repeat(2, 1, 1)
+    x[1, 10] = 1.0
+    assert lowest_row(x) == 20
+    x[0, 20, ::2] = -1  # half of the time: 25 dB below in the mean
+    assert lowest_row(x) == 40
+
+
 def test_ranges_are_matched_to_what_both_domains_share():
     a, b = range_weights([20, 20, 20, 20], [20, 5, 5, 5])
     # A quarter of B lies in A's range: A keeps a quarter of its weight, B's shared crop all of it.
@@ -109,6 +117,42 @@ def test_matched_crops_come_from_the_shared_range(root):
     # Equal weights, then 0.05 against 1; 600 draws spread by 0.02 and 0.009.
     assert low[False] == pytest.approx(0.5, abs=0.08)
     assert low[True] == pytest.approx(0.05 / 1.05, abs=0.04)
+
+
+def drawn_low(data, domain, *, match):
+    """Return the share of 600 crops that sound in row 5."""
+    return float((data.sample(domain, "train", 0, 600, 16, 0, match_range=match)[:, 0, 5, 0] == 0).float().mean())
+
+
+def test_matched_domains_are_drawn_by_one_histogram(root):
+    data = ImageCache(root)
+    for domain, frames in (("a", (16, 40)), ("b", (40, 16))):  # 1 and 4 half crops to begin at
+        for item, row, columns in zip(data.items[domain, "train"], (5, 20), frames, strict=True):
+            save_file({"image": sounding(row, height=32)[..., :1].repeat(1, 1, columns)}, root / item["file"])
+            item["frames"] = columns
+    # 600 draws spread by at most 0.02.
+    assert drawn_low(data, "a", match=False) == pytest.approx(0.2, abs=0.08)
+    assert drawn_low(data, "b", match=False) == pytest.approx(0.8, abs=0.08)
+    assert drawn_low(data, "a", match=True) == pytest.approx(0.5, abs=0.08)
+    assert drawn_low(data, "b", match=True) == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_matched_crops_are_a_function_of_their_arguments_too(root, split):
+    data, again = ImageCache(root), ImageCache(root)
+    again.sample("b", split, 0, 1, 24, 0, match_range=True)  # other crops first
+    for domain in "ab":
+        x, y = (cache.sample(domain, split, 7, 3, 16, 5, match_range=True) for cache in (data, again))
+        assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize(("frames", "crop"), [(16, 16), (17, 16), (23, 16), (24, 16), (25, 16), (31, 15), (30, 15)])
+def test_the_last_frames_of_a_file_are_drawn_too(root, frames, crop):
+    data = ramps(root, frames, frames)
+    crops = torch.cat([data.sample("a", "train", step, 20, crop, 0) for step in range(20)])
+    starts = {round(float(x[0, 0, 0] % 1 + 1e-6) * 1000) % 1000 for x in crops}
+    # 400 draws: the rarest of at most 17 starts has a share of 1 / 32, and e^-12 to be missed.
+    assert starts == set(range(frames - crop + 1))
 
 
 def test_short_images_are_filled_with_their_lowest_value(root):

@@ -289,6 +289,8 @@ def test_pictures_for_people_are_those_of_the_representation() -> None:
         ({"rows": 2000}, "2000 rows: 8 to 1025"),
         ({"rows": 0}, "0 rows: 8 to 1025"),
         ({"sample_rate": 0}, "sample_rate 0"),
+        ({"phase": "network"}, "phase network needs the representation magnitude_phase"),
+        ({"phase": "network", "representation": "log_magnitude"}, "needs the representation magnitude_phase"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(changes: dict[str, object], message: str) -> None:

@@ -68,6 +68,7 @@ READS = {
     ("cycle_reconstruction", "softplus"): {"a", "b", "aba", "bab"},
     ("identity", "softplus"): {"a", "b", "ab", "ba"},
     ("fine_structure", "softplus"): {"a", "b", "ab", "ba"},
+    ("below_notes", "softplus"): {"a", "b", "ab", "ba"},
     ("image", "softplus"): {"fake_ab", "fake_ba", "real_a", "real_b"},
     ("latent", "softplus"): {f"{side}_{pair}" for side in ("posterior", "prior") for pair in PAIRS},
 }

@@ -12,6 +12,7 @@ from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings
 from audiotrans.model.nets import (
     PRESETS,
     ChannelNorm,
+    CriticNorm,
     ImageDiscriminators,
     ImageLayerNorm,
     LatentDiscriminator,
@@ -173,6 +174,48 @@ def test_discriminators_of_both_domains_share_their_output_part_and_nothing_else
     assert all(p.grad is not None for p in critics.shared.parameters())
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_critics_norm_leaves_maps_of_one_position_alone(training):
+    norm, x = CriticNorm(3).train(training), image((2, 3, 4, 5), 6)
+    assert not list(norm.state_dict())
+    assert norm(x[..., :1, :1]).equal(x[..., :1, :1])  # its spread is 0: nothing would be left
+    for cut in (x, x[..., :1], x[..., :1, :2]):
+        assert norm(cut).mean((2, 3)).abs().max() < 1e-5  # float32 sums of up to 20 numbers
+        # 1e-5 beside a variance of 0.04; two neighbours can be nearer to each other.
+        assert norm(cut).var((2, 3), unbiased=False) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("critic_norm", ["instance", "both"])
+def test_images_that_fold_to_one_position_are_judged(critic_norm):
+    critics = ImageDiscriminators(small("tiny", critic_norm=critic_norm).nets, 1)
+    (logits,) = critics(image((2, 1, 16, 16), 7), "b")
+    assert logits.shape == (2, 1, 1, 1)
+    assert logits.isfinite().all()
+    assert logits[0] != logits[1]
+
+
+def test_discriminators_see_standardised_images():
+    x = image((1, 1, 64, 64), 8, -0.5)
+    plain, standard = (
+        ImageDiscriminators(small("tiny", image_mean=mean, image_std=std).nets, 1).eval()
+        for mean, std in ((0.0, 1.0), (-0.5, 0.25))
+    )  # eval: spectral norm keeps its vectors
+    standard.load_state_dict(plain.state_dict())
+    for ours, wanted in zip(standard(x, "a"), plain((x + 0.5) / 0.25, "a"), strict=True):
+        assert torch.equal(ours, wanted)  # the row coordinate is not scaled with the image
+    assert not torch.equal(standard(x, "a")[0], plain(x, "a")[0])
+
+
+@pytest.mark.parametrize(
+    ("preset", "wanted"), [("base", (0, 1)), ("spectrogram", (-0.5, 0.35)), ("tiny", (-0.5, 0.35))]
+)
+def test_presets_for_sounds_standardise_and_those_for_pictures_do_not(preset, wanted):
+    nets = ModelSettings(preset=preset).nets
+    assert (nets.image_mean, nets.image_std) == wanted
+    assert ModelSettings(preset=preset, image_mean=0.0, image_std=2.0).nets.image_std == 2
+    assert ModelSettings(preset=preset, image_mean=0.0).nets.image_mean == 0  # 0 is a value, not "as the preset"
+
+
 def test_spectral_norm_bounds_every_layer_but_the_last_of_t():
     torch.manual_seed(0)
     critics = Critics(small("light"), 1)
@@ -204,6 +247,24 @@ def test_a_local_logit_sees_three_by_three_positions_of_z():
     rows, columns = z.grad[0].abs().sum(0).nonzero(as_tuple=True)
     assert (rows.unique().tolist(), columns.unique().tolist()) == ([3, 4, 5], [3, 4, 5])
     assert t.dimensions(torch.zeros(1, 4, 8, 8)) == 9 * 4
+
+
+@pytest.mark.parametrize(("form", "side"), [("local", 3), ("patch", 12), ("global", 32)])
+def test_a_logit_compares_the_latent_dimensions_that_it_sees(form, side):
+    nets = small(z_channels=4, latent_critic=form).nets
+    t = LatentDiscriminator(nets, 1).eval()
+    nn.init.ones_(t.joint[-1].weight)
+    x, z = image((1, 1, 128, 128), 8), image((1, 4, 32, 32), 9).requires_grad_()
+    logits = t(x, z, "a")
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    seen = z.grad[0].abs().sum(0).nonzero()
+    assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [side, side]
+    assert t.dimensions(z) == side * side * 4
+
+
+def test_the_dimensions_of_a_global_logit_follow_the_image():
+    t = LatentDiscriminator(small(latent_critic="global", z_channels=4).nets, 1)
+    assert [t.dimensions(torch.zeros(2, 4, h, w)) for h, w in ((8, 8), (16, 5))] == [256, 320]
 
 
 def test_t_reads_images_of_each_domain_by_its_own_path():
