@@ -55,6 +55,7 @@ class ModelSettings:
         critic_norm: see `NetSettings`.
         image_mean: see `NetSettings`.
         image_std: see `NetSettings`.
+        blind_rows: see `NetSettings`.
         norm_eps: see `NetSettings`.
         latent_critic: see `NetSettings`.
         coordinate: see `NetSettings`.
@@ -74,6 +75,7 @@ class ModelSettings:
     critic_norm: Literal["spectral", "instance", "both", "none"] | None = None
     image_mean: float | None = None
     image_std: float | None = None
+    blind_rows: int | None = None
     norm_eps: float | None = None
     latent_critic: Literal["local", "patch", "global"] | None = None
     coordinate: bool | None = None

@@ -42,6 +42,7 @@ class NetSettings:
         critic_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers), ``both`` or ``none``.
         image_mean: mean of typical images; discriminators see images standardised by it and by `image_std`.
         image_std: standard deviation of typical images.
+        blind_rows: first rows of an image that discriminators do not see: rumble of rooms and microphones, no notes.
         latent_critic: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
     """
 
@@ -65,6 +66,7 @@ class NetSettings:
     critic_norm: Literal["spectral", "instance", "both", "none"] = "spectral"
     image_mean: float = 0.0
     image_std: float = 1.0
+    blind_rows: int = 0
     latent_critic: Literal["local", "patch", "global"] = "local"
 
     @property
@@ -94,7 +96,7 @@ PRESETS: dict[str, NetSettings] = {
     "spectrogram": NetSettings(
         width=48, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, z_channels=32, noise_channels=2, norm="channel",
         padding="zeros", coordinate=True, critic_width=32, critic_scales=3, critic_norm="both", image_mean=-0.5,
-        image_std=0.35,
+        image_std=0.35, blind_rows=3,
     ),
     "tiny": NetSettings(
         width=8, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, blocks=1, z_channels=8, noise_channels=1,
@@ -275,7 +277,8 @@ class ImageDiscriminators(nn.Module):
         Returns:
             One map of logits ``(b, 1, h', w')`` per scale, finest first; positive: real.
         """
-        x = with_coordinate((image - self.settings.image_mean) / self.settings.image_std, self.settings)
+        s = self.settings
+        x = with_coordinate((image[:, :, s.blind_rows :] - s.image_mean) / s.image_std, s)
         logits = []
         for scale, back in enumerate(self.shared):
             logits.append(back(self.private[f"{domain}{scale}"](x)))

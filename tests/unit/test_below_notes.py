@@ -90,6 +90,13 @@ def test_the_rows_without_notes_count_whatever_sounds_there(source):
     assert term(source, raised(source, slice(FIRST_NOTE_ROW, None), 0.6)) == 0
 
 
+def test_rumble_in_the_source_is_not_its_lowest_note():
+    x = note()
+    x[:, :, 1] = 1.0
+    made = raised(x, slice(FIRST_NOTE_ROW, UNDER), 0.6)
+    assert term(x, made) == pytest.approx(0.5 * (UNDER - 3) * FRAMES / (UNDER * FRAMES + 1), rel=1e-5)
+
+
 def test_each_frame_has_its_own_lowest_note():
     x = note()
     x[..., 2:] = note(20)[..., 2:]
