@@ -34,7 +34,10 @@ from audiotrans.model.nets import (
 Domain = Literal["a", "b"]
 KL = Literal["softplus", "linear", "paper", "mu2", "none"]
 
-_LEAST = {"width": 1, "critic_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "critic_scales": 0}
+_LEAST = {
+    "width": 1, "critic_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "critic_scales": 0,
+    "blind_rows": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -332,8 +332,8 @@ class LatentDiscriminator(nn.Module):
 
     def dimensions(self, z: Tensor) -> int:
         """Return how many latent dimensions one logit compares: the positions that it sees, times z's channels."""
-        positions = {"local": 3 * 3, "patch": 12 * 12, "global": z.shape[2] * z.shape[3]}[self.settings.latent_critic]
-        return positions * z.shape[1]
+        side = {"local": 3, "patch": 12, "global": max(z.shape[2:])}[self.settings.latent_critic]
+        return min(side, z.shape[2]) * min(side, z.shape[3]) * z.shape[1]
 
     def forward(self, image: Tensor, z: Tensor, domain: str) -> Tensor:
         """Compare ``(b, c, h, w)`` images of a domain with latents ``(b, z_channels, h', w')``; returns logits."""

@@ -83,8 +83,7 @@ class ImageCache:
         crops = []
         for index in chosen.tolist():
             item, first = places[index]
-            last = max(min(first + crop_frames // 2, item["frames"] - crop_frames + 1), first + 1)
-            start = int(torch.randint(first, last, (1,), generator=generator))
+            start = first + int(torch.randint(_starts(item, first, crop_frames), (1,), generator=generator))
             crops.append(self._crop(item, start, crop_frames))
         return torch.stack(crops)
 
@@ -99,10 +98,14 @@ class ImageCache:
                 ]
                 for domain in "ab"
             }
-            weights = {domain: torch.ones(len(found), dtype=torch.float64) for domain, found in places.items()}
+            weights = {
+                domain: torch.tensor([_starts(item, at, crop_frames) for item, at in found], dtype=torch.float64)
+                for domain, found in places.items()
+            }
             if match_range:
                 lowest = {d: [lowest_row(self.read(i, at, crop_frames)) for i, at in places[d]] for d in "ab"}
-                weights["a"], weights["b"] = range_weights(lowest["a"], lowest["b"])
+                shared = range_weights(lowest["a"], lowest["b"], (weights["a"], weights["b"]))
+                weights = {"a": weights["a"] * shared[0], "b": weights["b"] * shared[1]}
             self._drawn[key] = {domain: (places[domain], weights[domain]) for domain in "ab"}
         return self._drawn[key]
 
@@ -130,6 +133,12 @@ class ImageCache:
         return torch.nn.functional.pad(image, (0, missing), value=float(image.min()))
 
 
+def _starts(item: dict[str, Any], first: int, crop_frames: int) -> int:
+    """Count the columns from ``first`` to the next place at which a crop may begin."""
+    left = int(item["frames"]) - crop_frames + 1 - first
+    return max(min(max(crop_frames // 2, 1), left), 1)
+
+
 def _grid(frames: int, crop_frames: int, step: int) -> range:
     return range(0, max(frames - crop_frames + 1, 1), step)
 
@@ -143,7 +152,9 @@ def lowest_row(image: Tensor) -> int:
     return FIRST_NOTE_ROW + int((profile >= profile.max() - SOUNDING).nonzero()[0])
 
 
-def range_weights(lowest_a: Sequence[int], lowest_b: Sequence[int]) -> tuple[Tensor, Tensor]:
+def range_weights(
+    lowest_a: Sequence[int], lowest_b: Sequence[int], counts: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Weigh crops so that both domains are drawn from the range of lowest notes that they share.
 
     A discriminator that always hears bass notes on one side asks for them on the other, where no note can be made of
@@ -153,13 +164,16 @@ def range_weights(lowest_a: Sequence[int], lowest_b: Sequence[int]) -> tuple[Ten
     Args:
         lowest_a: `lowest_row` of each crop of A.
         lowest_b: the same of B.
+        counts: how often each crop of A and of B counts; once if None.
 
     Returns:
         Weights of either domain's crops, float64, > 0.
     """
     bins = [torch.tensor([math.floor(3 * math.log2(row + 1)) for row in rows]) for rows in (lowest_a, lowest_b)]
     size = int(max(found.max() for found in bins)) + 1
-    shares = [torch.bincount(found, minlength=size).double() / len(found) for found in bins]
+    counted = counts or (None, None)
+    sums = [torch.bincount(found, n, minlength=size).double() for found, n in zip(bins, counted, strict=True)]
+    shares = [found / found.sum() for found in sums]
     shared = torch.minimum(*shares)
     a, b = (
         (shared / share.clamp(min=1e-12))[found].clamp(min=OUTSIDE) for share, found in zip(shares, bins, strict=True)

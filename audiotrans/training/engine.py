@@ -138,6 +138,9 @@ class Trainer:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take what `state` gave."""
+        missing = [name for name in _STATEFUL if name not in state]
+        if missing:
+            raise AudiotransError(f"the checkpoint lacks {', '.join(missing)}: it is of another version of audiotrans")
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
@@ -286,8 +289,8 @@ def _check_size(recipe: Recipe, rows: int) -> None:
     nets = recipe.model.nets
     least = (15 << (nets.critic_scales - 1)) + 1 if nets.critic_scales else 1
     sizes = {"imaging.rows": rows, "train.crop_frames": recipe.train.crop_frames}
-    for (name, size), fold in zip(sizes.items(), nets.stride, strict=True):
-        least_here = -(-max(least, 4 * fold) // fold) * fold
+    for (name, size), fold, unseen in zip(sizes.items(), nets.stride, (nets.blind_rows, 0), strict=True):
+        least_here = -(-max(least + unseen, 4 * fold) // fold) * fold
         if size % fold or size < least_here:
             raise UsageError(f"{name} {size} does not suit this model: it needs a multiple of {fold} from {least_here}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 
 class Interruption:
@@ -15,12 +16,15 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: dict[int, signal.Handlers] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)  # type: ignore[assignment]
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):  # a run in the background stays deaf to Ctrl-C
+                    self._before[number] = before
+                    signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -118,15 +118,16 @@ def test_steps_after_the_last_checkpoint_are_logged_once(cache, tmp_path):
     assert [line["step"] for line in lines(run) if "valid/fine" not in line] == [1, 2, 3, 4]
 
 
-@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
-def handler(request):
-    """Set what a process may find for SIGINT: Python's own, or nothing at all where a shell started it with ``&``."""
-    inherited = signal.signal(signal.SIGINT, request.param)
-    yield request.param
+@pytest.fixture
+def sigint():
+    """Put a handler in SIGINT's place, and the inherited one back."""
+    inherited = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGINT, inherited)
 
 
-def test_an_interrupt_saves_the_step_it_came_in(cache, tmp_path, monkeypatch, handler):
+def test_an_interrupt_saves_the_step_it_came_in(cache, tmp_path, monkeypatch, sigint):
+    sigint(signal.default_int_handler)
     step = Trainer.train_step
 
     def struck(trainer, a, b, more):
@@ -138,10 +139,18 @@ def test_an_interrupt_saves_the_step_it_came_in(cache, tmp_path, monkeypatch, ha
     with pytest.raises(KeyboardInterrupt):
         go(RECIPE, cache, tmp_path)
     assert load_checkpoint(tmp_path / "last.pt")[0]["step"] == 3
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_interrupt_takes_effect_at_once(handler):
+def test_a_run_in_the_background_stays_deaf(sigint):
+    sigint(signal.SIG_IGN)  # what a shell's ``&`` leaves
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+    assert not interruption.asked
+
+
+def test_a_second_interrupt_takes_effect_at_once(sigint):
+    sigint(signal.default_int_handler)
     with Interruption() as interruption:
         signal.raise_signal(signal.SIGINT)
         assert interruption.asked
