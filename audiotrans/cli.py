@@ -39,6 +39,10 @@ class OneLineErrors(click.Group):
             _fail(error.format_message() + hint, error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", INTERRUPTED)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            _fail("not enough memory: use a smaller batch, shorter crops, a smaller model or another device", 1)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output, such as head, has seen enough
                 sys.exit(1)
@@ -167,7 +171,9 @@ def train(recipe_path: Path, overrides: tuple[str, ...], run_dir: Path | None, *
     """Train a model from a recipe and a prepared cache."""
     from audiotrans.training.recipe import load_recipe
 
-    recipe = load_recipe(recipe_path, overrides)
+    # The option wins over the recipe, which would set them again.
+    threads = () if options["threads"] is None else (f"train.threads={options['threads']}",)
+    recipe = load_recipe(recipe_path, (*overrides, *threads))
     click.echo(f"last checkpoint: {_train(recipe, run_dir or Path('runs') / recipe_path.stem, **options)}")
 
 

@@ -111,7 +111,9 @@ class ModelSettings:
 class Translation:
     """All that one step makes of a batch of each domain; images ``(b, c, h, w)``, latents ``(b, z_channels, h', w')``.
 
-    ``ab`` reads "from A to B". `mean_*` are latents before UNIT's noise; in AVB-GTN they are the latents themselves.
+    ``ab`` reads "from A to B". With ``carry`` translations may leave [-1, 1] by a little: `AVBGTN.translate` clamps
+    them, training does not, so that no gradient is lost there. `mean_*` are latents before UNIT's noise; in AVB-GTN
+    they are the latents themselves.
     """
 
     a: Tensor

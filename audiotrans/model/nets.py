@@ -42,7 +42,8 @@ class NetSettings:
         critic_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers), ``both`` or ``none``.
         image_mean: mean of typical images; discriminators see images standardised by it and by `image_std`.
         image_std: standard deviation of typical images.
-        blind_rows: first rows of an image that discriminators do not see: rumble of rooms and microphones, no notes.
+        blind_rows: first rows of an image that discriminators do not see. In sounds, 3 rows are 0 to 60 Hz: rumble of
+            rooms and microphones, which tells recordings apart and not instruments, and a piano's lowest octave.
         latent_critic: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
     """
 

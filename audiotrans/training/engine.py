@@ -101,7 +101,7 @@ class Trainer:
 
     @staticmethod
     def _weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-        return torch.stack([weights[name] * term for name, term in terms.items() if weights.get(name)]).sum()
+        return sum((weights[name] * term for name, term in terms.items() if weights.get(name)), torch.zeros(()))
 
     def _generator_weights(self) -> dict[str, float]:
         losses = self.recipe.losses
@@ -112,6 +112,10 @@ class Trainer:
 
     @staticmethod
     def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            raise UsageError(
+                "no loss has a weight that trains this player: see losses.generator and losses.discriminator"
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -230,7 +234,6 @@ def _record(
         journal.write(step, values)
         bar.set_postfix(gan=f"{values['generator/gan']:.2f}", L1=f"{values['generator/vae_reconstruction']:.3f}")
     if _due(trainer, settings.save_every):
-        _check_finite({"a weight": _largest(trainer)}, step)  # before it costs the last save
         if data.has("valid"):
             values = validate(trainer.ema, data, trainer.recipe, trainer.device)
             _check_finite(values, step)
@@ -325,6 +328,7 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
 
 
 def _save(trainer: Trainer, run: Path) -> None:
+    _check_finite({"a weight": _largest(trainer)}, trainer.step)  # before it costs the last save
     save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe)
 
 

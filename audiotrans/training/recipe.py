@@ -122,7 +122,7 @@ class Train(_Part):
     gain_db: float = Field(default=0.0, ge=0)
     dither: float = Field(default=0.0, ge=0)
     match_range: bool = False
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**62)
     log_every: int = Field(default=50, ge=1)
     sample_every: int = Field(default=1000, ge=1)
     save_every: int = Field(default=500, ge=1)
@@ -148,6 +148,16 @@ class Recipe(_Part):
     losses: Losses = Losses()
     train: Train = Train()
 
+    @model_validator(mode="after")
+    def _suits_its_images(self) -> Recipe:
+        """Refuse what is defined on logarithmic magnitudes where an image also holds phases."""
+        if self.imaging.representation == "magnitude_phase":
+            asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
+            asked += [name for name in ("gain_db", "match_range") if getattr(self.train, name)]
+            if asked:
+                raise ValueError(f"{asked[0]} needs a logarithmic representation, not magnitude_phase: set it to 0")
+        return self
+
     @property
     def loss_settings(self) -> LossSettings:
         """The forms of the adversarial terms."""
@@ -169,7 +179,8 @@ def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
             known = _known_keys(first["loc"][:-1])
             message = f"unknown key; known here: {', '.join(known)}.{nearest(str(first['loc'][-1]), known)}"
         else:
-            message = f"{first['msg']} (it is {first['input']!r})"
+            given = "" if isinstance(first["input"], dict | list) else f" (it is {first['input']!r})"
+            message = f"{first['msg'].removeprefix('Value error, ')}{given}"
         raise UsageError(f"{name}: {path}: {message}") from None
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None

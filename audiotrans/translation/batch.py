@@ -60,7 +60,7 @@ def plan_jobs(
 
     Raises:
         UsageError: if nothing is found, if one file is to hold several outputs, if two inputs would be written to the
-            same file, or if the only input's output exists.
+            same file or over another input, or if the only input's output exists.
     """
     found = _found(inputs, to)
     out = None if output is None else Path(output)
@@ -118,7 +118,7 @@ def _found(inputs: Sequence[str | Path], to: str) -> list[tuple[Path, Path]]:
     for item in inputs:
         root = Path(item)
         paths = find_audio([item])
-        results = _earlier_results(paths, to) if root.is_dir() else set()
+        results = set() if root.is_file() else _earlier_results(paths, to)
         for path in paths:
             if path not in results:
                 found.setdefault(path, path.parent.relative_to(root) if root.is_dir() else Path())
@@ -153,6 +153,10 @@ def _output(path: Path, below: Path, out: Path | None, to: str, as_file: bool) -
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    for output in (output for job in jobs for output in job.outputs if len(jobs) > 1):
+        if output.resolve() in sources:
+            raise UsageError(f"{output} is an input and would be overwritten: choose another folder with -o")
     owners: dict[Path, Path] = {}
     for job in jobs:
         for output in job.outputs:

@@ -38,6 +38,8 @@ GLOBAL_FADE_COLUMNS = 32
 
 MAX_CHANNELS = 8
 
+MOST_SEED = 2**62
+
 
 @dataclass(frozen=True)
 class Request:
@@ -109,8 +111,12 @@ class Converter:
             raise UsageError(f"strength {strength:g} is outside 0..100 (0 is the input, 100 the whole translation)")
         if phase is not None:
             lookup(PHASES, phase, "phase method")
-        if seed < 0:
-            raise UsageError(f"seed {seed} is negative: give 0 or more")
+            if phase == "network" and self.settings.representation != "magnitude_phase":
+                raise UsageError(
+                    "phase network needs a model of magnitude_phase images: choose source, griffin_lim or auto"
+                )
+        if not 0 <= seed < MOST_SEED:
+            raise UsageError(f"seed {seed}: give a whole number from 0 to 2^62 - 1")
         return Request(origin, target, float(strength), phase, seed)
 
     def convert(
@@ -142,7 +148,7 @@ class Converter:
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
         request = self.request(to, source, strength, phase, seed)
-        checked = check_wave(wave, sample_rate)
+        checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
         channels, frames = checked.shape
         _, level_db = self.measure([checked], sample_rate, channels)
         out = self.stream([checked], frames, sample_rate, channels, request, level_db)
@@ -321,8 +327,8 @@ def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:
     if wave.ndim not in (1, 2) or (wave.ndim == 2 and not 1 <= wave.shape[0] <= MAX_CHANNELS):
         shapes = f"(samples,) or (channels, samples) with 1 to {MAX_CHANNELS} channels"
         raise AudiotransError(f"the wave has shape {wave.shape}: give {shapes}")
-    if sample_rate <= 0:
-        raise AudiotransError(f"sample rate {sample_rate} Hz: give the wave's rate, above 0")
+    if sample_rate <= 0 or sample_rate != int(sample_rate):
+        raise AudiotransError(f"sample rate {sample_rate} Hz: give the wave's rate, a whole number above 0")
     if not np.isfinite(wave).all():
         raise AudiotransError("the wave holds NaN or infinite samples: repair it first, for instance numpy.nan_to_num")
     return np.atleast_2d(wave).astype(np.float32)

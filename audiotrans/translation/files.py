@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound.audio import AudioInfo, Writer, peak_safe_gain, probe, read_blocks
+from audiotrans.sound.audio import AudioInfo, Writer, file_sample_rate, peak_safe_gain, probe, read_blocks
 from audiotrans.translation.tiles import Wave
 
 if TYPE_CHECKING:
@@ -34,17 +34,20 @@ class Written:
         seconds: its length.
         elapsed_seconds: what it took.
         gain: factor that kept its peaks from clipping; 1 if none was needed.
+        sample_rate: of the file in Hz, where the format could not take the input's; else 0.
     """
 
     path: Path
     seconds: float
     elapsed_seconds: float
     gain: float = 1.0
+    sample_rate: int = 0
     failed: ClassVar[bool] = False
 
     def __str__(self) -> str:
         """Return the line that a user sees."""
         note = f"; turned down by {-20 * math.log10(self.gain):.1f} dB so that no peak clips" if self.gain < 1 else ""
+        note += f"; written at {self.sample_rate} Hz, which this format needs" if self.sample_rate else ""
         return f"{self.path} ({self.seconds:.1f} s of sound in {self.elapsed_seconds:.1f} s{note})"
 
 
@@ -126,7 +129,9 @@ def convert_file(
         out = converter.stream(read_blocks(source), frames, info.sample_rate, info.channels, draw, level_db)
         tick = _shifted(progress, index * seconds, len(outputs) * seconds)
         gain = _write(out, path, info, force=force, tick=tick)
-        written.append(Written(path, seconds, time.perf_counter() - started, gain))
+        rate = file_sample_rate(path, info.sample_rate)
+        other = 0 if rate == info.sample_rate else rate
+        written.append(Written(path, seconds, time.perf_counter() - started, gain, other))
     return written
 
 

@@ -41,6 +41,9 @@ ROUND_TRIPS: dict[str, tuple[AudioSettings, str, float | None]] = {
     "magnitude_phase, every 2nd column": (
         AudioSettings(representation="magnitude_phase", time_stride=2), "network", None,
     ),
+    "magnitude_phase, every 4th column": (
+        AudioSettings(representation="magnitude_phase", time_stride=4), "network", None,
+    ),
     "log_magnitude": (AudioSettings(representation="log_magnitude"), "source", 40.0),
     "log_mel_gain": (AudioSettings(representation="log_mel_gain"), "source", 40.0),
 }  # fmt: skip
