@@ -117,7 +117,8 @@ def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
     except (KeyError, ValueError):
         raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
     recipe = recipe_from_dict(values, str(path))
-    model = AVBGTN(recipe.model, recipe.imaging.image_channels)
+    with torch.random.fork_rng(devices=[]):  # the start values are overwritten: a caller's random state is not ours
+        model = AVBGTN(recipe.model, recipe.imaging.image_channels)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
