@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, lookup
@@ -166,7 +167,7 @@ class AudioImaging:
         task = PhaseTask(picture.magnitude, context.spectrum, picture.phase, self.stft, picture.gain, seed)
         return self.stft.inverse(method(task), context.length)
 
-    def row_frequencies(self) -> np.ndarray:
+    def row_frequencies(self) -> NDArray[np.float64]:
         """Return the centre of each image row in Hz."""
         return self.representation.row_bins() * self.settings.sample_rate / self.settings.n_fft
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.sound.stft import STFT
@@ -70,7 +71,7 @@ class Representation(Protocol):
     def decode(self, image: Tensor, context: Context) -> Picture:
         """Turn an image of ``context``'s shape into magnitudes."""
 
-    def row_bins(self) -> np.ndarray:
+    def row_bins(self) -> NDArray[np.float64]:
         """Return the centre of each row in (fractional) bins."""
 
     def display_db(self, image: Tensor) -> Tensor:
@@ -142,7 +143,7 @@ class LogMelGain:
         gain = torch.pow(10.0, (self.spread.to(gain_db) @ gain_db) / 20)
         return Picture(context.spectrum.abs() * gain, gain=True)
 
-    def row_bins(self) -> np.ndarray:
+    def row_bins(self) -> NDArray[np.float64]:
         """Return the bands' centres in bins."""
         return self.centres
 
@@ -173,7 +174,7 @@ class LogMagnitude:
         magnitude = power.clamp(min=0).sqrt() * (10 ** (context.level_db / 20) / amplitude_scale(self.stft))
         return Picture(_with_nyquist(magnitude, context.spectrum.abs()))
 
-    def row_bins(self) -> np.ndarray:
+    def row_bins(self) -> NDArray[np.float64]:
         """Return 0 .. rows - 1."""
         return np.arange(self.rows, dtype=float)
 
@@ -227,7 +228,7 @@ class MagnitudePhase:
         step = 2 * math.pi * self.stft.hop_length / self.stft.n_fft * bins[:, None] * (at % self.time_stride)
         return between, phase[..., left] + step
 
-    def row_bins(self) -> np.ndarray:
+    def row_bins(self) -> NDArray[np.float64]:
         """Return 0 .. rows - 1."""
         return np.arange(self.rows, dtype=float)
 
@@ -243,7 +244,7 @@ def _with_nyquist(rows: Tensor, source: Tensor) -> Tensor:
     return torch.cat([flat, source[:, -1:, :].to(flat)], dim=1)
 
 
-def warped_centres(rows: int, bins: int) -> np.ndarray:
+def warped_centres(rows: int, bins: int) -> NDArray[np.float64]:
     """Return ``rows`` band centres in bins, 0 .. ``bins - 1``: spaced by one bin, then by a constant ratio.
 
     The break is where both spacings agree, so no band is narrower than a bin (the one step that crosses the break is
@@ -266,7 +267,7 @@ def warped_centres(rows: int, bins: int) -> np.ndarray:
     return centres
 
 
-def triangular_bank(centres: np.ndarray, bins: int) -> np.ndarray:
+def triangular_bank(centres: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     """Return triangles of height 1 between neighbouring centres, ``(rows, bins)``; every bin's weights sum to 1."""
     at = np.arange(bins, dtype=float)
     unit = np.eye(len(centres))

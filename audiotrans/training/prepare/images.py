@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -306,7 +307,7 @@ def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterat
         yield seconds, image[..., skip : skip + right - left]
 
 
-def cut(blocks: Iterable[np.ndarray], bounds: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+def cut(blocks: Iterable[NDArray[np.float32]], bounds: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:
     """Cut pieces out of a stream, holding one piece and one block at a time.
 
     Args:
@@ -320,7 +321,7 @@ def cut(blocks: Iterable[np.ndarray], bounds: Sequence[tuple[int, int]]) -> Iter
         AudiotransError: if the stream ends before the last bound.
     """
     stream = iter(blocks)
-    held: list[np.ndarray] = []
+    held: list[NDArray[np.float32]] = []
     first = 0
     for start, stop in bounds:
         while first + sum(block.shape[-1] for block in held) < stop:
