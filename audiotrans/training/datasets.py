@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
+from audiotrans.model.losses import FIRST_NOTE_ROW
 
 MANIFEST = "manifest.json"
 FORMAT = "audiotrans-cache"
@@ -21,9 +22,6 @@ VERSION = 1
 
 SOUNDING = 0.3
 """Image units below the loudest row at which a row still counts as sounding: 15 dB."""
-
-FIRST_NOTE_ROW = 3
-"""Rows below hold rumble, no notes: 65 Hz at the default STFT."""
 
 OUTSIDE = 0.05
 """Weight that crops outside the shared range keep."""

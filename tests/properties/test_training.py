@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotrans.training.datasets import FIRST_NOTE_ROW, OUTSIDE, SOUNDING, _grid, lowest_row, range_weights
+from audiotrans.model.losses import FIRST_NOTE_ROW
+from audiotrans.training.datasets import OUTSIDE, SOUNDING, _grid, lowest_row, range_weights
 from audiotrans.training.pool import ImagePool
 from tests.fakes import image
 
