@@ -179,7 +179,7 @@ def test_prep_takes_imaging_and_names_from_the_recipe(tmp_path: Path, monkeypatc
 def test_train_hands_the_recipe_to_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(engine, "train", lambda *args, **options: calls.append((args, options)) or Path("last.pt"))
-    monkeypatch.setattr("audiotrans.cli._sample_writer", lambda *_: None)
+    monkeypatch.setattr("audiotrans.cli.train._sample_writer", lambda *_: None)
     recipe = tmp_path / "small.yaml"
     recipe.write_text("train: {steps: 7}\n")
     result = invoke("train", recipe, "--set", "train.seed=5", "--cache", tmp_path, "--device", "cpu")

@@ -1,129 +1,20 @@
-"""The ``audiotrans`` command: every command parses, calls one function and prints."""
+"""``audiotrans prep``, ``train``, ``recipe`` and ``export-weights``."""
 
 from __future__ import annotations
 
-import errno
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from audiotrans import __version__
-from audiotrans.errors import AudiotransError
-
 if TYPE_CHECKING:
     from audiotrans.training.recipe import Recipe
-    from audiotrans.translation.batch import Failure
-    from audiotrans.translation.files import Written
     from audiotrans.translation.samples import OnSample
 
 PATH = click.Path(path_type=Path)
-INTERRUPTED = 130
 
 
-class OneLineErrors(click.Group):
-    """Turns every mistake of a user into one line on stderr and an exit code: 2 usage, 1 data, 130 interrupted."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line and exit."""
-        kwargs["standalone_mode"] = False
-        try:
-            code = super().main(*args, **kwargs)
-        except AudiotransError as error:
-            _fail(str(error), error.exit_code)
-        except click.ClickException as error:
-            context = getattr(error, "ctx", None)
-            hint = f" See {context.command_path} --help." if context else ""
-            _fail(error.format_message() + hint, error.exit_code)
-        except (KeyboardInterrupt, click.Abort):
-            _fail("interrupted", INTERRUPTED)
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and "memory" not in str(error):
-                raise
-            _fail("not enough memory: use a smaller batch, shorter crops, a smaller model or another device", 1)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of our output, such as head, has seen enough
-                sys.exit(1)
-            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"audiotrans: error: {' '.join(message.split())}", err=True)
-    sys.exit(code)
-
-
-@click.group(
-    cls=OneLineErrors,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
-@click.version_option(__version__, prog_name="audiotrans")
-@click.pass_context
-def main(context: click.Context) -> None:
-    """Translate between two kinds of sound, learned from unpaired examples: violin to piano and back."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-
-
-@main.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--to", required=True, help="Domain to translate to, such as piano.")
-@click.option("--from", "source", help="Domain of the input.  [default: the model's other domain]")
-@click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
-@click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
-@click.option("--phase", help="auto, source, griffin_lim or network.  [default: the model's own]")
-@click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100 (the whole translation).")
-@click.option("--samples", default=1, show_default=True, help="Draws per input, with seeds S, S+1, ...")
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
-@click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
-def convert(inputs: tuple[str, ...], **options: Any) -> None:
-    """Translate sound files; folders and patterns work too."""
-    jobs, outcomes = _convert(inputs, **options)
-    failures = 0
-    for outcome in outcomes:
-        failures += outcome.failed
-        if outcome.failed or not options["quiet"]:
-            click.echo(str(outcome), err=outcome.failed)
-    if failures:
-        raise AudiotransError(f"{failures} of {jobs} inputs could not be converted: see above")
-
-
-def _convert(
-    inputs: tuple[str, ...], *, output: str | None, to: str, source: str | None, **options: Any
-) -> tuple[int, Iterator[Written | Failure]]:
-    from functools import partial
-
-    from audiotrans.translation import batch, models
-    from audiotrans.translation.progress import sound_bar
-
-    force = options["force"]
-    jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force)
-    models.use_threads(options["threads"])
-    converter = models.load(options["model"], device=options["device"])
-    request = converter.request(to, source, options["strength"], options["phase"], options["seed"])
-    bar = partial(sound_bar, quiet=options["quiet"])
-    return len(jobs), batch.run_jobs(converter, jobs, request, force=force, bar=bar)
-
-
-@main.command()
-def models() -> None:
-    """List the shipped models."""
-    from audiotrans.translation.models import list_models
-
-    entries = list_models()
-    for entry in entries:
-        click.echo(str(entry))
-    if not entries:
-        raise AudiotransError("no model is shipped with this installation: give convert a file with --model")
-
-
-@main.command()
+@click.command()
 @click.argument("source", type=PATH)
 @click.option("--a", help="First domain: a folder of SOURCE, an IRMAS class, or NAME=PATH.  [default: the recipe's]")
 @click.option("--b", help="Second domain, likewise.  [default: the recipe's]")
@@ -158,7 +49,7 @@ def _prep(
     return prepare(source, target, a=first, b=second, **rest)
 
 
-@main.command()
+@click.command()
 @click.argument("recipe_path", type=PATH, metavar="RECIPE")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
@@ -200,7 +91,7 @@ def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:
     return sample_writer(recipe, cache, device, sample_sheet)
 
 
-@main.group(no_args_is_help=False)
+@click.group(no_args_is_help=False)
 def recipe() -> None:
     """Look at recipes."""
 
@@ -215,7 +106,7 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
     click.echo(dump_recipe(load_recipe(recipe_path, overrides)), nl=False)
 
 
-@main.command("export-weights")
+@click.command("export-weights")
 @click.argument("run", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Weights file to write (.safetensors).")
 @click.option("--summary", default="", help="One line for the model's card.")
@@ -226,7 +117,3 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
     from audiotrans.translation.models import export_run
 
     click.echo(str(export_run(run, output, **options)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,27 @@
+"""The ``audiotrans`` command: every command parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import click
+
+from audiotrans import __version__
+from audiotrans.cli import convert, train
+from audiotrans.cli.errors import OneLineErrors
+
+
+@click.group(
+    cls=OneLineErrors,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="audiotrans")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Translate between two kinds of sound, learned from unpaired examples: violin to piano and back."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+COMMANDS = (convert.convert, convert.models, train.prep, train.train, train.recipe, train.export_weights)
+for command in COMMANDS:
+    main.add_command(command)

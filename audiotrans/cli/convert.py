@@ -1,0 +1,69 @@
+"""``audiotrans convert`` and ``audiotrans models``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audiotrans.errors import AudiotransError
+
+if TYPE_CHECKING:
+    from audiotrans.translation.batch import Failure
+    from audiotrans.translation.files import Written
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--to", required=True, help="Domain to translate to, such as piano.")
+@click.option("--from", "source", help="Domain of the input.  [default: the model's other domain]")
+@click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
+@click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
+@click.option("--phase", help="auto, source, griffin_lim or network.  [default: the model's own]")
+@click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100 (the whole translation).")
+@click.option("--samples", default=1, show_default=True, help="Draws per input, with seeds S, S+1, ...")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
+@click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
+def convert(inputs: tuple[str, ...], **options: Any) -> None:
+    """Translate sound files; folders and patterns work too."""
+    jobs, outcomes = _convert(inputs, **options)
+    failures = 0
+    for outcome in outcomes:
+        failures += outcome.failed
+        if outcome.failed or not options["quiet"]:
+            click.echo(str(outcome), err=outcome.failed)
+    if failures:
+        raise AudiotransError(f"{failures} of {jobs} inputs could not be converted: see above")
+
+
+def _convert(
+    inputs: tuple[str, ...], *, output: str | None, to: str, source: str | None, **options: Any
+) -> tuple[int, Iterator[Written | Failure]]:
+    from functools import partial
+
+    from audiotrans.translation import batch, models
+    from audiotrans.translation.progress import sound_bar
+
+    force = options["force"]
+    jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force)
+    models.use_threads(options["threads"])
+    converter = models.load(options["model"], device=options["device"])
+    request = converter.request(to, source, options["strength"], options["phase"], options["seed"])
+    bar = partial(sound_bar, quiet=options["quiet"])
+    return len(jobs), batch.run_jobs(converter, jobs, request, force=force, bar=bar)
+
+
+@click.command()
+def models() -> None:
+    """List the shipped models."""
+    from audiotrans.translation.models import list_models
+
+    entries = list_models()
+    for entry in entries:
+        click.echo(str(entry))
+    if not entries:
+        raise AudiotransError("no model is shipped with this installation: give convert a file with --model")

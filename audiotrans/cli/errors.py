@@ -1,0 +1,45 @@
+"""One line for every mistake of a user."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any
+
+import click
+
+from audiotrans.errors import AudiotransError
+
+INTERRUPTED = 130
+
+
+class OneLineErrors(click.Group):
+    """Turns every mistake of a user into one line on stderr and an exit code: 2 usage, 1 data, 130 interrupted."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line and exit."""
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except AudiotransError as error:
+            _fail(str(error), error.exit_code)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" See {context.command_path} --help." if context else ""
+            _fail(error.format_message() + hint, error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            _fail("interrupted", INTERRUPTED)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            _fail("not enough memory: use a smaller batch, shorter crops, a smaller model or another device", 1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output, such as head, has seen enough
+                sys.exit(1)
+            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"audiotrans: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
