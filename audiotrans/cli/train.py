@@ -22,10 +22,14 @@ PATH = click.Path(path_type=Path)
 @click.option("--recipe", "recipe_path", type=PATH, help="Make the images that this recipe needs.")
 @click.option("--valid-fraction", default=0.1, show_default=True, help="Share of the recordings that is held out.")
 @click.option("--seed", default=0, show_default=True, help="Decides which recordings are held out.")
+@click.option("--where", multiple=True, metavar="ATTRIBUTE=1|-1", help="CelebA: only such images; may be repeated.")
 @click.option("--workers", type=int, help="Processes.  [default: by cores and files]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def prep(source: Path, **options: Any) -> None:
-    """Check sounds and write the cache that training reads; SOURCE is IRMAS or a folder with one folder per domain."""
+    """Check sounds or photos and write the cache that training reads.
+
+    SOURCE is IRMAS, CelebA, or a folder with one folder per domain.
+    """
     click.echo(str(_prep(source, **options)))
 
 
@@ -39,14 +43,12 @@ def _prep(
     quiet: bool,
     **rest: Any,
 ) -> object:
-    from audiotrans.training.prepare import prepare
-    from audiotrans.training.recipe import Recipe, load_recipe
+    from audiotrans.training.prepare import default_recipe, prepare_any
+    from audiotrans.training.recipe import load_recipe
 
-    wanted = Recipe() if recipe_path is None else load_recipe(recipe_path)
-    first, second = a or wanted.domains.a, b or wanted.domains.b
-    target, crop = output or Path(wanted.cache), wanted.train.crop_frames
-    rest |= {"settings": wanted.imaging, "crop_frames": crop, "progress": not quiet}
-    return prepare(source, target, a=first, b=second, **rest)
+    wanted = default_recipe(source) if recipe_path is None else load_recipe(recipe_path)
+    rest |= {"a": a or wanted.domains.a, "b": b or wanted.domains.b, "progress": not quiet}
+    return prepare_any(source, output or Path(wanted.cache), wanted, **rest)
 
 
 @click.command()
@@ -82,6 +84,10 @@ def _train(
 
 def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:
     """Build the writer of sample sheets here: the drawing lies in a layer above translation."""
+    if recipe.imaging.type == "photo":
+        from audiotrans.translation.photo_samples import photo_sample_writer
+
+        return photo_sample_writer(recipe, cache, device)
     try:
         from audiotrans.evaluation.plots import sample_sheet
         from audiotrans.translation.samples import sample_writer

@@ -107,6 +107,11 @@ class ImageCache:
             self._drawn[key] = {domain: (places[domain], weights[domain]) for domain in "ab"}
         return self._drawn[key]
 
+    def image_size(self) -> tuple[int, int]:
+        """Return channels and rows of the images."""
+        channels, rows, _ = self.read(self.manifest["items"][0], 0, 1).shape
+        return channels, rows
+
     def read(self, item: dict[str, Any], start: int = 0, frames: int | None = None) -> Tensor:
         """Read columns of one item of the manifest, float32 ``(c, rows, frames)``.
 
@@ -129,6 +134,71 @@ class ImageCache:
         if missing <= 0:
             return image
         return torch.nn.functional.pad(image, (0, missing), value=float(image.min()))
+
+
+class PhotoCache(ImageCache):
+    """A cache of photos: images of one size, many to a file, cropped in both directions and mirrored."""
+
+    def sample(
+        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: int, *, match_range: bool = False
+    ) -> Tensor:
+        """Draw images: a pure function of its arguments.
+
+        Args:
+            domain: ``a`` or ``b``.
+            split: ``train``: random crops, mirrored half of the time if the settings say so; else centred crops.
+            step: position in the run.
+            batch: number of images.
+            crop_frames: not used: the settings that the cache was made with name the size.
+            seed: of the run.
+            match_range: not used.
+
+        Returns:
+            Float32 ``(batch, 3, height, width)`` in [-1, 1].
+        """
+        del crop_frames, match_range
+        generator = stream(seed, "crops", domain, split, step)
+        items, settings = self.items[domain, split], self.manifest["imaging"]
+        chosen = torch.randint(len(items), (batch,), generator=generator).tolist()
+        crops = []
+        for index in chosen:
+            image = self.read(items[index])
+            room = torch.tensor([image.shape[1] - settings["height"], image.shape[2] - settings["width"]])
+            places = torch.rand(3, generator=generator)
+            top, left = ((places[:2] * (room + 1)).long() if split == "train" else room // 2).tolist()
+            crop = image[:, top : top + settings["height"], left : left + settings["width"]]
+            mirrored = split == "train" and settings["flip"] and places[2] < 0.5
+            crops.append(crop.flip(2) if mirrored else crop)
+        return torch.stack(crops)
+
+    def image_size(self) -> tuple[int, int]:
+        """Return channels and rows of the images."""
+        return self.read(self.manifest["items"][0]).shape[0], int(self.manifest["imaging"]["height"])
+
+    def read(self, item: dict[str, Any], start: int = 0, frames: int | None = None) -> Tensor:
+        """Read one image as it was prepared, float32 ``(3, rows, columns)`` in [-1, 1], or some of its columns.
+
+        Raises:
+            AudiotransError: if the file is missing or broken.
+        """
+        path = self.root / item["file"]
+        try:
+            with safe_open(path, framework="pt") as file:
+                stored = file.get_slice("images")[item["index"] : item["index"] + 1]
+        except Exception as error:  # safetensors raises its own error class, and OSError for missing files
+            raise AudiotransError(f"cannot read {path} ({error}); run audiotrans prep again") from None
+        image: Tensor = stored[0].float() / 127.5 - 1
+        return image[:, :, start : None if frames is None else start + frames]
+
+
+def open_images(root: Path | str) -> ImageCache:
+    """Open a prepared cache of sounds or of photos.
+
+    Raises:
+        AudiotransError: as `ImageCache`.
+    """
+    kind = read_manifest(Path(root))["imaging"].get("type")
+    return PhotoCache(root) if kind == "photo" else ImageCache(root)
 
 
 def _starts(item: dict[str, Any], first: int, crop_frames: int) -> int:

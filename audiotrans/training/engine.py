@@ -16,7 +16,7 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN, Critics, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from audiotrans.training.checkpoints import load_checkpoint, save_checkpoint
-from audiotrans.training.datasets import ImageCache, stream
+from audiotrans.training.datasets import ImageCache, open_images, stream
 from audiotrans.training.interrupt import Interruption
 from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.pool import ImagePool
@@ -194,11 +194,11 @@ def train(
         AudiotransError: if the cache does not fit the recipe, or a loss is no longer finite.
         UsageError: if run_dir holds another run and resume is not set.
     """
-    data, run = ImageCache(cache), Path(run_dir)
+    data, run = open_images(cache), Path(run_dir)
     _check_fits(recipe, data)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    channels, rows, _ = data.read(data.manifest["items"][0], 0, 1).shape
+    channels, rows = data.image_size()
     _check_size(recipe, rows)
     trainer = Trainer(recipe, channels, torch.device(device))
     _start(trainer, run, resume)
@@ -292,6 +292,8 @@ def _check_size(recipe: Recipe, rows: int) -> None:
     nets = recipe.model.nets
     least = (15 << (nets.critic_scales - 1)) + 1 if nets.critic_scales else 1
     sizes = {"imaging.rows": rows, "train.crop_frames": recipe.train.crop_frames}
+    if recipe.imaging.type == "photo":
+        sizes = {"imaging.height": rows, "imaging.width": recipe.imaging.width}
     for (name, size), fold, unseen in zip(sizes.items(), nets.stride, (nets.blind_rows, 0), strict=True):
         least_here = -(-max(least + unseen, 4 * fold) // fold) * fold
         if size % fold or size < least_here:

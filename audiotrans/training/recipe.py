@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from audiotrans.errors import AudiotransError, UsageError, lookup, nearest
 from audiotrans.model.avb_gtn import ModelSettings
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss, LossSettings
+from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.sound.imaging import AudioSettings
 
 
@@ -129,11 +139,23 @@ class Train(_Part):
     threads: int = Field(default=0, ge=0)
 
 
+def _kind(imaging: object) -> str:
+    """Tell sound from photos; recipes of sound need not say so."""
+    found = imaging.get("type", "audio") if isinstance(imaging, Mapping) else getattr(imaging, "type", "audio")
+    return str(found)
+
+
+Imaging = Annotated[
+    Annotated[AudioSettings, Tag("audio")] | Annotated[PhotoSettings, Tag("photo")],
+    Discriminator(_kind, custom_error_type="imaging_type", custom_error_message="choose 'audio' or 'photo'"),
+]
+
+
 class Recipe(_Part):
     """Everything that decides a model.
 
     Attributes:
-        imaging: how sounds become images.
+        imaging: how sounds, or with ``type: photo`` photos, become images.
         domains: names of A and B.
         cache: folder that `audiotrans prep` wrote; the command line may name another.
         model: see `ModelSettings`.
@@ -141,7 +163,7 @@ class Recipe(_Part):
         train: see `Train`.
     """
 
-    imaging: AudioSettings = AudioSettings()
+    imaging: Imaging = AudioSettings()
     domains: Domains = Domains()
     cache: str = "cache"
     model: ModelSettings = ModelSettings()
@@ -150,12 +172,14 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _suits_its_images(self) -> Recipe:
-        """Refuse what is defined on logarithmic magnitudes where an image also holds phases."""
-        if self.imaging.representation == "magnitude_phase":
+        """Refuse what is defined on logarithmic magnitudes where an image holds phases, or no sound at all."""
+        photo = isinstance(self.imaging, PhotoSettings)
+        if photo or self.imaging.representation == "magnitude_phase":  # type: ignore[union-attr]
             asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
             asked += [name for name in ("gain_db", "match_range") if getattr(self.train, name)]
             if asked:
-                raise ValueError(f"{asked[0]} needs a logarithmic representation, not magnitude_phase: set it to 0")
+                kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
+                raise ValueError(f"{asked[0]} {kind}: set it to 0")
         return self
 
     @property
@@ -174,20 +198,25 @@ def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        # The kind of imaging is no key of the recipe.
+        place = tuple(part for i, part in enumerate(first["loc"]) if i != 1 or first["loc"][0] != "imaging")
+        place += ("type",) if first["type"] == "imaging_type" else ()
+        path = ".".join(str(part) for part in place)
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            known = _known_keys(first["loc"][:-1])
+            known = _known_keys(place[:-1], values)
             message = f"unknown key; known here: {', '.join(known)}.{nearest(str(first['loc'][-1]), known)}"
         else:
             given = "" if isinstance(first["input"], dict | list) else f" (it is {first['input']!r})"
             message = f"{first['msg'].removeprefix('Value error, ')}{given}"
-        raise UsageError(f"{name}: {path}: {message}") from None
+        raise UsageError(f"{name}: {path}: {message}" if path else f"{name}: {message}") from None
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
 
 
-def _known_keys(path: tuple[int | str, ...]) -> list[str]:
-    keys: Any = recipe_to_dict(Recipe())
+def _known_keys(path: tuple[int | str, ...], values: dict[str, Any]) -> list[str]:
+    photo = _kind(values.get("imaging", {})) == "photo"
+    imaging = PhotoSettings() if photo else AudioSettings()
+    keys: Any = recipe_to_dict(Recipe.model_construct(imaging=imaging))
     for part in path:
         keys = keys.get(part, {}) if isinstance(keys, dict) else {}
     return list(keys)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiotrans.errors import AudiotransError
 from audiotrans.sound.audio import probe, read, write
-from audiotrans.sound.imaging import AudioImaging
+from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.training.datasets import ImageCache
 from audiotrans.translation.convert import Converter
 from audiotrans.translation.noise import aligned_noise
@@ -66,6 +66,8 @@ def sample_writer(
     Raises:
         AudiotransError: if the cache cannot be read.
     """
+    if not isinstance(recipe.imaging, AudioSettings):
+        raise AudiotransError("this recipe is for photos: its samples are drawn by photo_sample_writer")
     imaging = AudioImaging(recipe.imaging)
     items = _items(ImageCache(cache), per_domain, round(SHEET_SECONDS / imaging.seconds_per_frame))
 

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from audiotrans import __version__
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError
-from audiotrans.training import engine, prepare
+from audiotrans.training import engine
+from audiotrans.training.prepare import dispatch
 from audiotrans.training.recipe import dump_recipe
 from audiotrans.translation import models
 from tests.fakes import fake_cache, tiny_recipe
@@ -163,7 +164,7 @@ def test_convert_refuses_in_one_line(violin: Path, shipped: list[Any], tmp_path:
 
 def test_prep_takes_imaging_and_names_from_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(prepare, "prepare", lambda *args, **options: calls.append((args, options)) or "the summary")
+    monkeypatch.setattr(dispatch, "prepare", lambda *args, **options: calls.append((args, options)) or "the summary")
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
         "imaging: {rows: 64}\ndomains: {a: flute, b: organ}\ncache: elsewhere\ntrain: {crop_frames: 96}\n"
@@ -193,7 +194,8 @@ def test_training_goes_on_without_matplotlib(tmp_path: Path, monkeypatch: pytest
     for name in ["matplotlib", *(name for name in sys.modules if name.startswith("matplotlib."))]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # slow to import
-    monkeypatch.delitem(sys.modules, "audiotrans.evaluation.plots", raising=False)
+    for name in [name for name in sys.modules if name.startswith("audiotrans.evaluation.plots")]:
+        monkeypatch.delitem(sys.modules, name)
     small = tiny_recipe(train={"steps": 1})
     cache = fake_cache(tmp_path / "cache", small)
     (tmp_path / "r.yaml").write_text(dump_recipe(small))

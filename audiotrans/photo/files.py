@@ -1,0 +1,125 @@
+"""File <-> pixels: the only user of Pillow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.photo.imaging import Pixels
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+MOST_PIXELS = 100_000_000
+"""Largest photo that is read: 1.2 GB of float32 on the way. The largest cameras make less."""
+
+JPEG_QUALITY = 95
+
+
+def read_photo(path: Path | str) -> Pixels:
+    """Read a photo as people see it: upright (EXIF), in colour, without transparency.
+
+    Grey becomes grey in three channels, CMYK and palettes are converted, 16 bits become 8, transparency is laid on
+    white; of animations the first picture counts.
+
+    Returns:
+        ``(height, width, 3)``, 0 .. 255.
+
+    Raises:
+        AudiotransError: naming the file, if it is missing, no picture, broken, cut short or too large.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    path = Path(path)
+    if path.is_dir():
+        raise AudiotransError(f"{path} is a folder, not a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes that are judged below, and of odd EXIF entries
+            with Image.open(path) as picture:
+                _refuse_large(path, picture.size)
+                upright = ImageOps.exif_transpose(picture)
+                return np.asarray(_in_colour(upright), dtype=np.uint8).copy()
+    except FileNotFoundError:
+        raise AudiotransError(f"{path} does not exist") from None
+    except Image.DecompressionBombError:
+        raise AudiotransError(f"{path} is too large: at most {MOST_PIXELS / 1e6:.0f} megapixels") from None
+    except UnidentifiedImageError:
+        raise AudiotransError(f"{path} is no picture that can be read: use jpg, png or webp") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise for broken files
+        raise AudiotransError(f"{path} is broken or cut short: {' '.join(str(error).split())}") from None
+
+
+def _refuse_large(path: Path, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MOST_PIXELS:
+        at_most = f"at most {MOST_PIXELS / 1e6:.0f} megapixels; scale it down first"
+        raise AudiotransError(f"{path} is too large: {size[0]} x {size[1]} pixels, {at_most}")
+
+
+def _in_colour(picture: object) -> object:
+    """Return an RGB picture of any Pillow picture."""
+    from PIL import Image
+
+    assert isinstance(picture, Image.Image)  # noqa: S101
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more of grey
+        values = np.asarray(picture, dtype=np.float64)
+        full = 65535.0 if picture.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-9)
+        grey = np.clip(values * (255 / full) + 0.5, 0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        layered = picture.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return picture.convert("RGB")
+
+
+def write_photo(path: Path | str, pixels: Pixels, *, force: bool = False) -> None:
+    """Write a photo beside its name and rename it; the suffix decides the format.
+
+    Args:
+        path: ends in one of `PHOTO_SUFFIXES`.
+        pixels: ``(height, width, 3)``, 0 .. 255.
+        force: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: for an unknown suffix, or a file that exists.
+        AudiotransError: if the file cannot be written.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if path.suffix.lower() not in PHOTO_SUFFIXES:
+        raise UsageError(f"{path}: pictures are written as {', '.join(sorted(PHOTO_SUFFIXES))}")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(beside, quality=JPEG_QUALITY)  # formats without loss pay no heed to it
+        beside.replace(path)
+    except OSError as error:
+        raise AudiotransError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def find_photos(paths: Iterable[Path | str]) -> Iterator[Path]:
+    """Yield photos in order: files as they are, folders searched in depth by suffix.
+
+    Raises:
+        UsageError: if a path does not exist.
+    """
+    for item in map(Path, paths):
+        if item.is_dir():
+            found = (path for path in item.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+            yield from sorted(path for path in found if not path.name.startswith("."))
+        elif item.exists():
+            yield item
+        else:
+            raise UsageError(f"{item} does not exist: give pictures or folders of them")
