@@ -1,0 +1,316 @@
+"""Train every recipe with every seed, examine each on the way, and keep what was found: resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, examine, latent_health, set_exam
+from audiotrans.evaluation.compare.referee import Referee, Trained
+from audiotrans.evaluation.compare.summary import write_summary
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.datasets import open_images, stream
+from audiotrans.training.engine import CHECKPOINT_NAME, train
+from audiotrans.training.journal import METRICS_NAME
+from audiotrans.training.recipe import Recipe, dump_recipe
+from audiotrans.training.workers import in_processes
+
+RECORDS = "exams.jsonl"
+EXAM = "exam.pt"
+PLAN = "compare.json"
+
+SHEET_IMAGES = 6
+"""Images of each domain whose translations are kept at every examination, for the figure of progress."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A recipe and the name under which its figures stand."""
+
+    name: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """One contestant with one seed.
+
+    Attributes:
+        contestant: see `Contestant`; its recipe holds the seed, the steps and the examinations' distance.
+        seed: of the run.
+        folder: of the run.
+        cache: of the images.
+        exam: file of the examination.
+    """
+
+    contestant: Contestant
+    seed: int
+    folder: Path
+    cache: Path
+    exam: Path
+
+
+def compare(
+    contestants: Sequence[Contestant],
+    cache: Path,
+    output: Path,
+    *,
+    steps: int = 5000,
+    every: int = 500,
+    seeds: int = 3,
+    images: int = 128,
+    referee_steps: int = 600,
+    workers: int = 1,
+    threads: int = 1,
+    progress: bool = True,
+) -> Path:
+    """Train recipes on the same data with the same seeds and write curves, pictures and a summary.
+
+    A run that was killed goes on from its last checkpoint, a finished one is not repeated; so the same call with more
+    seeds or more recipes adds to what is there.
+
+    Args:
+        contestants: at least one; all with the imaging and domains of the cache.
+        cache: folder that `audiotrans prep` wrote.
+        output: folder for runs, curves and the summary.
+        steps: of every run.
+        every: steps between examinations.
+        seeds: runs of each contestant, with seeds 0, 1, ...
+        images: held-out images of each domain.
+        referee_steps: steps that the referee is trained for, once for the folder.
+        workers: runs at a time, each in a process of its own.
+        threads: CPU threads of each.
+        progress: show a bar with speed and time left.
+
+    Returns:
+        The summary, ``output/summary.md``.
+
+    Raises:
+        UsageError: for arguments that are not allowed, or a folder that holds another comparison.
+        AudiotransError: if a recipe does not fit the cache, or a run fails.
+    """
+    _check(contestants, steps, every, seeds, workers)
+    output.mkdir(parents=True, exist_ok=True)
+    _keep_plan(output, contestants, cache, steps, every, images)
+    exam = (
+        load_exam(output / EXAM)
+        if (output / EXAM).exists()
+        else _make_exam(contestants, cache, images, referee_steps, output)
+    )
+    runs = [
+        Run(Contestant(each.name, _scheduled(each.recipe, steps, every, seed)), seed,
+            output / "runs" / f"{each.name}-{seed}", cache, output / EXAM)
+        for seed in range(seeds) for each in contestants
+    ]  # fmt: skip
+    with _Bar(runs, steps, progress) as peek:
+        if workers == 1:
+            torch.set_num_threads(threads)
+            for run in runs:
+                _run(run, peek)
+        else:
+            for _ in in_processes(_run, runs, workers, start=torch.set_num_threads, arguments=(threads,), peek=peek):
+                pass
+    return write_summary(output, exam)
+
+
+def _check(contestants: Sequence[Contestant], steps: int, every: int, seeds: int, workers: int) -> None:
+    names = [each.name for each in contestants]
+    if not names:
+        raise UsageError("nothing to compare: give one recipe or more")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"two recipes are called {twice[0]!r}: rename one of the files")
+    for what, value in (("steps", steps), ("every", every), ("seeds", seeds), ("workers", workers)):
+        if value < 1:
+            raise UsageError(f"{what} {value}: at least 1")
+    if every > steps:
+        raise UsageError(f"every {every}: there would be no examination in {steps} steps")
+
+
+def _keep_plan(
+    output: Path, contestants: Sequence[Contestant], cache: Path, steps: int, every: int, images: int
+) -> None:
+    """Write what is compared, or refuse to mix it with another comparison in the same folder."""
+    manifest = json.loads((cache / "manifest.json").read_text(encoding="utf-8")) if cache.is_dir() else {}
+    facts = {"steps": steps, "every": every, "images": images, "imaging": manifest.get("imaging"),
+             "domains": manifest.get("domains")}  # fmt: skip
+    path = output / PLAN
+    recipes = {each.name: dump_recipe(each.recipe) for each in contestants}
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in facts.items():
+            if before[key] != value:
+                raise UsageError(
+                    f"{output} holds a comparison with {key} {before[key]!r}, not {value!r}: take another folder"
+                )
+        changed = [name for name in recipes if before["recipes"].get(name, recipes[name]) != recipes[name]]
+        if changed:
+            raise UsageError(f"{output} holds runs of another recipe {changed[0]!r}: take another folder or name")
+        recipes = before["recipes"] | recipes
+    beside = path.with_suffix(".partial")
+    beside.write_text(json.dumps({"format": "audiotrans-compare", "version": 1, **facts, "recipes": recipes}, indent=1))
+    beside.replace(path)
+
+
+def _scheduled(recipe: Recipe, steps: int, every: int, seed: int) -> Recipe:
+    """Give every recipe the same length, examinations and seed; all else is its own."""
+    log = min(recipe.train.log_every, every)
+    train_settings = recipe.train.model_copy(
+        update={
+            "steps": steps,
+            "seed": seed,
+            "sample_every": every,
+            "save_every": every,
+            "log_every": log,
+            "threads": 0,
+        }
+    )
+    return recipe.model_copy(update={"train": train_settings})
+
+
+def _make_exam(contestants: Sequence[Contestant], cache: Path, images: int, steps: int, output: Path) -> Exam:
+    exam = set_exam(open_images(cache), contestants[0].recipe.train.crop_frames, images=images, steps=steps)
+    save_exam(exam, output / EXAM)
+    return exam
+
+
+def save_exam(exam: Exam, path: Path) -> None:
+    """Write an examination, so that every run and every later session is judged by the same referee."""
+    values = {
+        "weights": exam.referee.state_dict(), "coordinate": exam.referee.coordinate,
+        "channels": next(iter(exam.images.values())).shape[1], "accuracy": exam.trained.accuracy,
+        "images": exam.images, "target": exam.target, "bandwidth": exam.bandwidth, "copy": exam.copy,
+        "floor": exam.floor, "copy_accuracy": exam.copy_accuracy,
+    }  # fmt: skip
+    beside = path.with_suffix(".partial")
+    torch.save(values, beside)
+    beside.replace(path)
+
+
+def load_exam(path: Path) -> Exam:
+    """Read what `save_exam` wrote.
+
+    Raises:
+        AudiotransError: if the file is broken.
+    """
+    try:
+        values: dict[str, Any] = torch.load(path, weights_only=True)
+        referee = Referee(values["channels"], coordinate=values["coordinate"])
+        referee.load_state_dict(values["weights"])
+    except Exception as error:  # torch raises pickle, zip and runtime errors for broken files
+        raise AudiotransError(f"{path} cannot be read ({type(error).__name__}): remove it to make it anew") from None
+    trained = Trained(referee.eval().requires_grad_(False), values["accuracy"])
+    kept = {name: values[name] for name in ("images", "bandwidth", "target", "copy", "floor", "copy_accuracy")}
+    return Exam(trained=trained, **kept)
+
+
+def _run(run: Run, peek: Callable[[], object] | None = None) -> Path:
+    """Train one run to its end, from where it stands."""
+    checkpoint = run.folder / CHECKPOINT_NAME
+    recipe = run.contestant.recipe
+    resume = checkpoint.exists()
+    if resume and load_checkpoint(checkpoint)[0]["step"] >= recipe.train.steps:
+        return run.folder
+    exam = load_exam(run.exam)
+
+    def on_sample(model: AVBGTN, step: int, folder: Path) -> None:
+        record = {"step": step, **examine(model, exam), **latent_health(_last_record(run.folder / METRICS_NAME))}
+        _keep_record(run.folder / RECORDS, record)
+        _keep_images(model, exam, folder / f"step_{step:07d}.safetensors")
+        if peek is not None:
+            peek()
+
+    train(recipe, run.cache, run.folder, resume=resume, on_sample=on_sample, progress=False)
+    return run.folder
+
+
+def _last_record(path: Path) -> dict[str, float]:
+    """Return the last line of metrics.jsonl that tells of the players; empty if there is none."""
+    if not path.exists():
+        return {}
+    for line in reversed(path.read_text(encoding="utf-8").splitlines()):
+        record: dict[str, float] = json.loads(line)
+        if "generator/gan" in record:
+            return record
+    return {}
+
+
+def _keep_record(path: Path, record: dict[str, float]) -> None:
+    """Add the figures of an examination; a step that is repeated after an interruption replaces its line."""
+    kept = [line for line in read_records(path) if line["step"] < record["step"]]
+    beside = path.with_suffix(".partial")
+    text = "".join(json.dumps(each) + "\n" for each in [*kept, record])
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def read_records(path: Path) -> list[dict[str, float]]:
+    """Return the examinations of a run by step; empty before the first."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@torch.inference_mode()
+def _keep_images(model: AVBGTN, exam: Exam, path: Path) -> None:
+    """Keep the translations of a few images, 8 bits a channel, for the figure of progress."""
+    made: dict[str, Tensor] = {}
+    for source, target in DIRECTIONS:
+        x = exam.images[source][:SHEET_IMAGES]
+        noise = torch.randn(model.noise_shape(x), generator=stream(0, "exam", source, 0))
+        y = model.translate(x, source, target, noise)
+        made[source + target] = ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".partial")
+    save_file(made, beside)
+    os.replace(beside, path)
+
+
+class _Bar:
+    """A bar over the steps of all runs, read from their logs: they may run in other processes."""
+
+    def __init__(self, runs: Sequence[Run], steps: int, progress: bool) -> None:
+        self.runs, self.steps, self.progress = runs, steps, progress
+
+    def __enter__(self) -> Callable[[], None]:
+        total = len(self.runs) * self.steps
+        done = self._done()
+        self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.progress)
+        return self._peek
+
+    def __exit__(self, *_: object) -> None:
+        self._peek()
+        self.bar.close()
+
+    def _peek(self) -> None:
+        done = self._done()
+        if done > self.bar.n:
+            self.bar.update(done - self.bar.n)
+            finished = sum(_step_of(run.folder) >= self.steps for run in self.runs)
+            self.bar.set_postfix(runs=f"{finished}/{len(self.runs)}")
+
+    def _done(self) -> int:
+        return sum(min(_step_of(run.folder), self.steps) for run in self.runs)
+
+
+def _step_of(folder: Path) -> int:
+    """Return the last step that a run has logged."""
+    try:
+        with (folder / METRICS_NAME).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 4096))
+            lines = file.read().splitlines()
+        return next((int(json.loads(line)["step"]) for line in reversed(lines) if line.endswith(b"}")), 0)
+    except (FileNotFoundError, ValueError, KeyError):
+        return 0
