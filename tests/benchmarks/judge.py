@@ -1,0 +1,95 @@
+"""How far a judge of timbre can be trusted: what it says of real sounds, of equalised ones and of conversions.
+
+    python -m tests.benchmarks.judge --sounds VALID --sounds OTHERS --paired PAIRS [--judge J] [--model M]
+
+Every folder has a sub-folder for each of the judge's two domains; PAIRS has the same stems in both. An equalised clip
+has the long-term spectrum of the other domain's clip of the same music: the most that an equaliser can copy, and still
+the instrument that it was. The kernel distance is that of the judge's embedding to the real clips of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+
+from audiotrans.evaluation.anchors.equaliser import equalise, mean_spectrum
+from audiotrans.evaluation.judge import DEFAULT_JUDGE, Judge
+from audiotrans.evaluation.metrics.kernel import kernel_distance
+from audiotrans.evaluation.testset import RATE
+from audiotrans.sound import audio
+from audiotrans.translation import models
+
+Waves = Sequence[np.ndarray]
+PATH = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+def read_all(folder: Path) -> list[np.ndarray]:
+    return [audio.read(path, sample_rate=RATE)[0] for path in audio.find_audio([folder])]
+
+
+def verdicts(judge: Judge, waves: Waves, domain: str) -> str:
+    """Return cells: how many clips and windows are taken for the domain, and the mean probability of it."""
+    rows = [judge.probabilities(wave, RATE)[:, judge.index(domain)] for wave in waves]
+    windows = np.concatenate(rows)
+    clips = sum(float(row.mean()) > 0.5 for row in rows)
+    share = 100 * float(np.mean(windows > 0.5))
+    return f"{domain} | {clips} of {len(rows)} | {share:.1f} % of {len(windows)} | {windows.mean():.3f}"
+
+
+def embedded(judge: Judge, waves: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([judge.embed(wave, RATE) for wave in waves])
+
+
+def show(label: str, cells: str, distance: float | None = None) -> None:
+    click.echo(f"| {label} | {cells} | {'' if distance is None else f'{distance:.3f}'} |")
+
+
+def real_sounds(judge: Judge, folders: Iterable[Path]) -> None:
+    for folder in folders:
+        for domain in judge.classes:
+            show(f"{folder.name}, real {domain}", verdicts(judge, read_all(folder / domain), domain))
+
+
+def one_direction(judge: Judge, paired: Path, model: str, source: str, target: str) -> None:
+    """Compare what is made of the source's clips with the truths; the distance is to the truths' embedding."""
+    clips, truths = read_all(paired / source), read_all(paired / target)
+    pairs = list(zip(clips, truths, strict=True))
+    reference = embedded(judge, truths)
+    equal = [equalise(wave, mean_spectrum([truth])) for wave, truth in pairs]
+    converter = models.load(model)
+    made = [converter.convert(wave, RATE, to=target, source=source) for wave in clips]
+    for label, waves in ((f"real {source}", clips), (f"{source}, equalised", equal)):
+        distance = kernel_distance(reference, embedded(judge, waves))
+        show(f"{paired.name}, {label}", verdicts(judge, waves, source), distance)
+    show(f"{paired.name}, {source} converted to {target}", verdicts(judge, made, target),
+         kernel_distance(reference, embedded(judge, made)))  # fmt: skip
+    halves = [embedded(judge, truths[start::2]) for start in (0, 1)]
+    show(
+        f"{paired.name}, real {target} (distance: half to half)",
+        verdicts(judge, truths, target),
+        kernel_distance(*halves),
+    )
+
+
+@click.command()
+@click.option("--judge", "judge_name", default=DEFAULT_JUDGE)
+@click.option("--model", default=models.DEFAULT_MODEL)
+@click.option("--sounds", multiple=True, type=PATH)
+@click.option("--paired", type=PATH)
+@click.option("--threads", type=int)
+def main(judge_name: str, model: str, sounds: tuple[Path, ...], paired: Path | None, threads: int | None) -> None:
+    models.use_threads(threads)
+    judge = Judge.load(judge_name)
+    click.echo("| sounds | asked for | clips | windows | mean probability | kernel distance to the target |")
+    click.echo("|---|---|---|---|---|---|")
+    real_sounds(judge, sounds)
+    if paired:
+        for source, target in (judge.classes, judge.classes[::-1]):
+            one_direction(judge, paired, model, source, target)
+
+
+if __name__ == "__main__":
+    main()
