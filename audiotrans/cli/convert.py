@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audiotrans.cli.stream import ConvertCommand, convert_stream, split_options, stream_options
 from audiotrans.errors import AudiotransError
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from audiotrans.translation.files import Written
 
 
-@click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.command(cls=ConvertCommand)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("--to", required=True, help="Domain to translate to, such as piano.")
 @click.option("--from", "source", help="Domain of the input.  [default: the model's other domain]")
 @click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
@@ -28,12 +29,21 @@ if TYPE_CHECKING:
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
+@stream_options
 def convert(inputs: tuple[str, ...], **options: Any) -> None:
-    """Translate sound files; folders and patterns work too."""
+    """Translate sound files; folders and patterns work too. With --stream: what flows through a pipe."""
+    stream, given = split_options(options)
+    if stream:
+        convert_stream(inputs, given, **options)
+        return
+    if not inputs:
+        raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
     jobs, outcomes = _convert(inputs, **options)
     failures = 0
     for outcome in outcomes:
         failures += outcome.failed
+        for line in outcome.warnings:
+            click.echo(f"audiotrans: warning: {line}", err=True)
         if outcome.failed or not options["quiet"]:
             click.echo(str(outcome), err=outcome.failed)
     if failures:

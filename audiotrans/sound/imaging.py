@@ -78,10 +78,15 @@ class AudioSettings:
 
 
 class LevelMeter:
-    """Gated RMS level from blocks of any size: the mean power of frames within `GATE_DB` of the loudest frame."""
+    """Gated RMS level from blocks of any size: the mean power of frames within `GATE_DB` of the loudest frame.
 
-    def __init__(self, hop_length: int) -> None:
-        self.hop_length = hop_length
+    Args:
+        hop_length: samples in a frame.
+        most_frames: forget all but the last so many whole frames, so that memory has a bound; None keeps all.
+    """
+
+    def __init__(self, hop_length: int, most_frames: int | None = None) -> None:
+        self.hop_length, self.most_frames = hop_length, most_frames
         self._rest = torch.zeros(0, dtype=torch.float64)
         self._powers = array("d")  # plain numbers: small tensors kept between blocks would fragment the heap
 
@@ -90,6 +95,8 @@ class LevelMeter:
         power = torch.cat([self._rest, block.cpu().double().square().mean(0)])  # not every device has float64
         whole = len(power) // self.hop_length * self.hop_length
         self._powers.extend(power[:whole].reshape(-1, self.hop_length).mean(1).tolist())
+        if self.most_frames is not None:
+            del self._powers[: max(0, len(self._powers) - self.most_frames)]
         self._rest = power[whole:].clone()
 
     def level_db(self) -> float:
@@ -115,9 +122,9 @@ class AudioImaging:
         build = REPRESENTATIONS[settings.representation]
         self.representation = build(self.stft, settings.channels, settings.rows, settings.time_stride)
 
-    def level_meter(self) -> LevelMeter:
-        """Return a fresh meter, for files that do not fit in memory."""
-        return LevelMeter(self.settings.hop_length)
+    def level_meter(self, most_frames: int | None = None) -> LevelMeter:
+        """Return a fresh meter, for sounds that do not fit in memory."""
+        return LevelMeter(self.settings.hop_length, most_frames)
 
     def level_db(self, wave: Tensor) -> float:
         """Return the gated RMS level of a whole wave ``(channels, samples)`` in dB re full scale."""

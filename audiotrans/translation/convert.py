@@ -24,6 +24,7 @@ from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.training.recipe import Recipe
+    from audiotrans.translation.profile import Listener, Profile
 
 Side = Literal["a", "b"]
 
@@ -67,17 +68,20 @@ class Converter:
         model: moved to ``device`` and set to evaluation.
         recipe: as it was trained.
         device: where to run.
+        profile: of its training data; without one, there are no warnings.
 
     Raises:
         AudiotransError: if the model translates pictures.
     """
 
-    def __init__(self, model: AVBGTN, recipe: Recipe, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, model: AVBGTN, recipe: Recipe, device: torch.device | str = "cpu", profile: Profile | None = None
+    ) -> None:
         if not isinstance(recipe.imaging, AudioSettings):
             raise AudiotransError("this model translates pictures, not sound: choose another with --model")
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
-        self.recipe = recipe
+        self.recipe, self.profile = recipe, profile
         self.settings = recipe.imaging
         self.imaging = AudioImaging(recipe.imaging)
         self.plan = plan_tiles(recipe.imaging, self.imaging.representation.rows, model)
@@ -196,6 +200,26 @@ class Converter:
         written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
         return [item.path for item in written]
 
+    def check(self, wave: NDArray[np.floating], sample_rate: int, *, source: str) -> list[str]:
+        """Say what of a wave, as `convert` takes it, is unlike the training data of the domain ``source``.
+
+        Returns:
+            One line for each finding, as ``audiotrans convert`` warns; none for a model without a profile.
+
+        Raises:
+            AudiotransError: as `convert` does.
+        """
+        from audiotrans.translation.profile.inputs import listen
+
+        listener = self.listener(self.request(source, source).source)
+        return [] if listener is None else listen(self, listener, check_wave(wave, sample_rate), int(sample_rate))
+
+    def listener(self, source: Side) -> Listener | None:
+        """Return what hears one input and says what is unlike the model's training data; None without a profile."""
+        from audiotrans.translation.profile import Listener
+
+        return None if self.profile is None else Listener(self.profile, self.imaging, source)
+
     def measure(self, blocks: Iterable[Wave], sample_rate: int, channels: int) -> tuple[int, float]:
         """Count the samples of a stream and measure its level: the first of two passes.
 
@@ -229,7 +253,14 @@ class Converter:
         return frames, level_db
 
     def stream(
-        self, blocks: Iterable[Wave], frames: int, sample_rate: int, channels: int, request: Request, level_db: float
+        self,
+        blocks: Iterable[Wave],
+        frames: int,
+        sample_rate: int,
+        channels: int,
+        request: Request,
+        level_db: float,
+        listener: Listener | None = None,
     ) -> Iterator[Wave]:
         """Translate a stream in bounded memory: the second pass.
 
@@ -240,6 +271,7 @@ class Converter:
             channels: of the stream.
             request: what to do.
             level_db: from `measure`.
+            listener: sees the images as they are made.
 
         Returns:
             The translated stream at the same rate, ``frames`` samples in all.
@@ -249,28 +281,50 @@ class Converter:
         rate = self.settings.sample_rate
         # Phase estimation needs some windows to work with: shorter sounds are followed by silence, cut off again below.
         length = max(resampled_length(frames, sample_rate, rate), 2 * self.settings.n_fft)
+        if listener is not None:
+            listener.expect(self.plan.tiles(length))
         inner = resample_blocks(blocks, sample_rate, rate, channels, length=length)
 
         def convert(piece: Wave, start: int) -> Wave:
-            return self._convert_piece(piece, start, request, level_db)
+            return self._convert_piece(piece, start, request, level_db, listener)
 
         outer = convert_tiles(inner, length, self.plan, convert)
         return resample_blocks(outer, rate, sample_rate, channels, length=frames)
 
     @torch.inference_mode()
-    def _convert_piece(self, piece: Wave, start: int, request: Request, level_db: float) -> Wave:
+    def _convert_piece(
+        self, piece: Wave, start: int, request: Request, level_db: float, listener: Listener | None = None
+    ) -> Wave:
         wave = torch.from_numpy(np.ascontiguousarray(piece)).to(self.device)
         image, context = self.imaging.to_image(wave, level_db)
+        if listener is not None:
+            listener.see(image, start)
         column = start // (self.settings.hop_length * self.settings.time_stride)
+        blended = self.translate_image(image, column, request)
+        out = self.imaging.from_image(blended, context, phase=request.phase, seed=request.seed)
+        return cast(Wave, out.cpu().numpy())
+
+    def translate_image(self, image: Tensor, column: int, request: Request) -> Tensor:
+        """Translate a piece of a sound's image.
+
+        Args:
+            image: ``(groups, channels, rows, columns)`` in [-1, 1].
+            column: position of its first column in the whole image; a multiple of the model's stride.
+            request: what to do.
+
+        Returns:
+            The same shape, blended with ``image`` by the request's strength.
+
+        Raises:
+            AudiotransError: if the device's memory does not suffice.
+        """
         noise = aligned_noise(self.model, image, column, request.seed)
         try:
             with _repeatable_kernels():
                 translated = self.model.translate(image, request.source, request.target, noise)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
-        blended = blend(image, translated, request.strength / 100, self.settings.representation)
-        out = self.imaging.from_image(blended, context, phase=request.phase, seed=request.seed)
-        return cast(Wave, out.cpu().numpy())
+        return blend(image, translated, request.strength / 100, self.settings.representation)
 
 
 def plan_tiles(settings: AudioSettings, rows: int, model: AVBGTN) -> TilePlan:

@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of sound, {speed}, {remaining} left"
 
+OPEN_BAR = "{desc}: {n:.0f} s of sound, {speed}"
+
 
 class SoundBar(tqdm):  # type: ignore[type-arg]  # not generic at run time
     """A bar that counts seconds of sound."""
@@ -42,6 +44,22 @@ def sound_bar(label: str, *, quiet: bool = False) -> Iterator[Callable[[float, f
 
         def tick(done: float, total: float) -> None:
             bar.total = total
+            bar.update(done - bar.n)
+
+        yield tick
+
+
+@contextmanager
+def stream_bar(label: str, *, quiet: bool = False) -> Iterator[Callable[[float, float], None] | None]:
+    """Show, as `sound_bar` does, how far a stream is; its length may be unknown, 0 seconds in all."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with SoundBar(desc=label, total=None, bar_format=OPEN_BAR, file=sys.stderr, leave=False) as bar:
+
+        def tick(done: float, total: float) -> None:
+            if total:
+                bar.total, bar.bar_format = total, BAR
             bar.update(done - bar.n)
 
         yield tick

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -79,14 +80,18 @@ class Resampler:
         parts = [self._process(block[:, start : start + CHUNK_FRAMES]) for start in starts]
         return self._cut(_joined(parts, self._channels), self._length)
 
-    def finish(self) -> Wave:
+    def finish(self, length: int | None = None) -> Wave:
         """End the signal and give the rest.
+
+        Args:
+            length: Total samples that shall come out, where it was not known at the beginning.
 
         Returns:
             Shape (channels, samples); with it the total is exactly the promised length.
         """
         rate_in, rate_out = self._rates
-        wanted = resampled_length(self._fed, rate_in, rate_out) if self._length is None else self._length
+        promised = self._length if length is None else length
+        wanted = resampled_length(self._fed, rate_in, rate_out) if promised is None else promised
         # Silence after the end lets the filter decay into samples that the rule or the caller asks for on top.
         missing = max(0, wanted - self._fed * rate_out // rate_in)
         silence = math.ceil((missing + 1) * rate_in / rate_out) + 1
@@ -106,6 +111,33 @@ class Resampler:
             block = block[:, : max(0, total - self._given)]
         self._given += block.shape[1]
         return block
+
+
+@lru_cache
+def resampling_delay_seconds(rate_in: int, rate_out: int) -> float:
+    """Tell how far a `Resampler` may run behind what it was fed.
+
+    The filter and the blocks that soxr works in decide it, and it can only be measured: the largest lag while two
+    seconds of silence are fed in steps of a millisecond, and one step on top for what lies between two of them.
+
+    Args:
+        rate_in: Rate of what is fed, in Hz.
+        rate_out: Rate of what comes out, in Hz.
+
+    Returns:
+        Seconds; 0 for equal rates.
+    """
+    if rate_in == rate_out:
+        return 0.0
+    resampler = Resampler(rate_in, rate_out, 1)
+    step = max(1, rate_in // 1000)
+    silence = np.zeros((1, step), np.float32)
+    fed = given = 0
+    lag = 0.0
+    while fed < 2 * rate_in:
+        fed, given = fed + step, given + resampler.feed(silence).shape[1]
+        lag = max(lag, fed / rate_in - given / rate_out)
+    return lag + step / rate_in
 
 
 def resample_blocks(

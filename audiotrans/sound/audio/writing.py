@@ -165,7 +165,7 @@ class Writer:
         for start in range(0, block.shape[1], CHUNK_FRAMES):
             frames = np.ascontiguousarray(block[:, start : start + CHUNK_FRAMES].T, dtype=np.float32)
             try:
-                self._sound.write(_quantised(frames, self.subtype))
+                self._sound.write(quantised(frames, self.subtype))
                 assert self._sink is not None  # noqa: S101  # set by __enter__
                 self._sink.raise_error()
             except (OSError, soundfile.SoundFileError, AssertionError) as error:
@@ -279,7 +279,7 @@ class _Sink:
         self._file.close()
 
 
-def _quantised(frames: Frames, subtype: str) -> Frames | npt.NDArray[np.int32]:
+def quantised(frames: Frames, subtype: str) -> Frames | npt.NDArray[np.int32]:
     """Round to the steps of an integer format: libsndfile's own conversion rounds down, which is 6 dB worse.
 
     Args:
