@@ -13,6 +13,7 @@ from audiotrans.errors import AudiotransError
 if TYPE_CHECKING:
     from audiotrans.translation.batch import Failure
     from audiotrans.translation.files import Written
+    from audiotrans.translation.photos import WrittenPhoto
 
 
 @click.command(cls=ConvertCommand)
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 @click.option("--from", "source", help="Domain of the input.  [default: the model's other domain]")
 @click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
 @click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
-@click.option("--phase", help="auto, source, griffin_lim or network.  [default: the model's own]")
+@click.option(
+    "--phase",
+    help="auto, source, pghi_refined, pghi, rtpghi, fast_griffin_lim, griffin_lim, network.  [default: the model's own]",
+)
 @click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100 (the whole translation).")
 @click.option("--samples", default=1, show_default=True, help="Draws per input, with seeds S, S+1, ...")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
@@ -31,7 +35,10 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
 @stream_options
 def convert(inputs: tuple[str, ...], **options: Any) -> None:
-    """Translate sound files; folders and patterns work too. With --stream: what flows through a pipe."""
+    """Translate sound files or, with a model of pictures, photos; folders and patterns work too.
+
+    With --stream: translate what flows through a pipe.
+    """
     stream, given = split_options(options)
     if stream:
         convert_stream(inputs, given, **options)
@@ -52,16 +59,17 @@ def convert(inputs: tuple[str, ...], **options: Any) -> None:
 
 def _convert(
     inputs: tuple[str, ...], *, output: str | None, to: str, source: str | None, **options: Any
-) -> tuple[int, Iterator[Written | Failure]]:
+) -> tuple[int, Iterator[Written | WrittenPhoto | Failure]]:
     from functools import partial
 
     from audiotrans.translation import batch, models
     from audiotrans.translation.progress import sound_bar
 
     force = options["force"]
-    jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force)
+    photos = models.is_photo_model(options["model"])
+    jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force, photos=photos)
     models.use_threads(options["threads"])
-    converter = models.load(options["model"], device=options["device"])
+    converter = (models.load_photo if photos else models.load)(options["model"], device=options["device"])
     request = converter.request(to, source, options["strength"], options["phase"], options["seed"])
     bar = partial(sound_bar, quiet=options["quiet"])
     return len(jobs), batch.run_jobs(converter, jobs, request, force=force, bar=bar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +118,13 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 @click.option("-o", "--output", type=PATH, required=True, help="Weights file to write (.safetensors).")
 @click.option("--summary", default="", help="One line for the model's card.")
 @click.option("--half", is_flag=True, help="Store float16: half the size, no audible difference.")
+@click.option("--cache", type=PATH, help="Prepared data to know right inputs by.  [default: the recipe's]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 def export_weights(run: Path, output: Path, **options: Any) -> None:
-    """Write the averaged weights of a run as a model for convert."""
+    """Write the averaged weights of a run as a model for convert; RUN may be a weights file, to be described anew."""
     from audiotrans.translation.models import export_run
+    from audiotrans.translation.profile import read_profile
 
-    click.echo(str(export_run(run, output, **options)))
+    click.echo(str(export_run(run, output, progress=sys.stderr.isatty(), **options)))
+    if read_profile(output) is None:
+        click.echo("no profile of its training data: convert will not warn (name its cache with --cache)", err=True)

@@ -144,11 +144,12 @@ class AVBGTN(nn.Module):
     Args:
         settings: see `ModelSettings`.
         image_channels: channels of the images of both domains.
+        nets: the layers, where they are not those that ``settings`` name today: of a model from a file.
     """
 
-    def __init__(self, settings: ModelSettings, image_channels: int) -> None:
+    def __init__(self, settings: ModelSettings, image_channels: int, nets: NetSettings | None = None) -> None:
         super().__init__()
-        self.settings, self.nets, self.image_channels = settings, settings.nets, image_channels
+        self.settings, self.nets, self.image_channels = settings, nets or settings.nets, image_channels
         self.encoders = nn.ModuleDict({domain: encoder(self.nets, image_channels) for domain in "ab"})
         self.decoders = nn.ModuleDict({domain: decoder(self.nets, image_channels) for domain in "ab"})
         self.shared_encoder = shared_encoder(self.nets)

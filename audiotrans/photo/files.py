@@ -15,8 +15,8 @@ from audiotrans.photo.imaging import Pixels
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
-MOST_PIXELS = 100_000_000
-"""Largest photo that is read: 1.2 GB of float32 on the way. The largest cameras make less."""
+MOST_PIXELS = 64_000_000
+"""Largest photo that is read: 0.8 GB of float32, several times over on the way. Few cameras make more."""
 
 JPEG_QUALITY = 95
 

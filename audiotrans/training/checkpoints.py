@@ -6,16 +6,19 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.model.nets import NetSettings
 from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
 CHECKPOINT = "audiotrans-checkpoint"
@@ -69,9 +72,17 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
 
 
 def export_weights(
-    weights: dict[str, Tensor], recipe: Recipe, path: Path, *, card: dict[str, Any] | None = None, half: bool = False
+    weights: dict[str, Tensor],
+    recipe: Recipe,
+    path: Path,
+    *,
+    card: dict[str, Any] | None = None,
+    half: bool = False,
+    profile: dict[str, Any] | None = None,
 ) -> None:
     """Write a model that `read_weights` and ``--model`` load.
+
+    The recipe names a preset; its layers are written beside it, so that a preset may change and old files stay right.
 
     Args:
         weights: state dict of an `AVBGTN`.
@@ -79,6 +90,7 @@ def export_weights(
         path: a ``.safetensors`` file.
         card: what to say of the model: data, licence, steps, figures.
         half: store float16: half the size, far below what is audible.
+        profile: what its training data were like, in plain values.
     """
     kept = {name: (value.half() if half else value.float()).contiguous().cpu() for name, value in weights.items()}
     metadata = {
@@ -86,8 +98,50 @@ def export_weights(
         "version": VERSION,
         "recipe": json.dumps(recipe_to_dict(recipe)),
         "card": json.dumps(card or {}),
+        **_extras(recipe, profile),
     }
     _replace(Path(path), lambda beside: save_file(kept, beside, metadata=metadata))
+
+
+def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None) -> None:
+    """Copy a weights file, adding the layers of its preset (where they are missing) and a profile.
+
+    Args:
+        path: what `export_weights` wrote; its tensors and the rest of its metadata are taken over as they are.
+        output: may be the same file.
+        profile: what its training data were like; None keeps the one that it has.
+
+    Raises:
+        AudiotransError: as `read_weights` does.
+    """
+    _, recipe, _ = read_weights(path)  # whole, and built as this program's presets say: they may be written down
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    extras = _extras(recipe, profile)
+    extras |= {"nets": metadata["nets"]} if "nets" in metadata else {}
+    _replace(output, lambda beside: save_file(tensors, beside, metadata={**metadata, **extras}))
+
+
+def _extras(recipe: Recipe, profile: dict[str, Any] | None) -> dict[str, str]:
+    extras = {"nets": asdict(recipe.model.nets)} | ({"profile": profile} if profile else {})
+    return {key: json.dumps(value, separators=(",", ":")) for key, value in extras.items()}
+
+
+def read_recipe(path: Path | str) -> tuple[Recipe, Any]:
+    """Read a weights file's recipe, and the profile of its training data (None without one); no tensor is read.
+
+    Raises:
+        AudiotransError: as `read_weights` does.
+    """
+    path = Path(path)
+    metadata, _ = _open(path, tensors=False)
+    values, _ = _described(metadata, path)
+    try:
+        profile = json.loads(metadata.get("profile", "null"))
+    except ValueError:
+        raise AudiotransError(f"{path}: its profile of the training data is broken: export it again") from None
+    return recipe_from_dict(values, str(path)), profile
 
 
 def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
@@ -100,27 +154,53 @@ def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
         AudiotransError: if the file is missing, is not one of ours, or does not fit its own recipe.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudiotransError(f"no model file {path}; see: audiotrans models")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}
-    except Exception:  # safetensors raises its own error class for anything that is not its format
-        raise AudiotransError(f"{path} is no audiotrans model: not a readable safetensors file") from None
-    if metadata.get("format") != WEIGHTS:
-        raise AudiotransError(f"{path} is no audiotrans model: its metadata names no {WEIGHTS}")
-    if metadata.get("version") != VERSION:
-        raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
-    try:
-        values, card = json.loads(metadata["recipe"]), json.loads(metadata.get("card", "{}"))
-    except (KeyError, ValueError):
-        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
+    metadata, weights = _open(path)
+    values, card = _described(metadata, path)
     recipe = recipe_from_dict(values, str(path))
+    nets = _stored_nets(metadata, path) or recipe.model.nets
     with torch.random.fork_rng(devices=[]):  # the start values are overwritten: a caller's random state is not ours
-        model = AVBGTN(recipe.model, recipe.imaging.image_channels)
+        model = AVBGTN(recipe.model, recipe.imaging.image_channels, nets)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise AudiotransError(f"{path} does not fit its own recipe: {' '.join(str(error).split())[:200]}") from None
     return model.eval().requires_grad_(False), recipe, card
+
+
+def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise AudiotransError(f"no model file {path}; see: audiotrans models")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name).float() for name in file.keys() if tensors}
+    except Exception:  # safetensors raises its own error class for anything that is not its format
+        raise AudiotransError(f"{path} is no audiotrans model: not a readable safetensors file") from None
+    return metadata, weights
+
+
+def _described(metadata: dict[str, str], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the plain recipe and the card that a weights file holds."""
+    if metadata.get("format") != WEIGHTS:
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata names no {WEIGHTS}")
+    if metadata.get("version") != VERSION:
+        raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
+    try:
+        return json.loads(metadata["recipe"]), json.loads(metadata.get("card", "{}"))
+    except (KeyError, ValueError):
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
+
+
+def _stored_nets(metadata: dict[str, str], path: Path) -> NetSettings | None:
+    """Return the layers that a weights file names; None for files that name their preset only."""
+    if "nets" not in metadata:
+        return None
+    try:
+        values = json.loads(metadata["nets"])
+        unknown = sorted(set(values) - {field.name for field in fields(NetSettings)})
+        nets = TypeAdapter(NetSettings).validate_python(values)
+    except (TypeError, ValueError):
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable layers") from None
+    if unknown:
+        raise AudiotransError(f"{path} has layers of a newer audiotrans ({unknown[0]}): update the program to use it")
+    return nets

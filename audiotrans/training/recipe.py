@@ -233,14 +233,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         AudiotransError: if the file cannot be read.
         UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise AudiotransError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} is no recipe: it must hold keys such as model, losses, train")
+    values = read_yaml(path, "model, losses, train")
     recipe = recipe_from_dict(values, str(path))
     if not overrides:
         return recipe
@@ -248,6 +241,28 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(values, override)
     return recipe_from_dict(values, str(path))
+
+
+def read_yaml(path: Path | str, keys: str) -> dict[str, Any]:
+    """Read a file of keys and values, as recipes of any kind are.
+
+    Args:
+        path: a YAML file.
+        keys: some that it may hold, for the message where it holds none.
+
+    Raises:
+        AudiotransError: if the file cannot be read.
+        UsageError: if the YAML is broken or holds no keys.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise AudiotransError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is no recipe: it must hold keys such as {keys}")
+    return values
 
 
 def _override(values: dict[str, Any], override: str) -> None:

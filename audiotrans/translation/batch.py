@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound.audio import find_audio
+from audiotrans.photo.files import PHOTO_SUFFIXES, find_photos
+from audiotrans.sound.audio import AUDIO_SUFFIXES, find_audio
 from audiotrans.translation.files import Progress, Written, check_output, convert_file, numbered
 
 if TYPE_CHECKING:
-    from audiotrans.translation.convert import Converter, Request
+    from audiotrans.translation.convert import Converter
+    from audiotrans.translation.photos import PhotoConverter, WrittenPhoto
+    from audiotrans.translation.request import Request
 
 
 class Bar(Protocol):
@@ -39,6 +42,7 @@ class Failure:
     source: Path
     error: AudiotransError
     failed: ClassVar[bool] = True
+    warnings: ClassVar[tuple[str, ...]] = ()
 
     def __str__(self) -> str:
         """Return the line that a user sees."""
@@ -46,7 +50,13 @@ class Failure:
 
 
 def plan_jobs(
-    inputs: Sequence[str | Path], output: str | Path | None, to: str, samples: int = 1, *, force: bool = False
+    inputs: Sequence[str | Path],
+    output: str | Path | None,
+    to: str,
+    samples: int = 1,
+    *,
+    force: bool = False,
+    photos: bool = False,
 ) -> list[Job]:
     """Find the inputs and name the outputs.
 
@@ -57,12 +67,13 @@ def plan_jobs(
         to: name of the target domain.
         samples: draws per input.
         force: whether outputs may exist.
+        photos: whether pictures are looked for rather than sounds.
 
     Raises:
-        UsageError: if nothing is found, if one file is to hold several outputs, if two inputs would be written to the
-            same file or over another input, or if the only input's output exists.
+        UsageError: if nothing is found, if a file is of the other kind, if one file is to hold several outputs, if two
+            inputs would be written to the same file or over another input, or if the only input's output exists.
     """
-    found = _found(inputs, to)
+    found = _found(inputs, to, photos)
     out = None if output is None else Path(output)
     as_file = out is not None and _names_a_file(str(output))
     if as_file and len(found) > 1:
@@ -76,13 +87,13 @@ def plan_jobs(
 
 
 def run_jobs(
-    converter: Converter,
+    converter: Converter | PhotoConverter,
     jobs: Sequence[Job],
     request: Request,
     *,
     force: bool = False,
     bar: Bar | None = None,
-) -> Iterator[Written | Failure]:
+) -> Iterator[Written | WrittenPhoto | Failure]:
     """Convert one input after the other.
 
     With several inputs, one that fails does not stop the others.
@@ -102,8 +113,7 @@ def run_jobs(
     """
     for job in jobs:
         try:
-            with bar(job.source.name) if bar is not None else nullcontext() as progress:
-                done = convert_file(converter, job.source, job.outputs, request, force=force, progress=progress)
+            done = _run_job(converter, job, request, force, bar)
         except AudiotransError as error:
             if len(jobs) == 1:
                 raise
@@ -112,18 +122,39 @@ def run_jobs(
             yield from done
 
 
-def _found(inputs: Sequence[str | Path], to: str) -> list[tuple[Path, Path]]:
+def _run_job(
+    converter: Converter | PhotoConverter, job: Job, request: Request, force: bool, bar: Bar | None
+) -> Sequence[Written | WrittenPhoto]:
+    from audiotrans.translation.photos import PhotoConverter, convert_photo_file
+
+    if isinstance(converter, PhotoConverter):  # done before a bar could be seen
+        return convert_photo_file(converter, job.source, job.outputs, request, force=force)
+    with bar(job.source.name) if bar is not None else nullcontext() as progress:
+        return convert_file(converter, job.source, job.outputs, request, force=force, progress=progress)
+
+
+def _find(item: str | Path, photos: bool) -> list[Path]:
+    """Return the files of one input, refusing what the model's kind cannot read."""
+    path = Path(item)
+    wrong = AUDIO_SUFFIXES if photos else PHOTO_SUFFIXES
+    if path.is_file() and path.suffix.lower() in wrong:
+        is_kind, is_for = ("a sound", "pictures") if photos else ("a picture", "sound")
+        raise UsageError(f"{path} is {is_kind}, but this model is for {is_for}: choose another with --model")
+    return list(find_photos([item])) if photos else find_audio([item])
+
+
+def _found(inputs: Sequence[str | Path], to: str, photos: bool) -> list[tuple[Path, Path]]:
     """Return each input once, with its folder relative to the input folder that it was found in."""
     found: dict[Path, Path] = {}
     for item in inputs:
         root = Path(item)
-        paths = find_audio([item])
+        paths = _find(item, photos)
         results = set() if root.is_file() else _earlier_results(paths, to)
         for path in paths:
             if path not in results:
                 found.setdefault(path, path.parent.relative_to(root) if root.is_dir() else Path())
     if not found:
-        raise UsageError("no input: give sound files, folders or patterns")
+        raise UsageError(f"no input: give {'picture' if photos else 'sound'} files, folders or patterns")
     return list(found.items())
 
 

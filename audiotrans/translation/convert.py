@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -19,14 +18,13 @@ from audiotrans.sound.audio import resample_blocks, resampled_length
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.sound.phase import PHASES
 from audiotrans.translation.noise import aligned_noise
+from audiotrans.translation.request import Request, Side, make_request
 from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.training.recipe import Recipe
     from audiotrans.translation.profile import Listener, Profile
-
-Side = Literal["a", "b"]
 
 TILE_PIXELS = 2**18
 """Image pixels that a tile's core aims at: twelve seconds of 256 rows. Decides memory, not sound."""
@@ -38,27 +36,6 @@ GLOBAL_FADE_COLUMNS = 32
 """The same for models with statistics over the whole image, whose tiles differ slightly: a third of a second."""
 
 MAX_CHANNELS = 8
-
-MOST_SEED = 2**62
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a conversion is to do, checked.
-
-    Attributes:
-        source: the model's side that the input belongs to.
-        target: the side to translate to; equal to ``source`` for the model's reconstruction.
-        strength: 0 (the input) to 100 (the translation).
-        phase: a phase method, or None for the model's own.
-        seed: decides the noise that the encoder is given.
-    """
-
-    source: Side
-    target: Side
-    strength: float = 100.0
-    phase: str | None = None
-    seed: int = 0
 
 
 class Converter:
@@ -106,22 +83,11 @@ class Converter:
         Raises:
             UsageError: naming the argument, and what it may be.
         """
-        first, second = self.domains
-        sides: dict[str, Side] = {first: "a", second: "b"}
-        target = lookup(sides, to, "domain of this model")
-        other: Side = "b" if target == "a" else "a"
-        origin = other if source is None else lookup(sides, source, "domain of this model")
-        if not 0 <= strength <= 100:
-            raise UsageError(f"strength {strength:g} is outside 0..100 (0 is the input, 100 the whole translation)")
         if phase is not None:
             lookup(PHASES, phase, "phase method")
             if phase == "network" and self.settings.representation != "magnitude_phase":
-                raise UsageError(
-                    "phase network needs a model of magnitude_phase images: choose source, griffin_lim or auto"
-                )
-        if not 0 <= seed < MOST_SEED:
-            raise UsageError(f"seed {seed}: give a whole number from 0 to 2^62 - 1")
-        return Request(origin, target, float(strength), phase, seed)
+                raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
+        return make_request(self.domains, to, source, strength, phase, seed)
 
     def convert(
         self,

@@ -18,7 +18,8 @@ from audiotrans.sound.audio import AudioInfo, Writer, file_sample_rate, peak_saf
 from audiotrans.translation.tiles import Wave
 
 if TYPE_CHECKING:
-    from audiotrans.translation.convert import Converter, Request
+    from audiotrans.translation.convert import Converter
+    from audiotrans.translation.request import Request
 
 Progress = Callable[[float, float], None]
 
@@ -35,6 +36,8 @@ class Written:
         elapsed_seconds: what it took.
         gain: factor that kept its peaks from clipping; 1 if none was needed.
         sample_rate: of the file in Hz, where the format could not take the input's; else 0.
+        warnings: what of the input is unlike the model's training data, one line each that names the input; the first
+            of several draws has them.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class Written:
     elapsed_seconds: float
     gain: float = 1.0
     sample_rate: int = 0
+    warnings: tuple[str, ...] = ()
     failed: ClassVar[bool] = False
 
     def __str__(self) -> str:
@@ -116,8 +120,11 @@ def convert_file(
     info = probe(source)
     for path in outputs:
         check_output(path, source, force=force)
+    listener = converter.listener(request.source)
     try:
-        frames, level_db = converter.measure(read_blocks(source), info.sample_rate, info.channels)
+        blocks = read_blocks(source)
+        blocks = blocks if listener is None else listener.hearing(blocks)
+        frames, level_db = converter.measure(blocks, info.sample_rate, info.channels)
     except AudiotransError as error:
         raise type(error)(str(error) if str(source) in str(error) else f"{source}: {error}") from error
     check_space(outputs[0].parent, frames * info.channels * 4)
@@ -126,12 +133,14 @@ def convert_file(
     for index, path in enumerate(outputs):
         started = time.perf_counter()
         draw = replace(request, seed=request.seed + index)
-        out = converter.stream(read_blocks(source), frames, info.sample_rate, info.channels, draw, level_db)
+        heard = listener if index == 0 else None  # further draws are made of the same sound
+        out = converter.stream(read_blocks(source), frames, info.sample_rate, info.channels, draw, level_db, heard)
         tick = _shifted(progress, index * seconds, len(outputs) * seconds)
         gain = _write(out, path, info, force=force, tick=tick)
         rate = file_sample_rate(path, info.sample_rate)
         other = 0 if rate == info.sample_rate else rate
-        written.append(Written(path, seconds, time.perf_counter() - started, gain, other))
+        lines = tuple(f"{source}: {line}" for line in heard.warnings(level_db)) if heard else ()
+        written.append(Written(path, seconds, time.perf_counter() - started, gain, other, lines))
     return written
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiotrans.translation.convert import Converter
+    from audiotrans.translation.photos import PhotoConverter
 
 DEFAULT_MODEL = "violin-piano"
 SUFFIX = ".safetensors"
@@ -47,6 +48,35 @@ def list_models() -> list[ModelEntry]:
     return [_entry(path) for path in _shipped()]
 
 
+def is_photo_model(name_or_path: str | Path) -> bool:
+    """Tell from a model's file header alone whether it translates pictures.
+
+    Raises:
+        UsageError: for a name that no model has.
+        AudiotransError: for a file that is not a model of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = find(name_or_path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            imaging = json.loads((file.metadata() or {})["recipe"]).get("imaging", {})
+    except (OSError, SafetensorError, KeyError, ValueError):
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
+    return bool(imaging.get("type") == "photo")
+
+
+def load_photo(name_or_path: str | Path, *, device: str = "auto") -> PhotoConverter:
+    """Load a model of pictures; arguments and errors as in `load`."""
+    path = find(name_or_path)
+    target = choose_device(device)
+    from audiotrans.training.checkpoints import read_weights
+    from audiotrans.translation.photos import PhotoConverter
+
+    model, recipe, _ = read_weights(path)
+    return PhotoConverter(model, recipe, target)
+
+
 def load(name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Converter:
     """Load a model with everything that converting needs.
 
@@ -62,38 +92,60 @@ def load(name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> C
     target = choose_device(device)
     from audiotrans.training.checkpoints import read_weights
     from audiotrans.translation.convert import Converter
+    from audiotrans.translation.profile import read_profile
 
     model, recipe, _ = read_weights(path)
-    return Converter(model, recipe, target)
+    return Converter(model, recipe, target, read_profile(path))
 
 
-def export_run(run: Path, output: Path, *, summary: str = "", half: bool = False, force: bool = False) -> Path:
-    """Write the averaged weights of a training run as a model.
+def export_run(
+    run: Path,
+    output: Path,
+    *,
+    summary: str = "",
+    half: bool = False,
+    force: bool = False,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> Path:
+    """Write the averaged weights of a training run as a model, with a profile of its training data.
 
     Args:
-        run: folder of the run, or a checkpoint.
+        run: folder of the run, or a checkpoint; or a weights file, whose tensors, precision and card are taken over.
         output: a ``.safetensors`` file.
         summary: one line for the model's card.
         half: whether to store float16.
         force: whether to overwrite an output that exists.
+        cache: prepared data that the run was trained on; the recipe's own if None. Where that is not here, or not of
+            this recipe, the model gets no profile, and `convert` no warnings.
+        progress: show a bar.
 
     Returns:
         ``output``.
 
     Raises:
         UsageError: for an output of another kind, or one that exists.
-        AudiotransError: for a run without a readable checkpoint.
+        AudiotransError: for a run without a readable checkpoint, or a cache that does not suit it.
     """
     if output.suffix != SUFFIX:
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     if output.exists() and not force:
         raise UsageError(f"{output} exists already: use --force to overwrite it")
-    from audiotrans.training.checkpoints import export_weights, load_checkpoint
+    from audiotrans.training.checkpoints import describe_weights, export_weights, load_checkpoint, read_recipe
     from audiotrans.training.engine import CHECKPOINT_NAME
+    from audiotrans.translation.profile import profile_for
 
+    if run.suffix == SUFFIX:
+        if summary or half:
+            raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")
+        profile = profile_for(read_recipe(run)[0], cache, progress=progress)
+        describe_weights(run, output, profile.to_dict() if profile else None)
+        return output
     state, recipe = load_checkpoint(run / CHECKPOINT_NAME if run.is_dir() else run)
     card = {"summary": summary, "steps": state["step"]}
-    export_weights(state["ema"], recipe, output, card=card, half=half)
+    profile = profile_for(recipe, cache, progress=progress)
+    values = profile.to_dict() if profile else None
+    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)
     return output
 
 

@@ -17,7 +17,8 @@ from audiotrans.translation.stream import CHUNK_SECONDS, StreamConverter
 from audiotrans.translation.tiles import Wave
 
 if TYPE_CHECKING:
-    from audiotrans.translation.convert import Converter, Request
+    from audiotrans.translation.convert import Converter
+    from audiotrans.translation.request import Request
 
 Progress = Callable[[float, float], None]
 

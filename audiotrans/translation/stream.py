@@ -28,7 +28,8 @@ from audiotrans.translation.tiles import Wave
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
-    from audiotrans.translation.convert import Converter, Request
+    from audiotrans.translation.convert import Converter
+    from audiotrans.translation.request import Request
 
 CHUNK_SECONDS = 0.5
 """Sound translated at a time: shorter waits less and computes more, because every chunk brings its surroundings."""

@@ -54,6 +54,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return converter(Silencer(0.3) if name == "loud" else Local())
 
     monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr(models, "is_photo_model", lambda _name: False)
     return calls
 
 
