@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
 @click.option(
     "--phase",
-    help="auto, source, pghi_refined, pghi, rtpghi, fast_griffin_lim, griffin_lim, network.  [default: the model's own]",
+    help="auto, source, pghi_refined, pghi, rtpghi, fast_griffin_lim, griffin_lim, network.  [default: the model's]",
 )
 @click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100 (the whole translation).")
 @click.option("--samples", default=1, show_default=True, help="Draws per input, with seeds S, S+1, ...")

@@ -35,6 +35,7 @@ def write(tmp_path, text):
 def test_the_named_recipes_are_there():
     wanted = {
         "debug", "irmas_violin_piano", "irmas_violin_piano_paper", "unit_violin_piano", "violin_piano",
+        "celeba_blond_brown", "celeba_blond_brown_paper", "celeba_unit", "celeba_small",
     }  # fmt: skip
     assert wanted <= {path.stem for path in RECIPES}
 
@@ -48,10 +49,13 @@ def test_a_recipe_comes_back_from_its_dump(path, tmp_path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_built_and_stepped(path):
-    scales = load_recipe(path).model.nets.critic_scales
+    recipe = load_recipe(path)
+    scales = recipe.model.nets.critic_scales
     frames = 16 << max(scales - 1, 0)  # the least that its coarsest discriminator can judge
-    recipe = load_recipe(path, [*SHRINK, f"train.crop_frames={max(frames, 16)}"])
-    shape = (1, recipe.imaging.image_channels, recipe.imaging.image_rows, recipe.train.crop_frames)
+    size = [f"imaging.height={2 * frames}", f"imaging.width={2 * frames}"] if recipe.imaging.type == "photo" else []
+    recipe = load_recipe(path, [*SHRINK, f"train.crop_frames={max(frames, 16)}", *size])
+    width = recipe.imaging.width if recipe.imaging.type == "photo" else recipe.train.crop_frames
+    shape = (1, recipe.imaging.image_channels, recipe.imaging.image_rows, width)
     trainer = Trainer(recipe, shape[1], torch.device("cpu"))
     values = trainer.train_step(image(shape, 0), image(shape, 1))
     assert trainer.step == 1
@@ -66,10 +70,11 @@ def test_the_crops_of_every_recipe_suit_its_model():
         assert recipe.train.crop_frames % frames == recipe.imaging.image_rows % rows == 0, path
 
 
-def test_units_recipe_is_the_papers_with_one_setting_changed():
-    paper, unit = (recipe_to_dict(load_recipe(FOLDER / f"{n}.yaml")) for n in (
-        "irmas_violin_piano_paper", "unit_violin_piano"
-    ))  # fmt: skip
+@pytest.mark.parametrize(
+    "names", [("irmas_violin_piano_paper", "unit_violin_piano"), ("celeba_blond_brown_paper", "celeba_unit")]
+)
+def test_units_recipe_is_the_papers_with_one_setting_changed(names):
+    paper, unit = (recipe_to_dict(load_recipe(FOLDER / f"{name}.yaml")) for name in names)
     assert (paper["model"].pop("kl"), unit["model"].pop("kl")) == ("paper", "mu2")
     assert paper == unit
 
