@@ -174,7 +174,17 @@ REPORT = "print('loaded:', *sorted({name.partition('.')[0] for name in sys.modul
 def test_starting_up_loads_nothing_heavy(code: str) -> None:
     loaded = set(run(f"{code}\n{REPORT}").splitlines()[-1].split())
     assert "audiotrans" in loaded
-    assert loaded.isdisjoint({"torch", "torchaudio", "librosa", "matplotlib", "scipy"})
+    assert loaded.isdisjoint({"torch", "torchaudio", "librosa", "matplotlib", "numba", "scipy"})
+
+
+def test_keeping_the_sources_phases_compiles_nothing() -> None:
+    code = (
+        "import sys, torch\n"
+        "from audiotrans.sound.imaging import AudioImaging, AudioSettings\n"
+        "imaging = AudioImaging(AudioSettings())\n"
+        "imaging.from_image(*imaging.to_image(torch.ones(2, 5000)))"
+    )
+    assert "numba" not in run(f"{code}\n{REPORT}").split()
 
 
 def test_training_runs_without_the_sound_libraries() -> None:
