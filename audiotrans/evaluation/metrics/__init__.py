@@ -18,6 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from audiotrans.errors import lookup
+from audiotrans.evaluation.metrics.artefacts import (
+    attack_times,
+    clicks_per_second,
+    consistency_db,
+    modulation_noise_db,
+    modulation_noise_excess_db,
+    pre_echo_db,
+    pre_echo_level_db,
+)
 from audiotrans.evaluation.metrics.checks import Wave, mono, validate
 from audiotrans.evaluation.metrics.pitch import (
     Note,
@@ -39,6 +48,12 @@ from audiotrans.evaluation.metrics.spectral import (
     multi_resolution_stft_distance,
     seam_level_db,
     snr_db,
+)
+from audiotrans.evaluation.metrics.stereo import (
+    StereoImage,
+    level_difference_error_db,
+    stereo_coherence_error,
+    stereo_image,
 )
 from audiotrans.evaluation.metrics.timing import (
     clipped_fraction,
@@ -90,6 +105,11 @@ METRICS: Mapping[str, Metric] = {
     "loudness_correlation": loudness_correlation,
     "clipped_fraction": lambda _reference, estimate, _rate: clipped_fraction(estimate),
     "silent_fraction": lambda _reference, estimate, rate: silent_fraction(estimate, rate),
+    "stereo_coherence_error": stereo_coherence_error,
+    "level_difference_error_db": level_difference_error_db,
+    "pre_echo_db": pre_echo_db,
+    "modulation_noise_excess_db": modulation_noise_excess_db,
+    "clicks_per_second": lambda _reference, estimate, rate: clicks_per_second(estimate, rate),
 }
 
 __all__ = [
@@ -99,15 +119,22 @@ __all__ = [
     "Note",
     "PitchError",
     "PitchTrack",
+    "StereoImage",
     "Wave",
+    "attack_times",
     "band_distance",
     "band_statistics",
+    "clicks_per_second",
     "clipped_fraction",
+    "consistency_db",
     "distribution_distance",
     "evaluate",
+    "level_difference_error_db",
     "log_spectral_distance",
     "loudness_correlation",
     "match_onsets",
+    "modulation_noise_db",
+    "modulation_noise_excess_db",
     "mono",
     "multi_resolution_stft_distance",
     "note_pitch_errors",
@@ -117,9 +144,13 @@ __all__ = [
     "pitch_error_cents",
     "pitch_fraction_off",
     "pitch_track",
+    "pre_echo_db",
+    "pre_echo_level_db",
     "read_notes",
     "seam_level_db",
     "silent_fraction",
     "snr_db",
+    "stereo_coherence_error",
+    "stereo_image",
     "validate",
 ]

@@ -161,7 +161,12 @@ def pitch_error(reference: Wave, estimate: Wave, sample_rate: int) -> PitchError
         AudiotransError: where the waves cannot be compared.
     """
     validate(reference, estimate, sample_rate)
-    distance = np.abs(cents(pitch_track(reference, sample_rate).hertz, pitch_track(estimate, sample_rate).hertz))
+    return compare_tracks(pitch_track(reference, sample_rate), pitch_track(estimate, sample_rate))
+
+
+def compare_tracks(reference: PitchTrack, estimate: PitchTrack) -> PitchError:
+    """Compare two tracks of the same frames, for callers that meet one sound several times."""
+    distance = np.abs(cents(reference.hertz, estimate.hertz))
     distance = distance[np.isfinite(distance)]
     if not len(distance):
         return PitchError(math.nan, math.nan, 0)
