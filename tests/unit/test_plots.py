@@ -10,6 +10,7 @@ import pytest
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import plots
+from audiotrans.evaluation.plots import canvas
 
 
 @pytest.fixture
@@ -21,13 +22,13 @@ def rows() -> np.ndarray:
 def sheet_figure(monkeypatch):
     """Catch the figure that a plot would save."""
     caught = []
-    save = plots._save
+    save = canvas.save
 
     def catch(figure, path):
         caught.append(figure)
         return save(figure, path)
 
-    monkeypatch.setattr(plots, "_save", catch)
+    monkeypatch.setattr(canvas, "save", catch)
     return caught
 
 
@@ -59,6 +60,38 @@ def test_a_row_is_drawn_at_its_frequency(tmp_path, rows, sheet_figure):
     hertz = 10 ** (low + (high - low) * bright.mean() / (len(drawn.get_array()) - 1))
     # Rows are 127 Hz apart; the middle of the bright band on a log axis lies a little below the row's own frequency.
     assert hertz == pytest.approx(1015.9, abs=20)
+
+
+@pytest.mark.parametrize("scale", ["log", "mel", "linear"])
+def test_no_bin_is_lost_between_the_rows_of_a_picture(tmp_path, sheet_figure, scale):
+    # A chirp of one bin: near the top of a logarithmic axis a row of the picture stands for many bins.
+    rate, bins = 44100, 1025
+    picture = np.full((bins, bins), -80.0)
+    np.fill_diagonal(picture, 0.0)
+    figure = canvas.new_figure(1, 1)
+    (axis,) = canvas.grid(figure, 1, 1)
+    hertz = np.arange(bins) * rate / 2048
+    drawn = canvas.draw_spectrogram(axis, picture, hertz, 1.0, (-80.0, 0.0), scale=scale)
+    lowest = 0 if scale == "linear" else np.flatnonzero(hertz >= 40.0)[0]
+    np.testing.assert_array_equal(np.asarray(drawn.get_array()).max(axis=0)[lowest:], 0.0)
+    low, high = axis.get_ylim()
+    place = canvas.SCALES[scale].place
+    assert (low, high) == pytest.approx((place(hertz[lowest]), place(22050.0)))
+    assert "10000" in [label.get_text() for label in axis.get_yticklabels()]
+
+
+def test_an_unknown_scale_and_kind_of_picture_are_refused(tmp_path):
+    waves = {"a": (np.ones((1, 4000), np.float32), 8000)}
+    with pytest.raises(AudiotransError, match="unknown frequency axis 'bark'"):
+        plots.spectrogram_picture(waves, tmp_path / "a.png", scale="bark")
+    with pytest.raises(AudiotransError, match=r"ends in \.png or \.svg"):
+        plots.check_picture(tmp_path / "a.gif")
+
+
+def test_the_same_figure_gives_the_same_svg(tmp_path):
+    waves = {"a": (np.sin(np.arange(4000, dtype=np.float32))[None], 8000)}
+    first, second = (plots.spectrogram_picture(waves, tmp_path / name) for name in ("a.svg", "b.svg"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_channels_become_panels_and_decibels_are_recognised(tmp_path, rows, sheet_figure):

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.sound.audio import read
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.training import workers
 from audiotrans.training.prepare import Summary, images, manifest, prepare, run
 
 RATE = 8000
@@ -324,14 +325,14 @@ class BrokenPool:
 
 class TestWorkers:
     def test_dead_worker(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(run, "ProcessPoolExecutor", BrokenPool)
+        monkeypatch.setattr(workers, "ProcessPoolExecutor", BrokenPool)
         with pytest.raises(AudiotransError, match=r"a worker process died.*with one worker.*if __name__"):
             prep(source, tmp_path / "cache", workers=2)
 
     def test_few_files_are_not_worth_a_process(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(run, "ProcessPoolExecutor", BrokenPool)
+        monkeypatch.setattr(workers, "ProcessPoolExecutor", BrokenPool)
         assert prep(source, tmp_path / "cache", workers=None).built == 12
 
 

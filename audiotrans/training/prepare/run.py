@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -29,9 +23,7 @@ from audiotrans.training.prepare.manifest import (
 from audiotrans.training.prepare.sources import DOMAINS, SPLITS, Sound, Sources, find_sources
 from audiotrans.training.prepare.split import assign_splits
 from audiotrans.training.prepare.summary import Count, Summary
-
-MOST_WORKERS = 8
-"""Default limit: each worker loads torch (about 300 MB), and more rarely pay off before the disk is the limit."""
+from audiotrans.training.workers import default_workers, in_processes
 
 ONE_RECORDING = (
     ": all its files are one recording (names that differ only in a last _NN continue each other); "
@@ -129,8 +121,10 @@ def _make_all(jobs: Sequence[Job], workers: int | None, progress: bool) -> list[
             results[job.sound] = result
         else:
             todo.append(job)
-    count = min(workers or _default_workers(len(todo)), max(1, len(todo)))
-    stream = _in_processes(todo, count) if count > 1 else (make_images(job) for job in todo)
+    count = min(workers or default_workers(len(todo), FILES_PER_WORKER), max(1, len(todo)))
+    stream = (
+        in_processes(make_images, todo, count, start=_start_worker) if count > 1 else (make_images(job) for job in todo)
+    )
     bar = tqdm(total=len(jobs), initial=len(results), desc="prep", unit="file", disable=not progress)
     with bar, closing(stream):
         for result in stream:
@@ -139,44 +133,8 @@ def _make_all(jobs: Sequence[Job], workers: int | None, progress: bool) -> list[
     return [results[job.sound] for job in jobs]
 
 
-def _default_workers(files: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, MOST_WORKERS, files // FILES_PER_WORKER))
-
-
-def _in_processes(jobs: Sequence[Job], count: int) -> Generator[Images | Skipped, None, None]:
-    """Yield results as they come. Spawned, for forking a process that runs torch's threads may hang."""
-    executor = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
-        with _ctrl_c_ignored():
-            futures = [executor.submit(make_images, job) for job in jobs]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool:
-        raise AudiotransError(
-            "a worker process died, perhaps for want of memory: run again with one worker; finished files are kept "
-            "(a script that calls prepare needs the guard 'if __name__ == \"__main__\"')"
-        ) from None
-    finally:
-        # After Ctrl-C or a full disk: finish the files at hand, begin no other.
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
 def _start_worker() -> None:
     torch.set_num_threads(1)  # the processes are the parallelism
-
-
-@contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """Let processes that start in here ignore Ctrl-C from their first moment: it is for the parent to handle."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets no other thread change this
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _refuse_empty(sources: Sources, made: Sequence[Images], skipped: Sequence[Skipped]) -> None:

@@ -1,0 +1,166 @@
+"""How a training run went, domain by domain: curves of its log, and its sample sheets' sounds over the steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.image import imread
+
+from audiotrans.errors import AudiotransError
+from audiotrans.evaluation.plots import canvas
+from audiotrans.evaluation.plots.canvas import RANGE_DB, Array
+from audiotrans.evaluation.plots.curves import Curves, read_curves
+from audiotrans.evaluation.plots.spectrograms import log_spectrogram
+from audiotrans.sound.audio import read
+from audiotrans.training.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+COLOURS = ("#0072B2", "#D55E00")
+"""Blue and vermilion of Okabe and Ito's set, told apart with any colour vision; the lines also differ in dash."""
+
+MOST_STEPS = 4
+_DASHES = ("-", "--")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of curves.
+
+    Attributes:
+        title: above it.
+        label: of its values.
+        curves: label and name in the log of each.
+    """
+
+    title: str
+    label: str
+    curves: Mapping[str, str]
+
+
+def training_progress(run: str | Path, path: str | Path, *, scale: str = "log") -> Path:
+    """Draw a training run: what its log says of each domain, and how the same held-out sounds came out over time.
+
+    Args:
+        run: folder of the run, with recipe.yaml and metrics.jsonl; of samples/ the sounds are drawn, or the last sheet
+            where there are none.
+        path: of the picture; its folder must exist.
+        scale: of the frequency axes: ``log``, ``mel`` or ``linear``.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: for an unknown scale, or a broken recipe.
+        AudiotransError: if the run cannot be read or the picture cannot be written.
+    """
+    root = Path(run)
+    recipe = load_recipe(root / "recipe.yaml")
+    curves = read_curves(root / "metrics.jsonl")
+    first, second = recipe.domains.a, recipe.domains.b
+    panels = [panel for panel in _panels(first, second) if any(name in curves for name in panel.curves.values())]
+    if not panels:
+        raise AudiotransError(f"{root / 'metrics.jsonl'} holds nothing of what a run logs of its domains")
+    sounds = {domain: found for domain in (first, second) if (found := _sounds(root / "samples", domain))}
+    sheet = None if sounds else max((root / "samples").glob("step_*.png"), default=None)
+    heights = [3.4, *[2.9] * len(sounds), *[9.0] * (sheet is not None)]
+    figure = canvas.blank_figure(14.0, sum(heights))
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    _draw_curves(parts[0], panels, curves)
+    for part, (domain, found) in zip(parts[1:], sounds.items(), strict=False):
+        _draw_sounds(part, found, f"{domain} to {second if domain == first else first}", scale)
+    if sheet is not None:
+        _draw_sheet(parts[-1], sheet)
+    figure.suptitle(f"Run {root.resolve().name}")
+    return canvas.save(figure, path)
+
+
+def _panels(first: str, second: str) -> Sequence[Panel]:
+    return (
+        Panel(
+            "held out: way left to the target's sound",
+            "share of the input's distance",
+            {f"{first} to {second}": "valid/profile_ab", f"{second} to {first}": "valid/profile_ba"},
+        ),
+        Panel(
+            "held out: error against the input",
+            "mean difference of images",
+            {"reconstruction": "valid/reconstruction", "cycle": "valid/cycle"},
+        ),
+        _critic(first, second, "a", "ba"),
+        _critic(second, first, "b", "ab"),
+    )
+
+
+def _critic(domain: str, other: str, side: str, way: str) -> Panel:
+    curves = {f"real {domain}": f"health/d_real_{side}", f"{other} to {domain}": f"health/d_fake_{way}"}
+    return Panel(f"the critic's mark for {domain}", "output of D", curves)
+
+
+def _draw_curves(part: SubFigure, panels: Sequence[Panel], curves: Curves) -> None:
+    for axis, panel in zip(part.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for (label, name), colour, dashes in zip(panel.curves.items(), COLOURS, _DASHES, strict=True):
+            if name in curves:
+                steps, values = np.array(curves[name], dtype=np.float64).T
+                axis.plot(steps, values, color=colour, linewidth=0.6, alpha=0.3)
+                axis.plot(steps, _smooth(values), dashes, color=colour, linewidth=1.6, label=label)
+        axis.set_title(panel.title, fontsize="medium")
+        axis.set_ylabel(panel.label)
+        axis.set_xlabel("step")
+        axis.locator_params(axis="x", nbins=4)
+        axis.grid(visible=True, alpha=0.3)
+        axis.legend(fontsize="small")
+
+
+def _smooth(values: Array) -> Array:
+    """Return the running median over a twentieth of the values: what noise leaves of a curve."""
+    half = len(values) // 40
+    padded = np.pad(values, half, mode="edge")
+    smoothed: Array = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
+    return smoothed
+
+
+def _sounds(samples: Path, domain: str) -> dict[str, Path]:
+    """Return the input and the translations of a domain's first item over the steps, evenly chosen, by title."""
+    found = {
+        int(folder.name.removeprefix("step_")): folder / f"{domain} 1 translation.wav"
+        for folder in sorted(samples.glob("step_*"))
+        if re.fullmatch(r"step_\d+", folder.name) and (folder / f"{domain} 1 translation.wav").is_file()
+    }
+    if not found:
+        return {}
+    steps = sorted(found)
+    places = np.rint(np.linspace(0, len(steps) - 1, min(MOST_STEPS, len(steps)))).astype(int)
+    shown = {f"step {steps[place]:,}": found[steps[place]] for place in places}
+    own = found[steps[-1]].with_name(f"{domain} 1 input.wav")
+    return ({"input": own} if own.is_file() else {}) | shown
+
+
+def _draw_sounds(part: SubFigure, sounds: Mapping[str, Path], title: str, scale: str) -> None:
+    spectra = [log_spectrogram(name, *read(path)) for name, path in sounds.items()]
+    loudest = max(float(decibels.max()) for decibels, _, _ in spectra)
+    axes: list[Axes] = list(part.subplots(1, len(spectra), squeeze=False, sharey=True)[0])
+    for axis, name, (decibels, hertz, seconds) in zip(axes, sounds, spectra, strict=True):
+        drawn = canvas.draw_spectrogram(axis, decibels - loudest, hertz, seconds, (-RANGE_DB, 0.0), scale=scale)
+        axis.set_title(name, fontsize="medium")
+    canvas.label_outer(axes, len(axes))
+    part.colorbar(drawn, ax=axes, label="dB re loudest", pad=0.01)
+    part.suptitle(f"{title}: the first held-out sound", fontsize="large")
+
+
+def _draw_sheet(part: SubFigure, sheet: Path) -> None:
+    """Show the last sample sheet as it is: a run whose sounds are elsewhere, or of photos, has no other samples."""
+    axis = part.subplots()
+    try:
+        axis.imshow(imread(sheet))
+    except (OSError, ValueError) as error:
+        raise AudiotransError(f"cannot read the sample sheet {sheet}: {error}") from error
+    axis.set_axis_off()
+    axis.set_title(f"samples at step {int(sheet.stem.removeprefix('step_')):,}")

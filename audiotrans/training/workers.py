@@ -1,0 +1,112 @@
+"""Worker processes for many files: spawned, deaf to Ctrl-C, and gone when their parent is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from audiotrans.errors import AudiotransError
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+MOST_WORKERS = 8
+"""Default limit: each worker loads torch (about 300 MB), and more rarely pay off before the disk is the limit."""
+
+PEEK_SECONDS = 0.25
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers(files: int, files_per_worker: int) -> int:
+    """Choose how many processes to use.
+
+    Args:
+        files: to be worked on.
+        files_per_worker: fewer than so many are not worth the start of another process.
+    """
+    return max(1, min(usable_cores(), MOST_WORKERS, files // files_per_worker))
+
+
+def in_processes(
+    work: Callable[[J], R],
+    jobs: Iterable[J],
+    count: int,
+    *,
+    start: Callable[..., object],
+    arguments: tuple[Any, ...] = (),
+    peek: Callable[[], object] | None = None,
+) -> Generator[R, None, None]:
+    """Yield the results of all jobs as they come.
+
+    Spawned, for forking a process that runs torch's threads may hang. When the generator is closed early, the files
+    at hand are finished and no other is begun.
+
+    Args:
+        work: function of a module, called in a worker.
+        jobs: its arguments; they are pickled.
+        count: processes.
+        start: called once in each worker with ``arguments``, before any job.
+        arguments: see ``start``.
+        peek: called here, several times a second, while results are waited for.
+
+    Raises:
+        AudiotransError: if a worker dies; whatever ``work`` raises.
+    """
+    executor = ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(start, arguments)
+    )
+    try:
+        with _ctrl_c_ignored():
+            waiting: set[Future[R]] = {executor.submit(work, job) for job in jobs}
+        while waiting:
+            done, waiting = wait(waiting, None if peek is None else PEEK_SECONDS, FIRST_COMPLETED)
+            if peek is not None:
+                peek()
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool:
+        raise AudiotransError(
+            "a worker process died, perhaps for want of memory: run again with one worker; finished files are kept "
+            "(a script that starts workers needs the guard 'if __name__ == \"__main__\"')"
+        ) from None
+    finally:
+        # After Ctrl-C or a full disk: finish the files at hand, begin no other.
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    start(*arguments)
+
+
+def _end_with_parent() -> None:
+    """Leave at once when the parent is gone: a killed run must not go on in the background."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Let processes that start in here ignore Ctrl-C from their first moment: it is for the parent to handle."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets no other thread change this
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

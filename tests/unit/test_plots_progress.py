@@ -1,0 +1,102 @@
+"""The picture of a training run: the right curves in the right panels, and the samples over the steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from matplotlib.figure import Figure
+from PIL import Image
+
+from audiotrans.cli import main
+from audiotrans.errors import AudiotransError
+from audiotrans.evaluation.plots import canvas, training_progress
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    caught: list[Figure] = []
+    save = canvas.save
+    monkeypatch.setattr(canvas, "save", lambda figure, path: (caught.append(figure), save(figure, path))[1])
+    return caught
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Make a run of flute and oboe with a log of 100 steps."""
+    root = tmp_path / "run"
+    root.mkdir()
+    (root / "recipe.yaml").write_text("domains: {a: flute, b: oboe}\n")
+    records = [
+        {
+            "step": step,
+            "health/d_real_a": 1.0,
+            "health/d_fake_ba": -1.0,
+            "health/d_real_b": 2.0,
+            "health/d_fake_ab": -2.0,
+        }
+        | ({"valid/profile_ab": 0.5, "valid/profile_ba": 0.7} if step % 10 == 0 else {})
+        for step in range(100)
+    ]
+    (root / "metrics.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return root
+
+
+def add_sounds(run: Path, steps: list[int]) -> None:
+    for step in steps:
+        folder = run / "samples" / f"step_{step:07d}"
+        folder.mkdir(parents=True)
+        for name in ("flute 1 input", "flute 1 translation", "oboe 1 translation"):
+            wave = 0.1 * np.sin(np.arange(4000) * 0.3)
+            soundfile.write(folder / f"{name}.wav", wave, 8000)
+
+
+def test_curves_stand_by_domain(run: Path, tmp_path: Path, figures: list[Figure]) -> None:
+    training_progress(run, tmp_path / "p.png")
+    found = {
+        axis.get_title(): {line.get_label(): line.get_ydata()[0] for line in axis.lines if line.get_label()[0] != "_"}
+        for axis in figures[0].axes
+    }
+    assert found == {
+        "held out: way left to the target's sound": {"flute to oboe": 0.5, "oboe to flute": 0.7},
+        "the critic's mark for flute": {"real flute": 1.0, "oboe to flute": -1.0},
+        "the critic's mark for oboe": {"real oboe": 2.0, "flute to oboe": -2.0},
+    }
+    assert {axis.get_xlabel() for axis in figures[0].axes} == {"step"}
+
+
+def test_samples_are_chosen_evenly_from_first_to_last(run: Path, tmp_path: Path, figures: list[Figure]) -> None:
+    add_sounds(run, [100, 200, 300, 400, 500, 600, 1000])
+    training_progress(run, tmp_path / "p.svg", scale="mel")
+    titles = [axis.get_title() for axis in figures[0].axes if axis.images]
+    shown = ["step 100", "step 300", "step 500", "step 1,000"]
+    assert titles == ["input", *shown, *shown]  # the oboe's input was not kept
+
+
+def test_without_sounds_the_last_sheet_is_shown(run: Path, tmp_path: Path, figures: list[Figure]) -> None:
+    (run / "samples").mkdir()
+    for step in (5, 30):
+        Image.new("RGB", (20, 10), (step, 0, 0)).save(run / "samples" / f"step_{step:07d}.png")
+    training_progress(run, tmp_path / "p.png")
+    (axis,) = [axis for axis in figures[0].axes if axis.images]
+    assert axis.get_title() == "samples at step 30"
+    assert np.asarray(axis.images[0].get_array()).shape[:2] == (10, 20)
+
+
+def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(AudiotransError, match="cannot read the recipe"):
+        training_progress(tmp_path, tmp_path / "p.png")
+    (run / "metrics.jsonl").write_text('{"step": 1, "other": 2}')
+    with pytest.raises(AudiotransError, match="nothing of what a run logs"):
+        training_progress(run, tmp_path / "p.png")
+
+
+def test_the_command(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "p.png"
+    result = CliRunner().invoke(main, ["plot", "progress", str(run), "-o", str(target)], prog_name="audiotrans")
+    assert (result.exit_code, result.stdout) == (0, f"{target}\n"), result.output
+    assert target.stat().st_size > 0
