@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from audiotrans import __version__
-from audiotrans.cli import convert, train
+from audiotrans.cli import compare, convert, cycle, evaluate, judge, plot, report, train
 from audiotrans.cli.errors import OneLineErrors
 
 
@@ -22,6 +22,19 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-COMMANDS = (convert.convert, convert.models, train.prep, train.train, train.recipe, train.export_weights)
+COMMANDS = (
+    compare.compare,
+    convert.convert,
+    convert.models,
+    cycle.cycle,
+    plot.plot,
+    train.prep,
+    train.train,
+    train.recipe,
+    train.export_weights,
+    report.report,
+    judge.train_judge,
+    evaluate.evaluate,
+)
 for command in COMMANDS:
     main.add_command(command)

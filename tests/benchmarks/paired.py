@@ -7,19 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
+from audiotrans.evaluation.anchors.equaliser import equalise, folder_spectrum
 from audiotrans.evaluation.metrics.pitch import OFF_CENTS
-from audiotrans.evaluation.metrics.spectral import power_spectrum
+from audiotrans.evaluation.testset import RATE
 from audiotrans.sound import audio
-from audiotrans.sound.stft import STFT
 from tests.benchmarks.table import Row, bootstrap
-
-RATE = 44_100
-EQ_LIMIT_DB = 30.0
-TRAINING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -41,33 +36,6 @@ def clips(folder: Path, source: str, target: str, limit: int | None = None) -> I
         length = min(first.shape[1], second.shape[1])
         notes = folder / "notes" / f"{path.stem}.csv"
         yield Clip(path.stem, first[:, :length], second[:, :length], notes if notes.is_file() else None)
-
-
-def mean_spectrum(folder: Path, limit: int | None = None) -> np.ndarray:
-    """Return the mean power per bin over the beginnings of all files of a folder; shape (bins,)."""
-    files = audio.find_audio([folder])[:limit]
-    spectra = [power_spectrum(audio.read(path, sample_rate=RATE, seconds=TRAINING_SECONDS)[0]) for path in files]
-    return np.mean([spectrum.mean(axis=1) for spectrum in spectra], axis=0)
-
-
-def equalise(wave: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Give a wave the long-term spectrum of a domain: the best that an equaliser can do without hearing notes.
-
-    Both spectra are smoothed over a third of an octave, so that the gain follows the timbre and not single notes.
-    """
-    gain_db = 10 * np.log10(_smooth(target) / _smooth(power_spectrum(wave).mean(axis=1)))
-    gain = torch.from_numpy(10 ** (np.clip(gain_db, -EQ_LIMIT_DB, EQ_LIMIT_DB) / 20)).float()
-    stft = STFT()
-    spectrum = stft.forward(torch.from_numpy(np.ascontiguousarray(wave)))
-    return stft.inverse(spectrum * gain[:, None], wave.shape[1]).numpy()
-
-
-def _smooth(power: np.ndarray) -> np.ndarray:
-    total = np.concatenate([[0.0], np.cumsum(power + 1e-12)])
-    bins = np.arange(len(power))
-    low = np.floor(bins * 2 ** (-1 / 6)).astype(int)
-    high = np.minimum(np.ceil(bins * 2 ** (1 / 6)).astype(int) + 1, len(power))
-    return (total[high] - total[low]) / (high - low)
 
 
 @dataclass(frozen=True)
@@ -126,7 +94,7 @@ def nearer(distances: dict[str, np.ndarray], method: str, than: str = "copy") ->
 def rows(converter, folder: Path, training: Path | None, limit: int | None) -> Iterator[Row]:
     first, second = converter.domains
     for source, target in ((first, second), (second, first)):
-        spectrum = None if training is None else mean_spectrum(training / target, limit)
+        spectrum = None if training is None else folder_spectrum(training / target, limit)
         scores = score(converter, folder, source, target, spectrum=spectrum, limit=limit)
         yield from distance_rows(f"{source} to {target}, bins", scores.bins, bar=15)
         yield from distance_rows(f"{source} to {target}, bands", scores.bands, bar=None)

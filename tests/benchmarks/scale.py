@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audiotrans.evaluation.anchors.soundfont import midi_file
 from audiotrans.evaluation.metrics import Note, note_pitch_errors
 from tests.benchmarks.table import Row
 
@@ -85,37 +86,12 @@ def from_soundfont(instrument: str, soundfont: Path) -> np.ndarray:
 
     with tempfile.TemporaryDirectory() as folder:
         midi, sound = Path(folder) / "scale.mid", Path(folder) / "scale.wav"
-        midi.write_bytes(midi_file(PROGRAMS[instrument]))
+        midi.write_bytes(midi_file(score(), PROGRAMS[instrument]))
         program = shutil.which("fluidsynth") or "fluidsynth"
         options = ["-ni", "-q", "-R", "0", "-C", "0", "-r", str(RATE), "-F", str(sound)]
         subprocess.run([program, *options, str(soundfont), str(midi)], check=True, capture_output=True, timeout=120)
         wave, _ = audio.read(sound, sample_rate=RATE)
     return (wave * 10 ** (LEVEL_DB / 20) / np.sqrt(np.mean(wave**2))).astype(np.float32)
-
-
-def midi_file(program: int) -> bytes:
-    """Write the scale as a standard MIDI file: one track, 1000 ticks a second."""
-    events = [(0.0, bytes([0xC0, program]))]
-    for note in score():
-        key = int(note.midi)
-        events.append((note.onset_seconds, bytes([0x90, key, 90])))
-        events.append((note.onset_seconds + note.duration_seconds, bytes([0x80, key, 0])))
-    # 500 ticks a quarter note at the default tempo of half a second a quarter.
-    track, now = b"", 0
-    for seconds, event in sorted(events, key=lambda item: item[0]):
-        tick = round(seconds * 1000)
-        track += _variable_length(tick - now) + event
-        now = tick
-    track += _variable_length(500) + b"\xff\x2f\x00"
-    header = b"MThd" + (6).to_bytes(4, "big") + b"\x00\x00\x00\x01" + (500).to_bytes(2, "big")
-    return header + b"MTrk" + len(track).to_bytes(4, "big") + track
-
-
-def _variable_length(value: int) -> bytes:
-    digits = [value & 0x7F]
-    while value := value >> 7:
-        digits.append(value & 0x7F | 0x80)
-    return bytes(reversed(digits))
 
 
 def rows(converter, soundfont: Path | None) -> Iterator[Row]:

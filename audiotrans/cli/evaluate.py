@@ -1,0 +1,96 @@
+"""``audiotrans evaluate``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from audiotrans.errors import UsageError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("test_set", type=PATH, metavar="TESTSET")
+@click.option("--model", "models", multiple=True, help="A shipped model's name or a weights file; may be repeated.")
+@click.option("--system", "systems", multiple=True, metavar="NAME=FOLDER", help="A folder that someone else converted.")
+@click.option("--judge", help="A judge's name or file.  [default: the shipped one, where it knows the domains]")
+@click.option("--train", type=PATH, metavar="SOUNDS", help="Real sounds of each domain, for the equaliser.")
+@click.option("--from", "source", help="Only this domain's sounds.")
+@click.option("--to", "target", help="Only translations to this domain.")
+@click.option("--soundfont", type=PATH, metavar="SF2", help="General MIDI bank.  [default: one of the system's]")
+@click.option("--seconds", default=10.0, show_default=True, help="Longer files are cut into clips of this length.")
+@click.option("--limit", type=int, help="Clips per direction at most, spread over the recordings.")
+@click.option("--unpaired", is_flag=True, help="Equal names in two domains are chance.")
+@click.option("--seed", default=0, show_default=True, help="Decides noise, the random clips and the bootstrap.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
+@click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
+@click.option("--force", is_flag=True, help="Replace an evaluation that is there.")
+@click.option("--resume", is_flag=True, help="Go on with one: what was measured is kept.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table.")
+def evaluate(test_set: Path, *, output: Path, quiet: bool, **options: Any) -> None:
+    """Score models and folders of converted sounds beside anchors; TESTSET has a folder of sounds for each domain."""
+    from audiotrans.evaluation.tables import terminal
+
+    result = _evaluate(test_set, output, quiet=quiet, **options)
+    if not quiet:
+        click.echo(terminal(result, shutil.get_terminal_size((120, 24)).columns))
+        click.echo(f"\nwritten: {output / 'table.md'}, table.csv, evaluation.json and sounds/")
+
+
+def _evaluate(
+    test_set: Path,
+    output: Path,
+    *,
+    quiet: bool,
+    force: bool,
+    resume: bool,
+    threads: int | None,
+    systems: tuple[str, ...],
+    **rest: Any,
+) -> dict[str, Any]:
+    from audiotrans.evaluation.comparison import evaluate as run
+    from audiotrans.evaluation.plan import Options
+    from audiotrans.evaluation.testset import Selection
+    from audiotrans.translation.models import use_threads
+
+    use_threads(threads)
+    chosen = {name: rest.pop(name) for name in ("source", "target", "seconds", "limit", "unpaired")}
+    options = Options(test_set, systems=_named(systems), selection=Selection(**chosen), **rest)
+    with _bar(quiet) as progress:
+        return run(options, output, force=force, resume=resume, progress=progress)
+
+
+def _named(systems: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:
+    found = []
+    for text in systems:
+        name, equals, folder = text.partition("=")
+        if not equals or not name.strip() or not folder:
+            raise UsageError(f"--system {text!r}: write NAME=FOLDER, such as others=converted/")
+        found.append((name.strip(), Path(folder).expanduser()))
+    return tuple(found)
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
+    """Show on stderr how many outputs are done and how long the rest will take."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=0, unit="output", file=sys.stderr, leave=False) as bar:
+
+        def tick(done: int, total: int, label: str) -> None:
+            bar.total = total
+            bar.set_description(label[:40])
+            bar.update(done - bar.n)
+
+        yield tick

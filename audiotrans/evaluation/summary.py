@@ -1,0 +1,139 @@
+"""Records of a direction -> means with intervals, and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audiotrans.evaluation.measures import MEASURES
+from audiotrans.evaluation.statistics import Draws, Interval, KernelDistances, Value, paired_difference
+from audiotrans.evaluation.store import Record, plain
+from audiotrans.evaluation.testset import Clip, Direction
+from audiotrans.evaluation.verdicts import Comparison, compare_all
+
+Array = npt.NDArray[np.floating[Any]]
+KAD = "kad"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system with what was measured on each clip that it has an output for."""
+
+    name: str
+    kind: str
+    clips: list[tuple[Clip, Record]] = field(default_factory=list)
+
+    def values(self, metric: str) -> dict[str, Value]:
+        """Return a measure's figures by clip."""
+        return {
+            clip.name: Value(clip.recording, record.scores[metric])
+            for clip, record in self.clips
+            if metric in record.scores
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One direction, as `evaluation.json` holds it, its verdicts, and the measures that occur in it."""
+
+    direction: dict[str, Any]
+    comparisons: list[Comparison]
+    metrics: dict[str, dict[str, str]]
+
+
+def summarise(
+    direction: Direction, rows: Sequence[Row], reals: Sequence[tuple[Clip, Record]], embedding: str | None, seed: int
+) -> Summary:
+    """Sum a direction up.
+
+    Args:
+        direction: what into what.
+        rows: every system.
+        reals: the real clips of the target.
+        embedding: its name, for the label of the kernel distance; None without a judge.
+        seed: of the bootstrap.
+    """
+    figures = _Figures(direction, rows, reals, seed)
+    systems = [
+        {
+            "name": row.name,
+            "kind": row.kind,
+            "summary": {name: _as_dict(interval) for name, interval in figures.of(row).items()},
+            "clips": [_clip(clip, record) for clip, record in row.clips],
+        }
+        for row in rows
+    ]
+    measured = {row.name: set(figures.of(row)) for row in rows}
+    names = [row.name for row in rows if row.kind == "system"]
+    comparisons = compare_all(f"{direction.source} to {direction.target}", names, measured, figures.difference)
+    there = {name for found in measured.values() for name in found}
+    metrics = {name: MEASURES[name].as_dict() for name in MEASURES if name in there}
+    if KAD in metrics and embedding is not None:
+        metrics[KAD] |= {"label": f"KAD ({embedding})"}
+    return Summary({"source": direction.source, "target": direction.target, "systems": systems}, comparisons, metrics)
+
+
+def _as_dict(interval: Interval) -> dict[str, float | int | None]:
+    return {"mean": plain(interval.mean), "low": plain(interval.low), "high": plain(interval.high), "n": interval.n}
+
+
+def _clip(clip: Clip, record: Record) -> dict[str, Any]:
+    scores = {name: plain(value) for name, value in record.scores.items()}
+    about = {"clip": clip.name, "recording": clip.recording, "sound": record.sound}
+    return {**about, "scores": scores, "warnings": list(record.warnings)}
+
+
+class _Figures:
+    """Means, kernel distances and differences, all from the same draws of recordings."""
+
+    def __init__(
+        self, direction: Direction, rows: Sequence[Row], reals: Sequence[tuple[Clip, Record]], seed: int
+    ) -> None:
+        self._rows: Mapping[str, Row] = {row.name: row for row in rows}
+        self._draws = Draws.of([clip.recording for clip in direction.clips], seed)
+        self._reals = [(clip.recording, record.embedding) for clip, record in reals if record.embedding is not None]
+        self._seed = seed
+        self._kernel: dict[str, Array] = {}
+        self._found: dict[str, dict[str, Interval]] = {}
+
+    @cached_property
+    def _distances(self) -> KernelDistances:
+        return KernelDistances(self._reals, self._draws, self._seed)
+
+    def of(self, row: Row) -> dict[str, Interval]:
+        """Return a system's figures by measure, in the order of `MEASURES`."""
+        if row.name not in self._found:
+            self._found[row.name] = {
+                name: interval for name in MEASURES if (interval := self._interval(row, name)) is not None
+            }
+        return self._found[row.name]
+
+    def _interval(self, row: Row, metric: str) -> Interval | None:
+        if metric == KAD:
+            return self._kernel_interval(row)
+        values = row.values(metric)
+        return self._draws.mean(list(values.values())) if values else None
+
+    def _kernel_interval(self, row: Row) -> Interval | None:
+        clips = [(c.recording, r.heard, r.embedding) for c, r in row.clips if r.embedding is not None]
+        if not clips or not self._reals:
+            return None
+        self._kernel[row.name] = self._distances.statistics(clips)
+        return self._distances.interval(self._kernel[row.name], len(clips))
+
+    def difference(self, metric: str, first: str, second: str) -> Interval | None:
+        """Return the mean difference over the clips that both have."""
+        if metric == KAD:
+            if first not in self._kernel or second not in self._kernel:
+                return None
+            return self._distances.interval(self._kernel[first] - self._kernel[second], len(self._rows[first].clips))
+        one, other = self._rows[first].values(metric), self._rows[second].values(metric)
+        shared = [name for name in one if name in other]
+        if not shared:
+            return None
+        return paired_difference(self._draws, [one[name] for name in shared], [other[name] for name in shared])
