@@ -148,7 +148,8 @@ def find_directions(
         UsageError: no domain, an unknown one, or nothing to evaluate.
     """
     domains = _domains(folder)
-    targets = {**_domains(train), **domains} if train is not None and len(domains) == 1 else domains
+    real = {} if train is None else _domains(train)
+    targets = {**real, **domains} if len(domains) == 1 else domains
     for wanted, there in ((selection.source, domains), (selection.target, targets)):
         if wanted is not None and wanted not in there:
             listed = ", ".join(there) or "none"
@@ -160,6 +161,8 @@ def find_directions(
         if target in domains and not selection.unpaired:
             clips = _with_truths(clips, domains[source], domains[target], notes)
         reals = _clips(folder, targets[target], selection.seconds)
+        if train is not None and target not in real:
+            notes.append(f"{train} has no sounds of {target!r}: the equaliser takes the test set's own")
         chosen, compared = spread(clips, selection.limit), spread(reals, MOST_REAL_CLIPS)
         directions.append(Direction(source, target, tuple(chosen), tuple(compared)))
     if not directions:

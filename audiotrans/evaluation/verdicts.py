@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from audiotrans.evaluation.anchors import COPY, RANDOM
+from audiotrans.evaluation.anchors import COPY, EQUALISED, RANDOM, SYNTHESISED
 from audiotrans.evaluation.measures import MEASURES
 from audiotrans.evaluation.statistics import Interval
 from audiotrans.evaluation.store import plain
@@ -25,6 +25,9 @@ TIMBRE = ("target_probability", "kad")
 DISTANCE = ("band_distance_db", "log_spectral_distance_db")
 CONTENT = ("note_f1_score", "note_f1", "onset_f1")
 """The first that was measured decides."""
+
+RIVALS = {"target_probability": (SYNTHESISED,), "band_distance_db": (EQUALISED, SYNTHESISED)}
+"""Anchors that are hard to beat, by measure: what an equaliser, and a transcriber with a sound bank, make of it."""
 
 TRUTH = "truth"
 
@@ -106,7 +109,7 @@ def _wanted(systems: Sequence[str], measured: Mapping[str, set[str]]) -> Iterato
 
     for metric in (*TIMBRE, *DISTANCE):
         for system in systems:
-            pairs = ((TRUTH, system), (system, COPY))
+            pairs = ((TRUTH, system), (system, COPY), *((system, rival) for rival in RIVALS.get(metric, ())))
             yield from ((first, ">", second, metric) for first, second in pairs if both(first, second, metric))
     content = next((metric for metric in CONTENT if metric in measured.get(COPY, set())), None)
     if content is None:

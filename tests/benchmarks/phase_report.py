@@ -266,7 +266,7 @@ def without_nan(thing: object) -> object:
 
 
 MARKERS = "osD^v<>PX*hd"
-TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+TICKS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def draw(findings: Findings, path: Path) -> None:

@@ -182,7 +182,7 @@ def test_bars_tell_met_from_missed():
         "mr / librosa's at 32", "CPU / librosa's at 32", "CPU / librosa's at 32", "inconsistency", "pre-echo", "stereo",
         "stereo",
     ]  # fmt: skip
-    # .5 of the distance; 1/8 of the cost; 1/20; -31 dB against -30; 1 dB less than librosa's; .02 against .03; .4 against .3.
+    # .5 of the distance; 1/8 and 1/20 of the cost; -31 dB against -30; 1 dB less; .02 against .03; .4 against .3.
     assert verdicts == ["yes", "yes", "yes", "yes", "yes", "yes", "NO"]
     missed = list(phase_report.bars(findings(mr=0.2, cost=0.02)))
     assert [row.verdict for row in missed[:2]] == ["NO", "NO"]

@@ -116,6 +116,15 @@ def test_a_target_may_come_from_the_training_sounds(tmp_path):
     assert [(direction.name, len(direction.reals)) for direction in directions] == [("violin-to-piano", 1)]
 
 
+def test_training_sounds_that_are_not_there_are_said(pairs, tmp_path):
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        find_directions(pairs, Selection(), train=tmp_path / "nowhere")
+    write(tmp_path / "train" / "piano" / "b.wav", 2.0)
+    _, notes = find_directions(pairs, Selection(), train=tmp_path / "train")
+    assert len(notes) == 1
+    assert "no sounds of 'violin'" in notes[0]
+
+
 @pytest.mark.parametrize(
     ("selection", "said"),
     [

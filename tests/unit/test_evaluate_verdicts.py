@@ -76,6 +76,17 @@ def test_less_is_better_in_distances_and_units_are_said():
     assert line.endswith("distance to truth, 256 bands): no (difference -4.00 [-4.10, -3.90] dB)")
 
 
+def test_the_rivals_are_asked_too():
+    means = {("net", "band_distance_db"): 9.0, ("copy + EQ", "band_distance_db"): 12.0}
+    lines = compared({**means, ("transcribe + synthesise", "band_distance_db"): 9.05})
+    assert [line.split(" on ")[0] for line in lines] == [
+        "violin to piano: net > copy + EQ",
+        "violin to piano: net > transcribe + synthesise",
+    ]
+    assert "yes" in lines[0]
+    assert "too wide to tell" in lines[1]
+
+
 def test_the_score_decides_on_content_where_there_is_one():
     both = {(name, metric): 0.9 for name in ("truth", "copy") for metric in ("note_f1", "note_f1_score")}
     (line,) = compared(both, spread=0.05)

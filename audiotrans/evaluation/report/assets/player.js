@@ -1,6 +1,10 @@
-const SEEK_BEYOND = 0.25; // seconds apart: jump; below, a muted sound runs a little faster or slower until it is level
+// What is not heard plays on at -100 dB, less than the last bit of 16. Muted, or at volume 0, Chromium takes a sound out of
+// its mixer, and it drifts away by hundreds of ms; in the mixer all sounds keep to the very sample.
+const HUSHED = 1e-5;
+const SEEK_BEYOND = 0.25; // seconds apart: jump; below, a hushed sound runs a little faster or slower until it is level
 const LEVEL_WITHIN = 0.006; // seconds apart that count as level
 const ALIGN_EVERY = 50; // ms
+const WAIT_AT_MOST = 1500; // ms until sounds start that are ready, whether or not all are
 const AT_END = 0.02; // seconds before its end from which a sound is over
 
 /** Phones leave the volume to their keys: then loudness cannot be matched, and the page says so. */
@@ -10,8 +14,17 @@ const canSetVolume = (() => {
   return probe.volume === 0.5;
 })();
 
+/** Wait until a sound can play from where it is, or never will. */
+function untilReady(sound) {
+  return new Promise((done) => {
+    const check = () => { if ((sound.readyState >= 3 && !sound.seeking) || sound.error) done(); };
+    for (const event of ["canplay", "seeked", "error"]) sound.addEventListener(event, check);
+    check();
+  });
+}
+
 /**
- * Plays one clip in all its takes at once, all but one muted: so a switch is instant and keeps the moment.
+ * Plays one clip in all its takes at once, all but one hushed: so a switch is instant and keeps the moment.
  *
  * A take is {sound, seconds, gain}; sound is null where there is none, gain is in dB and at most 0.
  */
@@ -26,6 +39,7 @@ class Player {
     this.error = "";
     this.listeners = new Set();
     this.timer = 0;
+    this.turn = 0; // counts starts, so that one that waits knows when it is no longer wanted
   }
 
   get seconds() {
@@ -81,9 +95,7 @@ class Player {
 
   pause() {
     const at = this.position;
-    this.playing = false;
-    clearInterval(this.timer);
-    this.sounding().forEach((sound) => sound.pause());
+    this.halt();
     if (this.takes.length) this.put(at);
     this.tell();
   }
@@ -94,6 +106,7 @@ class Player {
   }
 
   seek(seconds) {
+    if (this.playing) this.sounding().forEach((sound) => sound.pause()); // to start together again
     this.put(Math.max(0, Math.min(seconds, this.seconds)));
     if (this.playing) this.start();
     this.tell();
@@ -109,7 +122,7 @@ class Player {
     sound.playbackRate = 1;
     this.active = index;
     this.setLevels();
-    if (this.playing) this.start();
+    if (this.playing && sound.paused) this.start();
     this.tell();
     return true;
   }
@@ -128,8 +141,9 @@ class Player {
   setLevels() {
     this.takes.forEach((take, at) => {
       const sound = this.pool[at];
-      sound.muted = at !== this.active;
-      sound.volume = this.matched ? 10 ** (take.gain / 20) : 1;
+      const level = this.matched ? 10 ** (take.gain / 20) : 1;
+      sound.volume = at === this.active ? level : HUSHED;
+      sound.muted = !canSetVolume && at !== this.active;
     });
   }
 
@@ -158,7 +172,17 @@ class Player {
     });
   }
 
+  /** Start all sounds together, as soon as they are ready; on phones at once, for there only a touch may start them. */
   start() {
+    this.turn += 1;
+    const { turn } = this;
+    const begin = () => { if (this.playing && turn === this.turn) this.begin(); };
+    const waiting = this.sounding().filter((sound) => sound.readyState < 3 || sound.seeking);
+    if (!canSetVolume || !waiting.length) begin();
+    else Promise.race([Promise.all(waiting.map(untilReady)), new Promise((done) => { setTimeout(done, WAIT_AT_MOST); })]).then(begin);
+  }
+
+  begin() {
     const at = this.position;
     this.takes.forEach((take, index) => {
       const sound = this.pool[index];
@@ -167,7 +191,14 @@ class Player {
     });
   }
 
-  /** Bring the muted sounds level with the one that is heard; that one is never touched. */
+  halt() {
+    this.playing = false;
+    this.turn += 1;
+    clearInterval(this.timer);
+    this.sounding().forEach((sound) => sound.pause());
+  }
+
+  /** Bring the hushed sounds level with the one that is heard; that one is never touched. */
   align() {
     const clock = this.clock();
     if (!clock) return;
@@ -191,13 +222,10 @@ class Player {
   finish() {
     if (!this.playing) return;
     if (this.loop) {
-      this.put(0);
-      this.start();
-    } else {
-      this.playing = false;
-      clearInterval(this.timer);
-      this.sounding().forEach((each) => each.pause());
+      this.seek(0);
+      return;
     }
+    this.halt();
     this.tell();
   }
 
