@@ -37,7 +37,7 @@ PATH = click.Path(path_type=Path)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table.")
 def evaluate(test_set: Path, *, output: Path, quiet: bool, **options: Any) -> None:
     """Score models and folders of converted sounds beside anchors; TESTSET has a folder of sounds for each domain."""
-    from audiotrans.evaluation.tables import terminal
+    from audiotrans.evaluation.scoring.tables import terminal
 
     result = _evaluate(test_set, output, quiet=quiet, **options)
     if not quiet:
@@ -56,9 +56,9 @@ def _evaluate(
     systems: tuple[str, ...],
     **rest: Any,
 ) -> dict[str, Any]:
-    from audiotrans.evaluation.comparison import evaluate as run
-    from audiotrans.evaluation.plan import Options
-    from audiotrans.evaluation.testset import Selection
+    from audiotrans.evaluation.scoring.comparison import evaluate as run
+    from audiotrans.evaluation.scoring.plan import Options
+    from audiotrans.evaluation.scoring.testset import Selection
     from audiotrans.translation.models import use_threads
 
     use_threads(threads)

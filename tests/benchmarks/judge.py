@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from audiotrans.evaluation.anchors.equaliser import equalise, mean_spectrum
 from audiotrans.evaluation.judge import DEFAULT_JUDGE, Judge
 from audiotrans.evaluation.metrics.kernel import kernel_distance
-from audiotrans.evaluation.testset import RATE
+from audiotrans.evaluation.scoring.anchors.equaliser import equalise, mean_spectrum
+from audiotrans.evaluation.scoring.testset import RATE
 from audiotrans.sound import audio
 from audiotrans.translation import models
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
-from audiotrans.evaluation.anchors.equaliser import equalise, folder_spectrum
 from audiotrans.evaluation.metrics.pitch import OFF_CENTS
-from audiotrans.evaluation.testset import RATE
+from audiotrans.evaluation.scoring.anchors.equaliser import equalise, folder_spectrum
+from audiotrans.evaluation.scoring.testset import RATE
 from audiotrans.sound import audio
 from tests.benchmarks.table import Row, bootstrap
 

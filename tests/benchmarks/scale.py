@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audiotrans.evaluation.anchors.soundfont import midi_file
 from audiotrans.evaluation.metrics import Note, note_pitch_errors
+from audiotrans.evaluation.scoring.anchors.soundfont import midi_file
 from tests.benchmarks.table import Row
 
 RATE = 44_100

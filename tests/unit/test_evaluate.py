@@ -15,14 +15,15 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from audiotrans.cli import main
-from audiotrans.evaluation import anchors, comparison, measures, plan, transcription
-from audiotrans.evaluation.comparison import evaluate, slug
+from audiotrans.evaluation import transcription
 from audiotrans.evaluation.judge import Judge
-from audiotrans.evaluation.measures import MEASURES, Case, Hearing, measure
 from audiotrans.evaluation.metrics.pitch import Note, PitchTrack
-from audiotrans.evaluation.plan import Options
-from audiotrans.evaluation.store import Record, Store
-from audiotrans.evaluation.testset import RATE, Selection
+from audiotrans.evaluation.scoring import anchors, comparison, measures, plan
+from audiotrans.evaluation.scoring.comparison import evaluate, slug
+from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, measure
+from audiotrans.evaluation.scoring.plan import Options
+from audiotrans.evaluation.scoring.store import Record, Store
+from audiotrans.evaluation.scoring.testset import RATE, Selection
 from audiotrans.translation import models
 from tests.standins import Identity, converter, tone
 
@@ -303,7 +304,7 @@ def test_missing_tools_leave_measures_out_and_say_so(pairs, tools, tmp_path, mon
 
 
 def test_the_code_that_measures_is_part_of_every_key():
-    package = Path(plan.__file__).parents[1]
+    package = Path(plan.__file__).parents[2]
     # A part that was renamed would silently no longer count.
     assert [part for part in plan.MEASURING_CODE if not (package / part).exists()] == []
     assert plan._digest_of_code() == plan._digest_of_code()

@@ -11,7 +11,9 @@ import pytest
 import soundfile
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.anchors import (
+from audiotrans.evaluation.metrics.pitch import Note
+from audiotrans.evaluation.metrics.spectral import log_spectral_distance, power_spectrum
+from audiotrans.evaluation.scoring.anchors import (
     COPY,
     EQUALISED,
     GRIFFIN_LIM,
@@ -21,13 +23,11 @@ from audiotrans.evaluation.anchors import (
     build_anchors,
     soundfont,
 )
-from audiotrans.evaluation.anchors.equaliser import smooth
-from audiotrans.evaluation.anchors.magnitudes import griffin_lim
-from audiotrans.evaluation.anchors.soundfont import find_soundfont, midi_file, program_of
-from audiotrans.evaluation.measures import Hearing
-from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.metrics.spectral import log_spectral_distance, power_spectrum
-from audiotrans.evaluation.testset import RATE, Selection, find_directions
+from audiotrans.evaluation.scoring.anchors.equaliser import smooth
+from audiotrans.evaluation.scoring.anchors.magnitudes import griffin_lim
+from audiotrans.evaluation.scoring.anchors.soundfont import find_soundfont, midi_file, program_of
+from audiotrans.evaluation.scoring.measures import Hearing
+from audiotrans.evaluation.scoring.testset import RATE, Selection, find_directions
 from tests.standins import tone
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 
 from audiotrans.evaluation.metrics.kernel import kernel_distance
-from audiotrans.evaluation.statistics import Draws, KernelDistances, Value, expanded_interval, paired_difference
+from audiotrans.evaluation.scoring.statistics import Draws, KernelDistances, Value, expanded_interval, paired_difference
 
 
 def values(*figures: float) -> list[Value]:

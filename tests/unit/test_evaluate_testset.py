@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.measures import Hearing
-from audiotrans.evaluation.systems import folder_system, true_wave
-from audiotrans.evaluation.testset import (
+from audiotrans.evaluation.scoring.measures import Hearing
+from audiotrans.evaluation.scoring.systems import folder_system, true_wave
+from audiotrans.evaluation.scoring.testset import (
     RATE,
     Selection,
     cuts,

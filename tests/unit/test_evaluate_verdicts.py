@@ -8,9 +8,9 @@ import math
 
 import pytest
 
-from audiotrans.evaluation.statistics import Interval
-from audiotrans.evaluation.tables import as_csv, best_of, markdown, terminal
-from audiotrans.evaluation.verdicts import NO, UNKNOWN, UNSURE, YES, alike, better, compare_all, number
+from audiotrans.evaluation.scoring.statistics import Interval
+from audiotrans.evaluation.scoring.tables import as_csv, best_of, markdown, terminal
+from audiotrans.evaluation.scoring.verdicts import NO, UNKNOWN, UNSURE, YES, alike, better, compare_all, number
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,14 @@ def mid_side_magnitude(magnitude: Floats, angle: Floats, mid_side: Floats) -> No
 
 
 @compiled
-def normalise(spectrum: Floats) -> None:
-    """Make every bin of ``(channels, frames, 2 bins)`` of magnitude 1; what is zero becomes 1."""
+def dress(magnitude: Floats, spectrum: Floats) -> None:
+    """Give the bins of ``(channels, frames, 2 bins)`` their magnitudes; what is zero gets phase 0."""
     tiny = np.float32(TINY)
     for c in range(spectrum.shape[0]):
         for n in range(spectrum.shape[1]):
-            row = spectrum[c, n]
-            for m in range(len(row) // 2):
+            row, wanted = spectrum[c, n], magnitude[c, n]
+            for m in range(len(wanted)):
                 power = row[2 * m] * row[2 * m] + row[2 * m + 1] * row[2 * m + 1]
-                scale = np.float32(1) / np.sqrt(max(power, tiny))
-                row[2 * m] = row[2 * m] * scale if power > tiny else np.float32(1)
+                scale = wanted[m] / np.sqrt(max(power, tiny))
+                row[2 * m] = row[2 * m] * scale if power > tiny else wanted[m]
                 row[2 * m + 1] = row[2 * m + 1] * scale if power > tiny else np.float32(0)

@@ -45,12 +45,12 @@ def integrated_phase(
     width, entries = bins + 2, (frames + 2) * (bins + 2)
     slopes, codes = np.empty((entries, channels, 3), np.float32), np.zeros(entries, np.int16)
     steps, advance = np.array(gradient_steps(stft, gamma), np.float32), half_advance(stft)
-    scale, floor = np.float32(1 / magnitude.flat[loudest]), np.float32(np.exp(FLOOR_LOG))
+    floor, top = magnitude.flat[loudest] * np.float32(np.exp(FLOOR_LOG)), np.log(magnitude.flat[loudest])
     for number in range(channels):
-        logs = np.maximum(magnitude[number] * scale, floor)
+        logs = np.maximum(magnitude[number], floor)
         np.log(logs, out=logs)
         apart = np.broadcast_to(np.float32(0), logs.shape) if angle is None else angle[number]
-        fill_slopes(logs, apart, steps, advance, number, slopes, codes)
+        fill_slopes(logs, top, apart, steps, advance, number, slopes, codes)
     phase, following = np.empty(entries, np.float32), np.empty(entries, np.int32)
     loudest %= frames * bins
     first = (loudest // bins + 1) * width + loudest % bins + 1

@@ -27,12 +27,20 @@ Links = NDArray[np.int32]
 
 @compiled
 def fill_slopes(
-    logs: Floats, angle: Floats, steps: Floats, advance: Floats, number: int, slopes: Floats, codes: Codes
+    logs: Floats,
+    top: np.float32,
+    angle: Floats,
+    steps: Floats,
+    advance: Floats,
+    number: int,
+    slopes: Floats,
+    codes: Codes,
 ) -> None:
     """Write what the integration needs of one channel.
 
     Args:
-        logs: natural logarithms of the magnitudes over the largest of all channels, ``(frames, bins)``.
+        logs: natural logarithms of the magnitudes, ``(frames, bins)``.
+        top: the largest of all channels.
         angle: phases that this channel keeps apart from the others, ``(frames, bins)``.
         steps: factors of the two gradients, ``(2,)``, see `gaussian.gradient_steps`.
         advance: half of a bin's phase advance per hop, ``(bins,)``.
@@ -41,7 +49,7 @@ def fill_slopes(
         codes: written, ``(entries,)``, where this channel is the loudest so far.
     """
     frames, bins = logs.shape
-    low, per_neper = np.float32(TOLERANCE_LOG), np.float32(LEVELS_PER_NEPER)
+    low, per_neper = top + np.float32(TOLERANCE_LOG), np.float32(LEVELS_PER_NEPER)
     for n in range(frames):
         before, here, after = logs[max(n - 1, 0)], logs[n], logs[min(n + 1, frames - 1)]
         edge = np.float32(2 if n in (0, frames - 1) else 1)  # one neighbour missing: a difference over one hop only

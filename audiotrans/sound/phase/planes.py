@@ -82,14 +82,15 @@ def spectrum_plane(spectrum: Tensor) -> Floats:
 
 
 def spectrum_like(plane: Floats, magnitude: Tensor) -> Tensor:
-    """Return the directions of ``(channels, frames, 2 bins)`` with the magnitudes asked for, on their device.
+    """Return a spectrum with exactly the magnitudes asked for, in their precision and on their device.
 
     Args:
-        plane: spectrum of any magnitude; phase 0 where it is zero.
+        plane: ``(channels, frames, 2 bins)`` of about the right magnitude, the loudest near 1; overwritten.
         magnitude: ``(channels, bins, frames)``.
     """
-    from audiotrans.sound.phase.channel_kernels import normalise
+    from audiotrans.sound.phase.channel_kernels import dress
 
-    normalise(plane)
-    directions = torch.from_numpy(plane.view(np.complex64)).transpose(-1, -2).to(magnitude.device)
-    return directions * magnitude
+    alike = magnitude.device.type == "cpu" and magnitude.dtype == torch.float32
+    dress(frames_major(magnitude if alike else torch.ones_like(magnitude)), plane)
+    spectrum = torch.from_numpy(plane.view(np.complex64)).transpose(-1, -2)
+    return spectrum if alike else spectrum.to(magnitude.device) * magnitude

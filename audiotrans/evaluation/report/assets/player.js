@@ -17,8 +17,13 @@ const canSetVolume = (() => {
 /** Wait until a sound can play from where it is, or never will. */
 function untilReady(sound) {
   return new Promise((done) => {
-    const check = () => { if ((sound.readyState >= 3 && !sound.seeking) || sound.error) done(); };
-    for (const event of ["canplay", "seeked", "error"]) sound.addEventListener(event, check);
+    const ended = new AbortController();
+    const check = () => {
+      if ((sound.readyState < 3 || sound.seeking) && !sound.error) return;
+      ended.abort(); // takes the listeners away
+      done();
+    };
+    for (const event of ["canplay", "seeked", "error"]) sound.addEventListener(event, check, { signal: ended.signal });
     check();
   });
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.testset import RATE, Wave, fit_length
+from audiotrans.evaluation.scoring.testset import RATE, Wave, fit_length
 from audiotrans.sound import audio
 
 SOUNDFONT_FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/soundfonts"), Path("/usr/local/share/soundfonts"))

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from audiotrans import __version__
-from audiotrans.evaluation import tables
-from audiotrans.evaluation.measures import MEASURES, Case, Hearing, measure
-from audiotrans.evaluation.plan import Options, Plan, make_plans
-from audiotrans.evaluation.store import CSV, SOUNDS, TABLE, Record, Store
-from audiotrans.evaluation.summary import Row, summarise
-from audiotrans.evaluation.systems import Made, System, file_name, true_wave
-from audiotrans.evaluation.testset import Clip
+from audiotrans.evaluation.scoring import tables
+from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, measure
+from audiotrans.evaluation.scoring.plan import Options, Plan, make_plans
+from audiotrans.evaluation.scoring.store import CSV, SOUNDS, TABLE, Record, Store
+from audiotrans.evaluation.scoring.summary import Row, summarise
+from audiotrans.evaluation.scoring.systems import Made, System, file_name, true_wave
+from audiotrans.evaluation.scoring.testset import Clip
 
 FORMAT, VERSION = "audiotrans-evaluation", 1
 

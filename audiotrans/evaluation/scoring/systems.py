@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.measures import Hearing
 from audiotrans.evaluation.metrics.artefacts import consistency_db
-from audiotrans.evaluation.testset import (
+from audiotrans.evaluation.scoring.measures import Hearing
+from audiotrans.evaluation.scoring.testset import (
     LENGTH_TOLERANCE_SECONDS,
     RATE,
     Clip,

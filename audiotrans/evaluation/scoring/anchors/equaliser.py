@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from audiotrans.evaluation.metrics.spectral import power_spectrum
-from audiotrans.evaluation.testset import RATE, Wave
+from audiotrans.evaluation.scoring.testset import RATE, Wave
 from audiotrans.sound import audio
 from audiotrans.sound.stft import STFT
 

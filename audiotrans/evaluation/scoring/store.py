@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.testset import RATE, Wave
+from audiotrans.evaluation.scoring.testset import RATE, Wave
 from audiotrans.sound import audio
 
 Array = npt.NDArray[np.float32]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiotrans.evaluation.measures import MEASURES
-from audiotrans.evaluation.statistics import Draws, Interval, KernelDistances, Value, paired_difference
-from audiotrans.evaluation.store import Record, plain
-from audiotrans.evaluation.testset import Clip, Direction
-from audiotrans.evaluation.verdicts import Comparison, compare_all
+from audiotrans.evaluation.scoring.measures import MEASURES
+from audiotrans.evaluation.scoring.statistics import Draws, Interval, KernelDistances, Value, paired_difference
+from audiotrans.evaluation.scoring.store import Record, plain
+from audiotrans.evaluation.scoring.testset import Clip, Direction
+from audiotrans.evaluation.scoring.verdicts import Comparison, compare_all
 
 Array = npt.NDArray[np.floating[Any]]
 KAD = "kad"

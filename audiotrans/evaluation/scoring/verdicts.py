@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from audiotrans.evaluation.anchors import COPY, EQUALISED, RANDOM, SYNTHESISED
-from audiotrans.evaluation.measures import MEASURES
-from audiotrans.evaluation.statistics import Interval
-from audiotrans.evaluation.store import plain
+from audiotrans.evaluation.scoring.anchors import COPY, EQUALISED, RANDOM, SYNTHESISED
+from audiotrans.evaluation.scoring.measures import MEASURES
+from audiotrans.evaluation.scoring.statistics import Interval
+from audiotrans.evaluation.scoring.store import plain
 
 YES, NO, UNSURE, UNKNOWN = "yes", "no", "the interval is too wide to tell", "too few recordings to tell"
 

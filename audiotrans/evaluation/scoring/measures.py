@@ -18,7 +18,7 @@ import numpy.typing as npt
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics import artefacts, envelope, notes, spectral, stereo, timing
 from audiotrans.evaluation.metrics.pitch import Note, PitchError, PitchTrack, compare_tracks, pitch_track
-from audiotrans.evaluation.testset import RATE, Wave
+from audiotrans.evaluation.scoring.testset import RATE, Wave
 
 if TYPE_CHECKING:
     from audiotrans.evaluation.judge import Judge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from audiotrans.evaluation.testset import Wave
+from audiotrans.evaluation.scoring.testset import Wave
 from audiotrans.sound.stft import STFT
 
 

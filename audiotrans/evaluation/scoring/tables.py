@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from audiotrans.evaluation.measures import GROUPS
-from audiotrans.evaluation.verdicts import number
+from audiotrans.evaluation.scoring.measures import GROUPS
+from audiotrans.evaluation.scoring.verdicts import number
 
 ARROWS = {"higher": "↑", "lower": "↓", "closer to truth": "≈"}
 LEGEND = (

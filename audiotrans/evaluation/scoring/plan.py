@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from audiotrans import __version__
 from audiotrans.errors import UsageError
-from audiotrans.evaluation.anchors import AnchorOptions, build_anchors
-from audiotrans.evaluation.systems import (
+from audiotrans.evaluation.scoring.anchors import AnchorOptions, build_anchors
+from audiotrans.evaluation.scoring.systems import (
     System,
     folder_system,
     input_itself,
@@ -22,7 +22,7 @@ from audiotrans.evaluation.systems import (
     refuse_same_names,
     truth,
 )
-from audiotrans.evaluation.testset import Clip, Direction, Selection, digest_of, find_directions
+from audiotrans.evaluation.scoring.testset import Clip, Direction, Selection, digest_of, find_directions
 from audiotrans.evaluation.transcription import transcription_available
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ MEASURING_CODE = (
     "model",
     "translation",
     "evaluation/metrics",
-    "evaluation/anchors",
+    "evaluation/scoring/anchors",
     "evaluation/judge",
-    "evaluation/measures.py",
+    "evaluation/scoring/measures.py",
     "evaluation/transcription.py",
 )
 """Parts of the package that decide figures: after a change there, a resumed run measures anew."""

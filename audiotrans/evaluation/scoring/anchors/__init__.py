@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.anchors.equaliser import equalise, folder_spectrum, mean_spectrum
-from audiotrans.evaluation.anchors.magnitudes import griffin_lim
-from audiotrans.evaluation.anchors.soundfont import find_player, find_soundfont, program_of, synthesise
-from audiotrans.evaluation.measures import Hearing
 from audiotrans.evaluation.metrics.artefacts import consistency_db
-from audiotrans.evaluation.systems import Made, System, true_wave
-from audiotrans.evaluation.testset import RATE, Clip, Direction, Wave, digest_of, fit_channels, fit_length
+from audiotrans.evaluation.scoring.anchors.equaliser import equalise, folder_spectrum, mean_spectrum
+from audiotrans.evaluation.scoring.anchors.magnitudes import griffin_lim
+from audiotrans.evaluation.scoring.anchors.soundfont import find_player, find_soundfont, program_of, synthesise
+from audiotrans.evaluation.scoring.measures import Hearing
+from audiotrans.evaluation.scoring.systems import Made, System, true_wave
+from audiotrans.evaluation.scoring.testset import RATE, Clip, Direction, Wave, digest_of, fit_channels, fit_length
 from audiotrans.evaluation.transcription import transcription_available
 from audiotrans.sound import audio
 from audiotrans.sound.stft import STFT
