@@ -13,6 +13,7 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError
 from audiotrans.sound.phase import PHASES, PhaseTask, fast_griffin_lim, pghi, pghi_refined
 from audiotrans.sound.phase.batched import fast_griffin_lim as reference_iterations
+from audiotrans.sound.phase.batched import iterate_batched
 from audiotrans.sound.phase.gradients import integrated_phase
 from audiotrans.sound.phase.iterations import iterate
 from audiotrans.sound.phase.planes import frames_major, spectrum_plane
@@ -137,6 +138,14 @@ def test_the_iterations_are_those_of_the_plain_implementation(channels: int, ite
     found = torch.from_numpy(plane.view(np.complex64)).transpose(1, 2)
     # Both round in float32; directions of bins near zero are anybody's guess, and momentum spreads that: -60 dB.
     assert (found - wanted).norm() < 1e-3 * wanted.norm()
+
+
+def test_the_way_to_another_device_and_back_changes_nothing() -> None:
+    start, magnitude = SMALL.forward(noise(2, 2_000, seed=1)), SMALL.forward(noise(2, 2_000)).abs()
+    wanted = reference_iterations(start, magnitude, magnitude.flip(0), SMALL, 3)
+    planes = frames_major(magnitude), frames_major(magnitude.flip(0))
+    plane = iterate_batched(spectrum_plane(start), *planes, SMALL, 3, torch.device("cpu"))
+    assert torch.allclose(torch.from_numpy(plane.view(np.complex64)).transpose(1, 2), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_without_momentum_the_error_never_rises() -> None:
