@@ -19,6 +19,7 @@ from tests.benchmarks.paired import clips
 
 RATE = 44_100
 BLUR_RANGE_DB = 100.0
+FADE_SECONDS = 0.02
 NOISE_DB = 2.0
 MELS = 128
 LOUD_ENOUGH_DB = -60.0
@@ -82,7 +83,17 @@ def cut(path: Path, seconds: float, hop: int, domains: Sequence[str] = ()) -> Ex
     first = max(0, min(whole.shape[1] // 3, whole.shape[1] - round(seconds * RATE)))
     wave = whole[:, first : first + round(seconds * RATE)]
     # Whole hops: other programs' transforms then have as many frames as ours.
-    return Excerpt(path.name, np.ascontiguousarray(wave[:, : wave.shape[1] // hop * hop]), domain_of(path, domains))
+    return Excerpt(path.name, faded(wave[:, : wave.shape[1] // hop * hop]), domain_of(path, domains))
+
+
+def faded(wave: np.ndarray) -> np.ndarray:
+    """Fade both ends: a cut in the middle of music is a click that no method places right, and music has none."""
+    size = min(round(FADE_SECONDS * RATE), wave.shape[1] // 2)
+    ramp = (np.sin(np.pi / 2 * (np.arange(size) + 0.5) / max(size, 1)) ** 2).astype(np.float32)
+    shaped = np.array(wave, dtype=np.float32)
+    shaped[:, :size] *= ramp
+    shaped[:, wave.shape[1] - size :] *= ramp[::-1]
+    return shaped
 
 
 def domain_of(path: Path, domains: Sequence[str]) -> str:
@@ -150,9 +161,7 @@ def oracle_cases(folder: Path, converter, seconds: float, limit: int) -> Iterato
     for source, target in ((first, second), (second, first)):
         for clip in clips(folder, source, target, limit):
             samples = min(round(seconds * RATE), clip.source.shape[1]) // hop * hop
-            waves = [
-                np.ascontiguousarray(wave[:, :samples].mean(0, keepdims=True)) for wave in (clip.source, clip.truth)
-            ]
+            waves = [faded(wave[:, :samples].mean(0, keepdims=True)) for wave in (clip.source, clip.truth)]
             _, context = imaging.to_image(torch.from_numpy(waves[0]))
             # At the source's level: the gain holds the difference of the two sounds' levels as well.
             wanted, _ = imaging.to_image(torch.from_numpy(waves[1]), context.level_db)

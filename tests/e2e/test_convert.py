@@ -10,26 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from click.testing import CliRunner, Result
 
 from audiotrans.cli import main
-from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training.checkpoints import export_weights
-from audiotrans.training.recipe import recipe_from_dict
-from tests.standins import SMALL, tone
+from tests.standins import tone
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recipe = recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})
-    path = tmp_path_factory.mktemp("model") / "toy.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        export_weights(AVBGTN(recipe.model, recipe.imaging.image_channels).state_dict(), recipe, path)
-    return path
 
 
 def convert(model: Path, *arguments: object) -> Result:

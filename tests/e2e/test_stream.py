@@ -15,14 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from click.testing import CliRunner, Result
 
 from audiotrans.cli import main
-from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.sound.audio.pipes import PipeFormat, wav_header
-from audiotrans.training.checkpoints import export_weights
-from audiotrans.training.recipe import recipe_from_dict
 from audiotrans.translation import models
 from tests.standins import SMALL, error_db, tone
 
@@ -32,16 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 RATE = SMALL["sample_rate"]
 SECONDS = 120  # of patience with a busy machine
 RAW = ("--raw", "s16le", "--rate", RATE, "--channels", 1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recipe = recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})
-    path = tmp_path_factory.mktemp("model") / "toy.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        export_weights(AVBGTN(recipe.model, recipe.imaging.image_channels).state_dict(), recipe, path)
-    return path
 
 
 def command(*arguments: object) -> list[str]:
