@@ -176,7 +176,8 @@ def _runs(sounding: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _stretches(pieces: Iterable[tuple[Array, Array]]) -> Iterator[tuple[int, Array, Array]]:
     """Join posteriors into stretches, each cut at the quietest frame of its last quarter; with their first frame."""
     start = 0
-    onsets, frames = np.zeros((0, KEYS), np.float32), np.zeros((0, KEYS), np.float32)
+    onsets: Array = np.zeros((0, KEYS), np.float32)
+    frames: Array = onsets
     for more_onsets, more_frames in pieces:
         onsets, frames = np.concatenate([onsets, more_onsets]), np.concatenate([frames, more_frames])
         if len(frames) >= _DECODE_FRAMES:
@@ -191,7 +192,7 @@ def _posteriors(session: Any, blocks: Iterable[Array]) -> Iterator[tuple[Array, 
     """Yield the onset and note posteriors of mono blocks at 22,050 Hz, without gap or overlap, shape (frames, 88)."""
     length, done = 0, 0
     # The first frame that is kept is centred on the first sample.
-    held = np.zeros(_MARGIN * HOP, np.float32)
+    held: Array = np.zeros(_MARGIN * HOP, np.float32)
     windows: list[Array] = []
     for block in blocks:
         length += len(block)

@@ -83,7 +83,7 @@ def _gains(knots: Array, rng: np.random.Generator) -> Array:
     """Draw the gain of an equaliser, a tilt and bumps of up to 12 dB either way, and of band limits at some knots."""
     position = np.linspace(-1.0, 1.0, len(knots))
     bumps = np.interp(position, np.linspace(-1.0, 1.0, _EQ_BUMPS), rng.normal(0.0, EQ_DB / 3.0, _EQ_BUMPS))
-    gain = np.power(10.0, np.clip(rng.uniform(-EQ_DB, EQ_DB) * position + bumps, -EQ_DB, EQ_DB) / 20.0)
+    gain: Array = np.power(10.0, np.clip(rng.uniform(-EQ_DB, EQ_DB) * position + bumps, -EQ_DB, EQ_DB) / 20.0)
     if rng.random() < 0.3:
         gain /= 1.0 + (knots / rng.uniform(2500.0, 7500.0)) ** 16
     if rng.random() < 0.3:

@@ -47,8 +47,8 @@ def loudness_lufs(wave: Wave, sample_rate: int) -> float | None:
     power = power[_lufs(power) > _SILENCE_LUFS]
     if not power.size:
         return None
-    gate = float(_lufs(power.mean())) + _GATE_LU
-    return float(_lufs(power[_lufs(power) > gate].mean()))
+    gate = float(_lufs(np.asarray(power.mean()))) + _GATE_LU
+    return float(_lufs(np.asarray(power[_lufs(power) > gate].mean())))
 
 
 def matching_gains(levels: Sequence[float | None]) -> list[float]:
@@ -108,5 +108,5 @@ def _block_powers(wave: Array, block: int) -> Array:
     return np.maximum(powers, 0.0)  # rounding of the running sum
 
 
-def _lufs(power: Array | np.floating[npt.NBitBase]) -> Array:
+def _lufs(power: Array) -> Array:
     return np.asarray(_OFFSET_DB + 10.0 * np.log10(np.maximum(power, 1e-20)))

@@ -215,8 +215,8 @@ class KernelDistances:
     @staticmethod
     def _mean_kernel(blocks: tuple[Array, Array], first: Draws, second: Draws) -> Array:
         sums, counts = blocks
-        left = np.vstack([np.ones((1, len(first.recordings))), first.counts])
-        right = np.vstack([np.ones((1, len(second.recordings))), second.counts])
+        left: Array = np.vstack([np.ones((1, len(first.recordings))), first.counts])
+        right: Array = np.vstack([np.ones((1, len(second.recordings))), second.counts])
         with np.errstate(invalid="ignore"):  # a draw of one recording alone has no pair
             mean: Array = np.einsum("di,ij,dj->d", left, sums, right) / np.einsum("di,ij,dj->d", left, counts, right)
         return mean

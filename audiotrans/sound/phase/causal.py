@@ -87,8 +87,8 @@ class FrameIntegrator:
         self._advance = half_advance(stft)
         self._seed = seed
         self._settled = 0
-        self._logs = np.empty((0, channels, stft.bins), np.float32)
-        self._angles = self._logs
+        self._logs: Floats = np.empty((0, channels, stft.bins), np.float32)
+        self._angles: Floats = self._logs
         self._phase = np.zeros(stft.bins, np.float32)
         self._slope = np.zeros((channels, stft.bins), np.float32)
 

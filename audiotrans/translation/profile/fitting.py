@@ -175,7 +175,7 @@ def held_out(
     folds = np.array_split(np.arange(len(recordings)), min(FOLDS, len(recordings)))
     distances, scores = [], []
     for fold in folds:
-        unseen = np.concatenate([recordings[i] for i in fold])
+        unseen = np.concatenate([recordings[int(i)] for i in fold])
         rest = [recordings[i] for i in range(len(recordings)) if i not in fold]
         enough = sum(map(len, rest)) >= LEAST_WINDOWS // 2
         known = describe(domain.name, np.concatenate(rest)) if enough else domain
