@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,13 +37,18 @@ class Method:
     needs_source: bool = False
 
 
+def _seed_name(function: Callable[..., object]) -> str:
+    """Return what librosa calls its seed: the name changed with version 1.0."""
+    return "rng" if "rng" in inspect.signature(function).parameters else "random_state"
+
+
 def librosa_method(iterations: int) -> Method:
     def run(task: PhaseTask, samples: int) -> np.ndarray:
         import librosa
 
         return librosa.griffinlim(
             task.magnitude.numpy(), n_iter=iterations, hop_length=task.stft.hop_length, n_fft=task.stft.n_fft,
-            length=samples, random_state=task.seed,
+            length=samples, **{_seed_name(librosa.griffinlim): task.seed},
         )  # fmt: skip
 
     return Method(f"librosa.griffinlim, {iterations}", run)
