@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -110,10 +111,10 @@ def write_photo(path: Path | str, pixels: Pixels, *, force: bool = False) -> Non
 
 
 def find_photos(paths: Iterable[Path | str]) -> Iterator[Path]:
-    """Yield photos in order: files as they are, folders searched in depth by suffix.
+    """Yield photos in order: files as they are, folders searched in depth by suffix, patterns as they match.
 
     Raises:
-        UsageError: if a path does not exist.
+        UsageError: if a path does not exist and matches nothing.
     """
     for item in map(Path, paths):
         if item.is_dir():
@@ -122,4 +123,7 @@ def find_photos(paths: Iterable[Path | str]) -> Iterator[Path]:
         elif item.exists():
             yield item
         else:
-            raise UsageError(f"{item} does not exist: give pictures or folders of them")
+            matches = sorted(glob.glob(str(item), recursive=True))
+            if not matches:
+                raise UsageError(f"{item} does not exist: give pictures, folders of them or patterns")
+            yield from find_photos(matches)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from audiotrans.errors import UsageError
+from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.compare import Contestant, Exam, compare, examine, train_referee
 from audiotrans.evaluation.compare.measures import content_kept, distance, posterior_moments
 from audiotrans.evaluation.compare.referee import Trained
@@ -186,6 +186,12 @@ def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, tmp_pat
             assert min(picture.size) > 100
     plan = json.loads((output / "compare.json").read_text())
     assert plan["domains"] == {"a": "red", "b": "blue"}
+
+
+def test_a_folder_that_is_no_cache_is_told_in_one_line(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AudiotransError, match="audiotrans prep"):
+        small(tmp_path / "empty", tmp_path / "c")
 
 
 def test_another_comparison_does_not_get_mixed_in(cache: Path, tmp_path: Path):

@@ -20,9 +20,10 @@ from audiotrans.evaluation.compare.referee import Referee, Trained
 from audiotrans.evaluation.compare.summary import write_summary
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.training.checkpoints import load_checkpoint
-from audiotrans.training.datasets import open_images, stream
+from audiotrans.training.datasets import open_images, read_manifest, stream
 from audiotrans.training.engine import CHECKPOINT_NAME, train
 from audiotrans.training.journal import METRICS_NAME
+from audiotrans.training.prepare.images import write_atomically
 from audiotrans.training.recipe import Recipe, dump_recipe
 from audiotrans.training.workers import in_processes
 
@@ -142,9 +143,9 @@ def _keep_plan(
     output: Path, contestants: Sequence[Contestant], cache: Path, steps: int, every: int, images: int
 ) -> None:
     """Write what is compared, or refuse to mix it with another comparison in the same folder."""
-    manifest = json.loads((cache / "manifest.json").read_text(encoding="utf-8")) if cache.is_dir() else {}
-    facts = {"steps": steps, "every": every, "images": images, "imaging": manifest.get("imaging"),
-             "domains": manifest.get("domains")}  # fmt: skip
+    manifest = read_manifest(cache)
+    facts = {"steps": steps, "every": every, "images": images, "imaging": manifest["imaging"],
+             "domains": manifest["domains"]}  # fmt: skip
     path = output / PLAN
     recipes = {each.name: dump_recipe(each.recipe) for each in contestants}
     if path.exists():
@@ -158,9 +159,8 @@ def _keep_plan(
         if changed:
             raise UsageError(f"{output} holds runs of another recipe {changed[0]!r}: take another folder or name")
         recipes = before["recipes"] | recipes
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps({"format": "audiotrans-compare", "version": 1, **facts, "recipes": recipes}, indent=1))
-    beside.replace(path)
+    plan = {"format": "audiotrans-compare", "version": 1, **facts, "recipes": recipes}
+    write_atomically(path, json.dumps(plan, indent=1).encode())
 
 
 def _scheduled(recipe: Recipe, steps: int, every: int, seed: int) -> Recipe:
@@ -249,10 +249,7 @@ def _last_record(path: Path) -> dict[str, float]:
 def _keep_record(path: Path, record: dict[str, float]) -> None:
     """Add the figures of an examination; a step that is repeated after an interruption replaces its line."""
     kept = [line for line in read_records(path) if line["step"] < record["step"]]
-    beside = path.with_suffix(".partial")
-    text = "".join(json.dumps(each) + "\n" for each in [*kept, record])
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    write_atomically(path, "".join(json.dumps(each) + "\n" for each in [*kept, record]).encode())
 
 
 def read_records(path: Path) -> list[dict[str, float]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotrans.evaluation.compare.measures import MEASURES, Exam
+from audiotrans.training.prepare.images import write_atomically
 
 Records = list[dict[str, float]]
 
@@ -124,9 +125,7 @@ def write_summary(output: Path, exam: Exam) -> Path:
         pictures.append(progress_sheet(folder, sources, output / f"progress-{name}.png"))
     text = "\n".join(_text(output, exam, runs, pictures))
     path = output / "summary.md"
-    beside = path.with_suffix(".partial")
-    beside.write_text(text + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_atomically(path, f"{text}\n".encode())
     return path
 
 
