@@ -8,11 +8,15 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.imaging import Pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -62,11 +66,10 @@ def _refuse_large(path: Path, size: tuple[int, int]) -> None:
         raise AudiotransError(f"{path} is too large: {size[0]} x {size[1]} pixels, {at_most}")
 
 
-def _in_colour(picture: object) -> object:
+def _in_colour(picture: PillowImage) -> PillowImage:
     """Return an RGB picture of any Pillow picture."""
     from PIL import Image
 
-    assert isinstance(picture, Image.Image)  # noqa: S101
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more of grey
         values = np.asarray(picture, dtype=np.float64)
         full = 65535.0 if picture.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-9)

@@ -71,14 +71,7 @@ class Converter:
     def request(
         self, to: str, source: str | None = None, strength: float = 100.0, phase: str | None = None, seed: int = 0
     ) -> Request:
-        """Check what a user asks for.
-
-        Args:
-            to: name of the domain to translate to.
-            source: name of the input's domain; the other one if None.
-            strength: 0..100, see `Request`.
-            phase: see `Request`.
-            seed: at least 0.
+        """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
 
         Raises:
             UsageError: naming the argument, and what it may be.
