@@ -32,7 +32,13 @@ from audiotrans.model.nets import (
 )
 
 Domain = Literal["a", "b"]
-KL = Literal["softplus", "linear", "paper", "mu2", "none"]
+KL = Literal["softplus", "linear", "paper", "adaptive", "mu2", "none"]
+
+OTHER_DRAWS = 3
+"""Draws of the encoder besides the one that is decoded, from which ``adaptive`` learns the posterior's moments."""
+
+LEAST_SPREAD = 1e-2
+"""Posteriors narrower than this are pushed apart no harder than at this spread."""
 
 _LEAST = {
     "width": 1, "critic_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "critic_scales": 0,
@@ -95,7 +101,7 @@ class ModelSettings:
             raise ValueError(f"norm_eps {self.norm_eps} must lie between 0 and 1")
         if self.image_std is not None and self.image_std <= 0:
             raise ValueError(f"image_std {self.image_std} must be above 0")
-        if self.kl in ("softplus", "linear", "paper") and not self.nets.noise_channels:
+        if self.kl not in ("mu2", "none") and not self.nets.noise_channels:
             raise ValueError(f"kl {self.kl} needs noise in the encoder's input: set noise_channels, or kl mu2 (UNIT)")
 
     @property
@@ -113,7 +119,8 @@ class Translation:
 
     ``ab`` reads "from A to B". With ``carry`` translations may leave [-1, 1] by a little: `AVBGTN.translate` clamps
     them, training does not, so that no gradient is lost there. `mean_*` are latents before UNIT's noise; in AVB-GTN
-    they are the latents themselves.
+    they are the latents themselves. `moments` are those of `AVBGTN.moments`, of the posteriors of a, b, ab and ba:
+    ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them.
     """
 
     a: Tensor
@@ -132,10 +139,12 @@ class Translation:
     mean_ba: Tensor
     aba: Tensor
     bab: Tensor
+    moments: Tensor | None = None
 
     def detached(self) -> Translation:
         """Return the same values without their history, for the discriminators' step."""
-        return Translation(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
+        tensors = {f.name: getattr(self, f.name).detach() for f in fields(self) if f.name != "moments"}
+        return Translation(**tensors, moments=None if self.moments is None else self.moments.detach())
 
 
 class AVBGTN(nn.Module):
@@ -195,6 +204,29 @@ class AVBGTN(nn.Module):
             return mean
         return mean + torch.randn(mean.shape, generator=generator, device=mean.device)
 
+    @torch.no_grad()
+    def moments(self, image: Tensor, domain: Domain, generator: torch.Generator | None) -> Tensor:
+        """Estimate mean and spread of q(z|x) from draws of their own: a Gaussian r(z|x) near it.
+
+        The difference that is left between q and r is all that T has to learn: the adaptive contrast of Mescheder,
+        Nowozin and Geiger (2017), section 3.3. The spread is one number per image and channel, so that few draws do;
+        it counts in that the mean, too, is known from few.
+
+        Args:
+            image: ``(b, c, h, w)`` of the domain; sides multiples of `stride`.
+            domain: ``a`` or ``b``.
+            generator: source of the noise.
+
+        Returns:
+            ``(2, b, z_channels, h', w')``: mean and spread, without history.
+        """
+        many = image.detach().repeat(OTHER_DRAWS, 1, 1, 1)
+        z = self.encode(many, domain, self.noise(many, generator))
+        z = z.reshape(OTHER_DRAWS, len(image), *z.shape[1:])
+        variance = z.var(0).mean((2, 3), keepdim=True) * (1 + 1 / OTHER_DRAWS)
+        spread = variance.sqrt().clamp(min=LEAST_SPREAD)
+        return torch.stack([z.mean(0), spread.expand_as(z[0])])
+
     def translate(self, image: Tensor, source: Domain, target: Domain, noise: Tensor | None = None) -> Tensor:
         """Translate images of any size.
 
@@ -233,7 +265,13 @@ class AVBGTN(nn.Module):
         mean_ba = self.encode(ba, "a", self.noise(ba, generator))
         z_ab, z_ba = self.sample(mean_ab, generator), self.sample(mean_ba, generator)
         aba, bab = self._back(z_ab, ab, "b", "a"), self._back(z_ba, ba, "a", "b")
-        return Translation(a, b, z_a, z_b, mean_a, mean_b, aa, bb, ab, ba, z_ab, z_ba, mean_ab, mean_ba, aba, bab)
+        moments = None
+        if self.settings.kl == "adaptive":
+            seen: tuple[tuple[Tensor, Domain], ...] = ((a, "a"), (b, "b"), (ab, "b"), (ba, "a"))
+            moments = torch.stack([self.moments(x, domain, generator) for x, domain in seen])
+        return Translation(
+            a, b, z_a, z_b, mean_a, mean_b, aa, bb, ab, ba, z_ab, z_ba, mean_ab, mean_ba, aba, bab, moments
+        )
 
     def _carried(self, translated: Tensor, source: Tensor, reconstructed: Tensor) -> Tensor:
         """Take over what the auto-encoder lost of the source."""
@@ -277,6 +315,14 @@ class Verdict:
     dimensions: int = 1
 
 
+def whitened(t: Translation) -> tuple[Tensor, ...]:
+    """Return the latents of a, b, ab and ba as T sees them: by the moments of their posteriors, where these are known."""
+    z = (t.z_a, t.z_b, t.z_ab, t.z_ba)
+    if t.moments is None:
+        return z
+    return tuple((one - mean) / spread for one, (mean, spread) in zip(z, t.moments, strict=True))
+
+
 class Critics(nn.Module):
     """D_A, D_B and, where the KL term needs it, T(x, z).
 
@@ -311,8 +357,9 @@ class Critics(nn.Module):
         real_b = self.image(images["b"], "b") if training else None
         if self.latent is None:
             return Verdict(fake_ab, fake_ba, real_a, real_b)
+        z_a, z_b, z_ab, z_ba = whitened(t)
         pairs: tuple[tuple[Tensor, Tensor, Domain], ...] = (
-            (t.a, t.z_a, "a"), (t.b, t.z_b, "b"), (t.ab, t.z_ab, "b"), (t.ba, t.z_ba, "a"),
+            (t.a, z_a, "a"), (t.b, z_b, "b"), (t.ab, z_ab, "b"), (t.ba, z_ba, "a"),
         )  # fmt: skip
         posterior = tuple(self.latent(x, z, domain).float() for x, z, domain in pairs)
         prior = tuple(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiotrans.model.avb_gtn import KL, Translation, Verdict
+from audiotrans.model.avb_gtn import KL, Translation, Verdict, whitened
 
 FINE_ROWS = 21
 """Width of the moving mean that the fine-structure term takes for the spectral envelope, in rows."""
@@ -104,10 +104,22 @@ def _kl_none(logits: Tensor, mean: Tensor, dimensions: int) -> Tensor:
 
 
 KL_TERMS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    "softplus": _kl_softplus, "linear": _kl_linear, "paper": _kl_paper, "mu2": _kl_mu2, "none": _kl_none,
+    "softplus": _kl_softplus, "linear": _kl_linear, "paper": _kl_paper, "adaptive": _kl_linear, "mu2": _kl_mu2,
+    "none": _kl_none,
 }  # fmt: skip
 """KL(q || p) from T's logits (posterior pairs are the positive class), from the posterior's mean, in nats per latent
-dimension (``paper``: per logit)."""
+dimension (``paper``: per logit). ``adaptive``: KL(q || r) alone, to which `contrast` adds the rest."""
+
+
+def contrast(z: Tensor, white: Tensor, spread: Tensor) -> Tensor:
+    """E log r(z|x) - log p(z) for a Gaussian r near q, nats per dimension: what T need not learn (AVB, section 3.3).
+
+    Args:
+        z: drawn from q, any shape.
+        white: the same less r's mean, over r's spread.
+        spread: of r; constant to the gradient, which so is the path's alone: it drives draws apart that lie too close.
+    """
+    return (0.5 * (z.square() - white.square()) - spread.log()).mean()
 
 
 def _kl(t: Translation, v: Verdict, s: LossSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -115,7 +127,11 @@ def _kl(t: Translation, v: Verdict, s: LossSettings) -> tuple[Tensor, Tensor, Te
     means = (t.mean_a, t.mean_b, t.mean_ab, t.mean_ba)
     logits = v.posterior or means  # terms without T do not read them
     term = KL_TERMS[s.kl]
-    a, b, ab, ba = (term(x, m.float(), v.dimensions) for x, m in zip(logits, means, strict=True))
+    parts = [term(x, m.float(), v.dimensions) for x, m in zip(logits, means, strict=True)]
+    if t.moments is not None:
+        known = zip(means, whitened(t), t.moments, strict=True)
+        parts = [part + contrast(z, white, r[1]) for part, (z, white, r) in zip(parts, known, strict=True)]
+    a, b, ab, ba = parts
     return a, b, ab, ba
 
 

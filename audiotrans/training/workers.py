@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
 from audiotrans.errors import AudiotransError
@@ -47,11 +48,12 @@ def in_processes(
     start: Callable[..., object],
     arguments: tuple[Any, ...] = (),
     peek: Callable[[], object] | None = None,
+    long: bool = False,
 ) -> Generator[R, None, None]:
     """Yield the results of all jobs as they come.
 
-    Spawned, for forking a process that runs torch's threads may hang. When the generator is closed early, the files
-    at hand are finished and no other is begun.
+    Spawned, for forking a process that runs torch's threads may hang. When the generator is closed early, the jobs
+    at hand are finished (long ones told to end) and no other is begun.
 
     Args:
         work: function of a module, called in a worker.
@@ -60,13 +62,18 @@ def in_processes(
         start: called once in each worker with ``arguments``, before any job.
         arguments: see ``start``.
         peek: called here, several times a second, while results are waited for.
+        long: whether a job may take so long that nobody waits for its end after Ctrl-C: workers then get SIGTERM, which
+            a training run answers by saving and leaving.
 
     Raises:
         AudiotransError: if a worker dies; whatever ``work`` raises.
     """
+    context = get_context("spawn")
+    stop = context.Event() if long else None
     executor = ProcessPoolExecutor(
-        count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(start, arguments)
+        count, mp_context=context, initializer=_start_worker, initargs=(start, arguments, stop)
     )
+    finished = False
     try:
         with _ctrl_c_ignored():
             waiting: set[Future[R]] = {executor.submit(work, job) for job in jobs}
@@ -76,18 +83,23 @@ def in_processes(
                 peek()
             for future in done:
                 yield future.result()
+        finished = True
     except BrokenProcessPool:
         raise AudiotransError(
             "a worker process died, perhaps for want of memory: run again with one worker; finished files are kept "
             "(a script that starts workers needs the guard 'if __name__ == \"__main__\"')"
         ) from None
     finally:
-        # After Ctrl-C or a full disk: finish the files at hand, begin no other.
+        # After Ctrl-C or a full disk: finish the jobs at hand, begin no other.
+        if stop is not None and not finished:
+            stop.set()
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], stop: Event | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if stop is not None:
+        threading.Thread(target=_end_when_told, args=(stop,), daemon=True).start()
     start(*arguments)
 
 
@@ -97,6 +109,12 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _end_when_told(stop: Event) -> None:
+    """Send this process SIGTERM: what trains in its main thread then saves first; all else ends at once."""
+    stop.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.model.avb_gtn import Translation, Verdict
+from audiotrans.model.avb_gtn import AVBGTN, ModelSettings, Translation, Verdict
 from audiotrans.model.losses import (
     DISCRIMINATOR_LOSSES,
     GENERATOR_LOSSES,
     KL_TERMS,
     LossSettings,
+    contrast,
     fine_distance,
     judged_fake,
     judged_real,
@@ -22,11 +23,12 @@ from audiotrans.model.losses import (
 
 PAIRS = ("a", "b", "ab", "ba")
 LOG2 = math.log(2)
+TENSORS = [f.name for f in fields(Translation) if f.name != "moments"]
 
 
 def translation(**values: float) -> Translation:
     """Constant tensors, 0 where not named; 24 rows are enough for the fine structure's window."""
-    return Translation(**{f.name: torch.full((1, 1, 24, 4), float(values.get(f.name, 0))) for f in fields(Translation)})
+    return Translation(**{name: torch.full((1, 1, 24, 4), float(values.get(name, 0))) for name in TENSORS})
 
 
 def logits(*values: float) -> tuple[Tensor, ...]:
@@ -81,7 +83,7 @@ def test_a_term_reads_exactly_what_its_equation_names(name, kl):
     def leaf(*shape: int) -> Tensor:
         return (0.3 * torch.randn(shape, generator=generator)).requires_grad_()
 
-    given = {f.name: leaf(1, 1, 24, 4) for f in fields(Translation)}
+    given = {name: leaf(1, 1, 24, 4) for name in TENSORS}
     judged = {key: leaf(1, 1, 3, 2) for key in ("fake_ab", "fake_ba", "real_a", "real_b")}
     judged |= {f"{side}_{pair}": leaf(1, 1, 3, 2) for side in ("posterior", "prior") for pair in PAIRS}
     posterior, prior = (tuple(judged[f"{side}_{pair}"] for pair in PAIRS) for side in ("posterior", "prior"))
@@ -311,8 +313,8 @@ def test_fine_structure_is_large_where_partials_moved():
 
 def test_fine_structure_counts_both_directions():
     x = partials()
-    t = Translation(**{f.name: x for f in fields(Translation)})
-    moved = Translation(**{f.name: partials(5) if f.name in ("ab", "ba") else x for f in fields(Translation)})
+    t = Translation(**dict.fromkeys(TENSORS, x))
+    moved = Translation(**{name: partials(5) if name in ("ab", "ba") else x for name in TENSORS})
     assert term("fine_structure", t, verdict()) == pytest.approx(0, abs=2e-3)
     assert term("fine_structure", moved, verdict()) == pytest.approx(2 * float(fine_distance(partials(5), x)))
 
@@ -335,3 +337,56 @@ def test_the_fine_structures_gradient_is_finite_and_points_downhill():
     x = source.clone().requires_grad_()
     fine_distance(x, flat).backward()
     assert x.grad.isfinite().all()
+
+
+def adaptive_model() -> AVBGTN:
+    torch.manual_seed(0)
+    return AVBGTN(ModelSettings(preset="tiny", kl="adaptive"), 1)
+
+
+def test_the_known_part_of_the_adaptive_term_is_the_kl_of_a_gaussian():
+    z = 0.4 * torch.randn(200_000, generator=torch.Generator().manual_seed(0)) + 1.5
+    found = contrast(z, (z - 1.5) / 0.4, torch.tensor(0.4))
+    exact = 0.5 * (1.5**2 + 0.4**2 - 1) - math.log(0.4)
+    assert float(found) == pytest.approx(exact, abs=0.01)  # the mean of 200,000 draws
+
+
+def test_the_known_part_pulls_a_narrow_posterior_apart_and_a_wide_one_together():
+    eps = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    for spread, sign in ((0.2, -1), (3.0, 1)):
+        s = torch.tensor(spread, requires_grad=True)
+        z = s * eps
+        contrast(z, z / spread, torch.tensor(spread)).backward()  # r is constant to the gradient
+        assert s.grad is not None
+        assert float(s.grad) == pytest.approx(spread - 1 / spread, rel=0.05)  # d/ds of the Gaussian's KL
+        assert math.copysign(1, float(s.grad)) == sign
+
+
+def test_an_adaptive_models_terms_hold_ts_part_and_the_known_part():
+    net, generator = adaptive_model(), torch.Generator().manual_seed(1)
+    x = torch.rand(1, 1, 32, 32, generator=generator) * 2 - 1
+    t = net(x, -x, generator)
+    assert t.moments is not None
+    assert t.moments.shape == (4, 2, *t.z_a.shape)
+    assert not t.moments.requires_grad
+    z = (t.z_a, t.z_b, t.z_ab, t.z_ba)
+    known = [contrast(one, (one - m) / s, s) for one, (m, s) in zip(z, t.moments, strict=True)]
+    v = verdict(posterior=(1, 2, 3, 4))
+    settings = LossSettings(kl="adaptive")
+    wanted = (1 + 2) / 10 + known[0] + known[1]
+    assert GENERATOR_LOSSES["vae_kl"](t, v, settings).item() == pytest.approx(wanted.item(), rel=1e-5)
+    cycle = wanted + (3 + 4) / 10 + known[2] + known[3]
+    assert GENERATOR_LOSSES["cycle_kl"](t, v, settings).item() == pytest.approx(cycle.item(), rel=1e-5)
+
+
+def test_moments_are_those_of_many_draws():
+    net = adaptive_model()
+    x = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    found = torch.stack([net.moments(x, "a", torch.Generator().manual_seed(i)) for i in range(60)]).mean(0)
+    generator = torch.Generator().manual_seed(99)
+    with torch.no_grad():
+        z = torch.stack([net.encode(x, "a", net.noise(x, generator)) for _ in range(200)])
+    spread = z.var(0).mean((2, 3), keepdim=True).sqrt()
+    assert torch.allclose(found[0], z.mean(0), atol=float(spread.max()) * 0.35)  # 200 draws: .07 of a spread, 5 sigma
+    # The mean of three draws is itself uncertain: r is wider than q by the root of 4 / 3.
+    assert torch.allclose(found[1], (spread * math.sqrt(4 / 3)).expand_as(found[1]), rtol=0.1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +104,6 @@ def compare(
         AudiotransError: if a recipe does not fit the cache, or a run fails.
     """
     _check(contestants, steps, every, seeds, workers)
-    output.mkdir(parents=True, exist_ok=True)
     _keep_plan(output, contestants, cache, steps, every, images)
     exam = (
         load_exam(output / EXAM)
@@ -120,8 +121,12 @@ def compare(
             for run in runs:
                 _run(run, peek)
         else:
-            for _ in in_processes(_run, runs, workers, start=torch.set_num_threads, arguments=(threads,), peek=peek):
-                pass
+            with closing(
+                in_processes(
+                    _run, runs, workers, start=torch.set_num_threads, arguments=(threads,), peek=peek, long=True
+                )
+            ) as finished:
+                deque(finished, maxlen=0)
     return write_summary(output, exam)
 
 
@@ -146,6 +151,7 @@ def _keep_plan(
     manifest = read_manifest(cache)
     facts = {"steps": steps, "every": every, "images": images, "imaging": manifest["imaging"],
              "domains": manifest["domains"]}  # fmt: skip
+    known = {"epoch": epoch_images(manifest, contestants[0].recipe.train.crop_frames)}
     path = output / PLAN
     recipes = {each.name: dump_recipe(each.recipe) for each in contestants}
     if path.exists():
@@ -159,8 +165,19 @@ def _keep_plan(
         if changed:
             raise UsageError(f"{output} holds runs of another recipe {changed[0]!r}: take another folder or name")
         recipes = before["recipes"] | recipes
-    plan = {"format": "audiotrans-compare", "version": 1, **facts, "recipes": recipes}
+    plan = {"format": "audiotrans-compare", "version": 1, **facts, **known, "recipes": recipes}
+    output.mkdir(parents=True, exist_ok=True)  # not before: a wrong cache leaves no empty folder
     write_atomically(path, json.dumps(plan, indent=1).encode())
+
+
+def epoch_images(manifest: dict[str, Any], crop_frames: int) -> int:
+    """Count the training images of the smaller domain; sounds count once for every crop that fits into them."""
+    counts = {
+        domain: sum(max(item["frames"] // crop_frames, 1) for item in manifest["items"]
+                    if (item["domain"], item["split"]) == (domain, "train"))
+        for domain in "ab"
+    }  # fmt: skip
+    return min(counts.values())
 
 
 def _scheduled(recipe: Recipe, steps: int, every: int, seed: int) -> Recipe:
@@ -228,6 +245,7 @@ def _run(run: Run, peek: Callable[[], object] | None = None) -> Path:
         record = {"step": step, **examine(model, exam), **latent_health(_last_record(run.folder / METRICS_NAME))}
         _keep_record(run.folder / RECORDS, record)
         _keep_images(model, exam, folder / f"step_{step:07d}.safetensors")
+        _keep_weights(model, folder.parent / "exams" / f"step_{step:07d}.safetensors")
         if peek is not None:
             peek()
 
@@ -271,6 +289,14 @@ def _keep_images(model: AVBGTN, exam: Exam, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial")
     save_file(made, beside)
+    os.replace(beside, path)
+
+
+def _keep_weights(model: AVBGTN, path: Path) -> None:
+    """Keep the averaged weights in half precision: measures thought of later can then be taken of every examination."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".partial")
+    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, beside)
     os.replace(beside, path)
 
 

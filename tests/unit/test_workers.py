@@ -1,0 +1,67 @@
+"""Worker processes: what becomes of the jobs at hand when the parent is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audiotrans.training.workers import in_processes
+
+MOST_SECONDS = 60.0
+"""A job that nobody ends gives up after this long, so that a broken test does not hang."""
+
+
+def works_until_told(path: Path) -> Path:
+    """Stand in for a training run: SIGTERM is answered by saving."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    path.write_text("at work")
+    until = time.monotonic() + MOST_SECONDS
+    while not told and time.monotonic() < until:
+        time.sleep(0.02)
+    path.write_text("saved" if told else "never told")
+    return path
+
+
+def works_a_little(path: Path) -> Path:
+    path.write_text("at work")
+    time.sleep(0.5)
+    path.write_text("done")
+    return path
+
+
+def interrupt_when_at_work(path: Path) -> Callable[[], None]:
+    def peek() -> None:
+        if path.exists():
+            raise KeyboardInterrupt
+
+    return peek
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM cannot be caught there")
+def test_long_jobs_are_told_to_end_when_the_parent_is_interrupted(tmp_path: Path):
+    path = tmp_path / "state"
+    jobs = in_processes(works_until_told, [path], 1, start=int, peek=interrupt_when_at_work(path), long=True)
+    with pytest.raises(KeyboardInterrupt):
+        next(jobs)
+    assert path.read_text() == "saved"
+
+
+def test_short_jobs_are_finished_when_the_parent_is_interrupted(tmp_path: Path):
+    path = tmp_path / "state"
+    jobs = in_processes(works_a_little, [path], 1, start=int, peek=interrupt_when_at_work(path))
+    with pytest.raises(KeyboardInterrupt):
+        next(jobs)
+    assert path.read_text() == "done"
+
+
+def test_long_jobs_that_end_by_themselves_are_not_told(tmp_path: Path):
+    paths = [tmp_path / name for name in "ab"]
+    found = list(in_processes(works_a_little, paths, 2, start=int, long=True))
+    assert sorted(found) == paths
+    assert all(path.read_text() == "done" for path in paths)
