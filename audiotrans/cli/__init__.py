@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from audiotrans import __version__
-from audiotrans.cli import compare, convert, cycle, evaluate, judge, plot, report, train
+from audiotrans.cli import compare, convert, cycle, evaluate, judge, pack, plot, report, train
 from audiotrans.cli.errors import OneLineErrors
 
 
@@ -29,6 +29,7 @@ COMMANDS = (
     cycle.cycle,
     plot.plot,
     train.prep,
+    pack.pack,
     train.train,
     train.recipe,
     train.export_weights,

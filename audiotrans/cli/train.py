@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.training.recipe import Recipe
     from audiotrans.translation.samples import OnSample
 
@@ -60,42 +62,83 @@ def _prep(
 @click.option("--run", "run_dir", type=PATH, help="Folder of the run.  [default: runs/ and the recipe's name]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
+@click.option("--max-minutes", type=float, help="Stop after the step in which so much time has passed, and save.")
+@click.option("--parts-mb", "part_mb", type=float, help="Write the checkpoint in files of at most so many MB.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def train(recipe_path: Path, overrides: tuple[str, ...], run_dir: Path | None, **options: Any) -> None:
-    """Train a model from a recipe and a prepared cache."""
+    """Train a model from a recipe and a cache, prepared or packed."""
+    began = time.monotonic()  # to load torch takes time too
     from audiotrans.training.recipe import load_recipe
 
     # The option wins over the recipe, which would set them again.
     threads = () if options["threads"] is None else (f"train.threads={options['threads']}",)
     recipe = load_recipe(recipe_path, (*overrides, *threads))
-    click.echo(f"last checkpoint: {_train(recipe, run_dir or Path('runs') / recipe_path.stem, **options)}")
+    click.echo(_train(recipe, run_dir or Path("runs") / recipe_path.stem, began, **options))
 
 
 def _train(
-    recipe: Recipe, run_dir: Path, *, cache: Path | None, device: str, threads: int | None, resume: bool, quiet: bool
-) -> Path:
+    recipe: Recipe,
+    run_dir: Path,
+    began: float,
+    *,
+    cache: Path | None,
+    device: str,
+    threads: int | None,
+    max_minutes: float | None,
+    quiet: bool,
+    **rest: Any,
+) -> str:
     from audiotrans.training.engine import train
+    from audiotrans.training.interrupt import TimeLimit
     from audiotrans.translation.models import choose_device, use_threads
 
     use_threads(threads)
-    data, target = cache or Path(recipe.cache), choose_device(device)
-    on_sample = _sample_writer(recipe, data, target)
-    return train(recipe, data, run_dir, device=str(target), resume=resume, on_sample=on_sample, progress=not quiet)
+    limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)
+    rest["on_sample"] = _sample_writer(recipe, data, target)
+    last = train(recipe, data, run_dir, device=str(target), limit=limit, progress=not quiet, **rest)
+    if limit.stopped_at is None:
+        return f"last checkpoint: {last}"
+    return (
+        f"last checkpoint: {last}\nunfinished: stopped at step {limit.stopped_at} of {recipe.train.steps};"
+        " give the same command with --resume to go on"
+    )
 
 
 def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:
     """Build the writer of sample sheets here: the drawing lies in a layer above translation."""
-    if recipe.imaging.type == "photo":
-        from audiotrans.translation.photo_samples import photo_sample_writer
-
-        return photo_sample_writer(recipe, cache, device)
     try:
+        if recipe.imaging.type == "photo":
+            import PIL.Image  # noqa: F401  (loaded when a sheet is written: too late to find it missing)
+
+            from audiotrans.translation.photo_samples import photo_sample_writer
+
+            return _forgiving(photo_sample_writer(recipe, cache, device))
         from audiotrans.evaluation.plots import sample_sheet
         from audiotrans.translation.samples import sample_writer
     except ImportError as error:  # a bare training machine needs neither pictures nor sound files
-        click.echo(f"no sample sheets: {error.name} is not installed", err=True)
+        _no_sheets(error)
         return None
-    return sample_writer(recipe, cache, device, sample_sheet)
+    return _forgiving(sample_writer(recipe, cache, device, sample_sheet))
+
+
+def _no_sheets(error: ImportError) -> None:
+    click.echo(f"no sample sheets: {error.name} is not installed", err=True)
+
+
+def _forgiving(on_sample: OnSample) -> OnSample:
+    """Let a run go on without sheets when one needs a library that is not there, such as a phase method's."""
+    missing: list[ImportError] = []
+
+    def sample(model: AVBGTN, step: int, folder: Path) -> None:
+        if missing:
+            return
+        try:
+            on_sample(model, step, folder)
+        except ImportError as error:
+            missing.append(error)
+            _no_sheets(error)
+
+    return sample
 
 
 @click.group(no_args_is_help=False)

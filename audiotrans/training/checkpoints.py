@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings
+from audiotrans.training.atomic import write_beside
+from audiotrans.training.parts import index_of, read_parts, remove_parts, write_parts
 from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
 CHECKPOINT = "audiotrans-checkpoint"
@@ -26,49 +26,60 @@ WEIGHTS = "audiotrans-model"
 VERSION = "1"
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside ``path`` and rename: a killed process never costs the file that was there.
+def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe, *, part_mb: float | None = None) -> None:
+    """Write a training state (plain dicts, numbers and tensors) with its recipe, atomically.
+
+    Args:
+        path: of the checkpoint as one file.
+        state: to be written.
+        recipe: of the run.
+        part_mb: write parts of at most so many MB (10^6 bytes) and an index beside ``path`` in place of it.
 
     Raises:
         AudiotransError: if the disk is full or the folder cannot be written.
     """
-    beside: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        beside = Path(name)
-        write(beside)
-        beside.chmod(0o644)
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise AudiotransError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
-    finally:
-        if beside:
-            beside.unlink(missing_ok=True)
-
-
-def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe) -> None:
-    """Write a training state (plain dicts, numbers and tensors) with its recipe, atomically."""
     whole = {"format": CHECKPOINT, "version": VERSION, "recipe": json.dumps(recipe_to_dict(recipe)), **state}
-    _replace(path, lambda beside: torch.save(whole, beside))
+    if part_mb is None:
+        write_beside(path, lambda beside: torch.save(whole, beside))
+        remove_parts(path)
+        return
+    content = io.BytesIO()
+    torch.save(whole, content)
+    write_parts(path, content.getbuffer(), int(part_mb * 1e6))
+    path.unlink(missing_ok=True)
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Tell whether a checkpoint stands at a path, as one file or in parts."""
+    return path.exists() or index_of(path).exists()
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
-    """Read what `save_checkpoint` wrote; runs no code from the file.
+    """Read what `save_checkpoint` wrote, in one file or in parts; runs no code from the file.
+
+    Where both stand, because a process was killed between writing one and removing the other, or because parts were
+    copied to an older file, the later step is taken.
 
     Raises:
         AudiotransError: if the file is missing, broken or not a checkpoint of this version.
     """
+    found = [_decoded(io.BytesIO(read_parts(path)), index_of(path))] if index_of(path).exists() else []
+    if path.exists() or not found:
+        found.append(_decoded(path, path))
+    state = max(found, key=lambda state: int(state.get("step", 0)))
+    return state, recipe_from_dict(json.loads(state["recipe"]), str(path))
+
+
+def _decoded(source: Path | io.BytesIO, path: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise AudiotransError(f"{path} does not exist: nothing to resume") from None
     except Exception as error:  # torch raises pickle, zip and runtime errors for broken files
         raise AudiotransError(f"{path} is no readable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT or state.get("version") != VERSION:
         raise AudiotransError(f"{path} is no {CHECKPOINT} of version {VERSION}")
-    return state, recipe_from_dict(json.loads(state["recipe"]), str(path))
+    return state
 
 
 def export_weights(
@@ -100,7 +111,7 @@ def export_weights(
         "card": json.dumps(card or {}),
         **_extras(recipe, profile),
     }
-    _replace(Path(path), lambda beside: save_file(kept, beside, metadata=metadata))
+    write_beside(Path(path), lambda beside: save_file(kept, beside, metadata=metadata))
 
 
 def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None) -> None:
@@ -120,7 +131,7 @@ def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None) -
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     extras = _extras(recipe, profile)
     extras |= {"nets": metadata["nets"]} if "nets" in metadata else {}
-    _replace(output, lambda beside: save_file(tensors, beside, metadata={**metadata, **extras}))
+    write_beside(output, lambda beside: save_file(tensors, beside, metadata={**metadata, **extras}))
 
 
 def _extras(recipe: Recipe, profile: dict[str, Any] | None) -> dict[str, str]:

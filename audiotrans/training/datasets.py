@@ -1,4 +1,7 @@
-"""Crops for training from a prepared cache. Needs torch and safetensors only, so that bare machines can train."""
+"""Crops for training from a cache, prepared or packed.
+
+Needs torch, numpy and safetensors only, so that bare machines can train.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.losses import FIRST_NOTE_ROW
+from audiotrans.training.stores import PACKED_FORMAT, PACKED_VERSION, open_store
 
 MANIFEST = "manifest.json"
 FORMAT = "audiotrans-cache"
@@ -30,18 +33,19 @@ Place = tuple[dict[str, Any], int]
 
 
 class ImageCache:
-    """A folder that `audiotrans prep` wrote.
+    """A folder that `audiotrans prep` or `audiotrans pack` wrote.
 
     Args:
         root: the folder.
 
     Raises:
-        AudiotransError: if it holds no cache, or one of another version, or a domain without images.
+        AudiotransError: if it holds no cache, or one of another version, or a domain without images, or broken parts.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.manifest = read_manifest(self.root)
+        self.store = open_store(self.root, self.manifest)
         self.items: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for item in self.manifest["items"]:
             self.items.setdefault((item["domain"], item["split"]), []).append(item)
@@ -101,11 +105,17 @@ class ImageCache:
                 for domain, found in places.items()
             }
             if match_range:
-                lowest = {d: [lowest_row(self.read(i, at, crop_frames)) for i, at in places[d]] for d in "ab"}
+                lowest = {d: self._lowest_rows(d, split, crop_frames, places[d]) for d in "ab"}
                 shared = range_weights(lowest["a"], lowest["b"], (weights["a"], weights["b"]))
                 weights = {"a": weights["a"] * shared[0], "b": weights["b"] * shared[1]}
             self._drawn[key] = {domain: (places[domain], weights[domain]) for domain in "ab"}
         return self._drawn[key]
+
+    def _lowest_rows(self, domain: str, split: str, crop_frames: int, places: Sequence[Place]) -> list[int]:
+        known = self.store.lowest_rows(domain, split, crop_frames)
+        if known is not None and len(known) == len(places):
+            return known
+        return [lowest_row(self.read(item, at, crop_frames)) for item, at in places]
 
     def image_size(self) -> tuple[int, int]:
         """Return channels and rows of the images."""
@@ -118,15 +128,7 @@ class ImageCache:
         Raises:
             AudiotransError: if the file is missing or broken.
         """
-        path = self.root / item["file"]
-        try:
-            with safe_open(path, framework="pt") as file:
-                columns = file.get_slice("image")
-                stop = columns.get_shape()[-1] if frames is None else start + frames
-                image: Tensor = columns[:, :, start:stop].float()
-        except Exception as error:  # safetensors raises its own error class, and OSError for missing files
-            raise AudiotransError(f"cannot read {path} ({error}); run audiotrans prep again") from None
-        return image
+        return self.store.sound(item["file"], start, None if frames is None else start + frames)
 
     def _crop(self, item: dict[str, Any], start: int, frames: int) -> Tensor:
         image = self.read(item, start, frames)
@@ -181,18 +183,12 @@ class PhotoCache(ImageCache):
         Raises:
             AudiotransError: if the file is missing or broken.
         """
-        path = self.root / item["file"]
-        try:
-            with safe_open(path, framework="pt") as file:
-                stored = file.get_slice("images")[item["index"] : item["index"] + 1]
-        except Exception as error:  # safetensors raises its own error class, and OSError for missing files
-            raise AudiotransError(f"cannot read {path} ({error}); run audiotrans prep again") from None
-        image: Tensor = stored[0].float() / 127.5 - 1
+        image = self.store.photo(item["file"], item["index"])
         return image[:, :, start : None if frames is None else start + frames]
 
 
 def open_images(root: Path | str) -> ImageCache:
-    """Open a prepared cache of sounds or of photos.
+    """Open a cache of sounds or of photos, prepared or packed.
 
     Raises:
         AudiotransError: as `ImageCache`.
@@ -250,7 +246,7 @@ def range_weights(
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """Read and check the manifest of a cache.
+    """Read and check the manifest of a cache, prepared or packed.
 
     Raises:
         AudiotransError: if there is none, or it is broken or of another version.
@@ -259,13 +255,14 @@ def read_manifest(root: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         form, version = manifest["format"], manifest["version"]
         _ = manifest["imaging"], manifest["domains"], manifest["items"]
+        _ = form != PACKED_FORMAT or (manifest["blocks"], [(p["file"], p["sha256"]) for p in manifest["parts"]])
     except FileNotFoundError:
         raise AudiotransError(
             f"{root} holds no prepared data; make it with: audiotrans prep SOUNDS -o {root}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AudiotransError(f"{root / MANIFEST} is broken ({error}); run audiotrans prep again") from None
-    if form != FORMAT or version != VERSION:
+    if (form, version) not in ((FORMAT, VERSION), (PACKED_FORMAT, PACKED_VERSION)):
         raise AudiotransError(
             f"{root / MANIFEST} is {form} {version}, not {FORMAT} {VERSION}; run audiotrans prep again"
         )

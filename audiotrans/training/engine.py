@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ from tqdm import tqdm
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN, Critics, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
-from audiotrans.training.checkpoints import load_checkpoint, save_checkpoint
+from audiotrans.training.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, open_images, stream
-from audiotrans.training.interrupt import Interruption
+from audiotrans.training.feed import Feed
+from audiotrans.training.interrupt import Interruption, TimeLimit
 from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.pool import ImagePool
 from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.validation import validate
 
 CHECKPOINT_NAME = "last.pt"
+
+LEAST_PART_MB = 0.01
+"""A smaller part would hold little more than its name."""
 
 POOL_SIZE = 32
 """Past translations of each direction that the discriminators may be shown."""
@@ -175,25 +180,30 @@ def train(
     resume: bool = False,
     on_sample: OnSample | None = None,
     progress: bool = True,
+    limit: TimeLimit | None = None,
+    part_mb: float | None = None,
 ) -> Path:
     """Train a model by a recipe.
 
     Args:
         recipe: see `Recipe`.
-        cache: folder that `audiotrans prep` wrote.
+        cache: folder that `audiotrans prep` or `audiotrans pack` wrote.
         run_dir: gets recipe.yaml, metrics.jsonl, TensorBoard events, samples/ and last.pt.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: continue from run_dir's last.pt, exactly as if it had never stopped.
+        resume: continue from run_dir's last.pt, in one file or in parts, exactly as if it had never stopped.
         on_sample: called with the averaged model, the step and a folder every ``sample_every`` steps.
         progress: show a bar on standard error.
+        limit: stop after the step in which its time is over, at least after one, and save.
+        part_mb: write last.pt in parts of at most so many MB, see `save_checkpoint`.
 
     Returns:
-        Path of the last checkpoint.
+        Path of the last checkpoint, as one file; with ``part_mb`` its parts lie beside that path.
 
     Raises:
         AudiotransError: if the cache does not fit the recipe, or a loss is no longer finite.
-        UsageError: if run_dir holds another run and resume is not set.
+        UsageError: if run_dir holds another run and resume is not set, or parts would be too small.
     """
+    _check_parts(part_mb)
     data, run = open_images(cache), Path(run_dir)
     _check_fits(recipe, data)
     if recipe.train.threads:
@@ -202,17 +212,26 @@ def train(
     _check_size(recipe, rows)
     trainer = Trainer(recipe, channels, torch.device(device))
     _start(trainer, run, resume)
-    with Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar, Interruption() as interruption:
-        while trainer.step < recipe.train.steps and not interruption.asked:
-            terms = trainer.train_step(batch(trainer, data, "a"), batch(trainer, data, "b"), more(trainer, data))
+    limit, save = limit or TimeLimit(), partial(_save, trainer, run, part_mb)
+    feed = Feed(recipe, data, trainer.device)
+    with Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar, Interruption() as interruption, feed:
+        while trainer.step < recipe.train.steps and not (interruption.asked or limit.stopped_at):
+            terms = trainer.train_step(*feed.take(trainer.step))
             bar.update()
-            _record(trainer, terms, data, run, journal, bar)
+            _record(trainer, terms, data, journal, bar, save)
             if on_sample and _due(trainer, recipe.train.sample_every):
                 on_sample(trainer.ema, trainer.step, run / "samples")
+            limit.check(trainer.step, recipe.train.steps)
+    if interruption.asked or (limit.stopped_at and not _due(trainer, recipe.train.save_every)):
+        save()
     if interruption.asked:
-        _save(trainer, run)
         raise KeyboardInterrupt
     return run / CHECKPOINT_NAME
+
+
+def _check_parts(part_mb: float | None) -> None:
+    if part_mb is not None and part_mb < LEAST_PART_MB:
+        raise UsageError(f"parts of {part_mb:g} MB: {LEAST_PART_MB:g} or more is needed")
 
 
 def _bar(trainer: Trainer, progress: bool) -> tqdm[Any]:
@@ -224,12 +243,18 @@ def _due(trainer: Trainer, every: int) -> bool:
 
 
 def _record(
-    trainer: Trainer, terms: dict[str, Tensor], data: ImageCache, run: Path, journal: Journal, bar: tqdm[Any]
+    trainer: Trainer,
+    terms: dict[str, Tensor],
+    data: ImageCache,
+    journal: Journal,
+    bar: tqdm[Any],
+    save: Callable[[], object],
 ) -> None:
     """Log, validate and save where it is time to; refuse to go on, or to save, what is no longer finite."""
     settings, step = trainer.recipe.train, trainer.step
     if _due(trainer, settings.log_every):
-        values = {name: float(value) for name, value in terms.items()}
+        # Stacked, for each value that is fetched by itself makes a GPU wait.
+        values = dict(zip(terms, torch.stack([value.float() for value in terms.values()]).tolist(), strict=True))
         _check_finite(values, step)
         journal.write(step, values)
         bar.set_postfix(gan=f"{values['generator/gan']:.2f}", L1=f"{values['generator/vae_reconstruction']:.3f}")
@@ -238,40 +263,7 @@ def _record(
             values = validate(trainer.ema, data, trainer.recipe, trainer.device)
             _check_finite(values, step)
             journal.write(step, values)
-        _save(trainer, run)
-
-
-def more(trainer: Trainer, data: ImageCache) -> dict[str, Tensor]:
-    """Return the further real crops of both domains that the discriminators see."""
-    settings = trainer.recipe.train
-    extra = settings.critic_batch - settings.batch_size
-    return {d: batch(trainer, data, d, extra, settings.seed + 1) for d in "ab"} if extra > 0 else {}
-
-
-def batch(trainer: Trainer, data: ImageCache, domain: str, size: int | None = None, seed: int | None = None) -> Tensor:
-    """Return the step's crops of a domain, ``(n, c, rows, frames)``, with gain and dither, on the device.
-
-    Args:
-        trainer: for its settings and step.
-        data: to draw from.
-        domain: ``a`` or ``b``.
-        size: crops; the recipe's batch size if None.
-        seed: of the draw; the recipe's if None.
-    """
-    settings = trainer.recipe.train
-    size, seed = size or settings.batch_size, settings.seed if seed is None else seed
-    images = data.sample(
-        domain, "train", trainer.step, size, settings.crop_frames, seed, match_range=settings.match_range
-    )
-    generator = stream(seed, "augment", domain, trainer.step)
-    if settings.gain_db:
-        # All logarithmic images span 100 dB over [-1, 1].
-        gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / 50
-        images = images + gain
-    if settings.dither:
-        images = images + settings.dither * torch.randn(images.shape, generator=generator)
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    return images.clamp(-1, 1).to(trainer.device, memory_format=layout)
+        save()
 
 
 def _check_fits(recipe: Recipe, data: ImageCache) -> None:
@@ -322,16 +314,16 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
         if before.model != trainer.recipe.model or before.imaging != trainer.recipe.imaging:
             raise UsageError(f"{checkpoint} is of another model; take a new run folder or the recipe in {run}")
         trainer.load(state)
-    elif checkpoint.exists():
+    elif has_checkpoint(checkpoint):
         raise UsageError(f"{run} holds a run already: continue it with --resume, or choose another --run folder")
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.yaml").write_text(dump_recipe(trainer.recipe), encoding="utf-8")
     forget_after(run / METRICS_NAME, trainer.step)
 
 
-def _save(trainer: Trainer, run: Path) -> None:
+def _save(trainer: Trainer, run: Path, part_mb: float | None) -> None:
     _check_finite({"a weight": _largest(trainer)}, trainer.step)  # before it costs the last save
-    save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe)
+    save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe, part_mb=part_mb)
 
 
 def parameters(module: nn.Module) -> int:

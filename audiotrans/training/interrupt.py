@@ -1,11 +1,14 @@
-"""Ctrl-C between steps, not within one: what is saved then is whole, and a resumed run goes on exactly."""
+"""Ctrl-C and the end of the time between steps, not within one: what is saved then is whole, and resumes exactly."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
+
+from audiotrans.errors import UsageError
 
 
 class Interruption:
@@ -36,3 +39,29 @@ class Interruption:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+
+class TimeLimit:
+    """A run's share of the clock, for machines that end a command after so many minutes.
+
+    Args:
+        minutes: to run, > 0; None is no limit.
+        began: `time.monotonic` when the clock started; now if None.
+
+    Attributes:
+        stopped_at: the step after which a run stopped because its time was spent; None if it did not.
+
+    Raises:
+        UsageError: for minutes that are not above 0.
+    """
+
+    def __init__(self, minutes: float | None = None, began: float | None = None) -> None:
+        if minutes is not None and not minutes > 0:
+            raise UsageError(f"minutes {minutes:g}: more than 0 are needed")
+        self.minutes, self.began = minutes, time.monotonic() if began is None else began
+        self.stopped_at: int | None = None
+
+    def check(self, step: int, steps: int) -> None:
+        """Note that the run stops after this step if the time is over and it is not the last of ``steps``."""
+        if self.minutes is not None and step < steps and time.monotonic() - self.began >= 60 * self.minutes:
+            self.stopped_at = step

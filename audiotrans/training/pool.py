@@ -21,7 +21,10 @@ class ImagePool:
         self.images: dict[str, Tensor] = {}
 
     def draw(self, name: str, count: int, generator: torch.Generator) -> list[Tensor]:
-        """Draw up to ``count`` kept images of a direction, float32 ``(1, c, h, w)``; fewer while few are kept."""
+        """Draw up to ``count`` kept images of a direction, float32 ``(1, c, h, w)``; fewer while few are kept.
+
+        After `load_state_dict` they are on the CPU until the next `keep`.
+        """
         kept = self.images.get(name)
         if kept is None or not count:
             return []
@@ -29,13 +32,18 @@ class ImagePool:
         return [kept[index][None].float() for index in chosen.tolist()]
 
     def keep(self, name: str, images: Tensor) -> None:
-        """Take images ``(n, c, h, w)`` in; the oldest leave. Kept as float16 on the CPU: a checkpoint holds them."""
-        kept, new = self.images.get(name), images.detach().half().cpu()
-        self.images[name] = (new if kept is None else torch.cat([kept, new]))[-self.size :] if self.size else new[:0]
+        """Take images ``(n, c, h, w)`` in; the oldest leave. Kept as float16: a checkpoint holds them.
+
+        They stay on the device they come from: to fetch them in every step would make a GPU wait for it twice.
+        """
+        kept, new = self.images.get(name), images.detach().half()
+        whole = new if kept is None else torch.cat([kept.to(new.device), new])
+        self.images[name] = whole[-self.size :] if self.size else new[:0]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the images by direction."""
-        return dict(self.images)
+        """Return copies of the images by direction, on the CPU."""
+        # A copy, for a slice would be saved with all of the memory that it was cut from.
+        return {name: images.to("cpu", copy=True) for name, images in self.images.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take what `state_dict` gave."""

@@ -188,7 +188,9 @@ def test_train_hands_the_recipe_to_the_engine(tmp_path: Path, monkeypatch: pytes
     assert result.stdout == "last checkpoint: last.pt\n"
     ((used, cache, run), options) = calls[0]
     assert (used.train.steps, used.train.seed, cache, run) == (7, 5, tmp_path, Path("runs/small"))
-    assert options == {"device": "cpu", "resume": False, "on_sample": None, "progress": True}
+    limit = options.pop("limit")
+    assert (limit.minutes, limit.stopped_at) == (None, None)
+    assert options == {"device": "cpu", "resume": False, "on_sample": None, "progress": True, "part_mb": None}
 
 
 def test_training_goes_on_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

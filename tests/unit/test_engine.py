@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
+from audiotrans.training import feed
 from audiotrans.training.datasets import ImageCache
-from audiotrans.training.engine import POOL_SIZE, Trainer, batch, more
+from audiotrans.training.engine import POOL_SIZE, Trainer
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -19,6 +20,14 @@ RECIPE = tiny_recipe()
 def batches(recipe=RECIPE):
     shape = (2, 1, recipe.imaging.rows, recipe.train.crop_frames)
     return image(shape, 1, -0.2), image(shape, 2, 0.2)
+
+
+def batch(trainer, data, domain):
+    return feed.batch(trainer.recipe, data, domain, trainer.step)
+
+
+def more(trainer, data):
+    return feed.more(trainer.recipe, data, trainer.step)
 
 
 def test_each_parameter_occurs_once_in_the_optimisers():

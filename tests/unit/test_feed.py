@@ -1,0 +1,79 @@
+"""Crops that are drawn ahead in a thread are the crops that would have been drawn."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from audiotrans.errors import AudiotransError
+from audiotrans.training import feed
+from audiotrans.training.datasets import ImageCache
+from audiotrans.training.feed import Feed
+from tests.fakes import fake_cache, tiny_recipe
+
+CPU = torch.device("cpu")
+RECIPE = tiny_recipe(train={"critic_batch": 5, "match_range": True, "steps": 6})
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return fake_cache(tmp_path_factory.mktemp("feed") / "cache", RECIPE)
+
+
+def taken(root, ahead, steps):
+    with Feed(RECIPE, ImageCache(root), CPU, ahead=ahead) as found:
+        return [found.take(step) for step in steps]
+
+
+# In order, as training takes them; and out of order, which must not matter either.
+@pytest.mark.parametrize("steps", [range(6), [3, 4, 1, 5, 5]], ids=str)
+def test_crops_drawn_ahead_are_the_same(root, steps):
+    for one, other in zip(taken(root, True, steps), taken(root, False, steps), strict=True):
+        assert torch.equal(one.a, other.a)
+        assert torch.equal(one.b, other.b)
+        assert one.more.keys() == other.more.keys() == {"a", "b"}
+        assert all(torch.equal(one.more[domain], other.more[domain]) for domain in "ab")
+        assert (len(one.a), len(one.more["a"])) == (2, 3)
+        assert one.a.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_next_step_is_drawn_while_this_one_is_used(root, monkeypatch):
+    drawn, next_came = [], threading.Event()
+    batch = feed.batch
+
+    def noted(recipe, data, domain, step, *rest):
+        drawn.append((step, threading.current_thread().name.startswith("crops")))
+        if step == 1:
+            next_came.set()
+        return batch(recipe, data, domain, step, *rest)
+
+    monkeypatch.setattr(feed, "batch", noted)
+    with Feed(RECIPE, ImageCache(root), CPU, ahead=True) as found:
+        found.take(0)
+        assert next_came.wait(10)  # without being asked for
+        found.take(1)
+    assert {(step, ahead) for step, ahead in drawn if step < 2} == {(0, False), (1, True)}
+
+
+def test_nothing_is_drawn_beyond_the_last_step_or_on_a_cpu(root):
+    with Feed(RECIPE, ImageCache(root), CPU, ahead=True) as found:
+        found.take(5)
+        assert found._next is None
+    with Feed(RECIPE, ImageCache(root), CPU) as found:
+        found.take(0)
+        assert found._next is None
+
+
+def test_a_fault_in_the_thread_arrives(root, tmp_path):
+    cache = fake_cache(tmp_path / "cache", RECIPE)
+    with Feed(RECIPE, ImageCache(cache), CPU, ahead=True) as found:
+        found.take(0)
+        found.take(1)
+        for path in (cache / "images").iterdir():
+            path.unlink()
+        found._next[1].exception()  # step 2, drawn before or after
+        found._next = 2, found._thread.submit(found._draw, 2)
+        with pytest.raises(AudiotransError, match=r"cannot read .*run audiotrans prep again"):
+            found.take(2)

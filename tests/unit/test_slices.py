@@ -1,0 +1,217 @@
+"""Training in slices on a bare machine: stopped by the clock, resumed exactly, from a packed cache, in parts."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from audiotrans.cli import main
+from audiotrans.cli import train as cli_train
+from audiotrans.errors import UsageError
+from audiotrans.training import interrupt
+from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.engine import Trainer, train
+from audiotrans.training.feed import Feed
+from audiotrans.training.interrupt import TimeLimit
+from audiotrans.training.packing import pack
+from audiotrans.training.recipe import dump_recipe, recipe_from_dict
+from audiotrans.translation import models
+from tests.fakes import assert_same, fake_cache, tiny_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# critic_batch above batch_size: the pool of past translations has to survive the stop too.
+RECIPE = tiny_recipe(train={"critic_batch": 4, "match_range": True, "steps": 6, "save_every": 4})
+
+NOT_THERE = ("soundfile", "soxr", "librosa", "numba", "matplotlib", "PIL", "tensorboard", "torch.utils.tensorboard")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    root = tmp_path_factory.mktemp("slices")
+    made = pack(fake_cache(root / "cache", RECIPE, offset=0.2), root / "packed", crop_frames=[16], progress=False)
+    return made.root
+
+
+@pytest.fixture(autouse=True)
+def _no_board(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # slow to import
+
+
+def state(run):
+    return load_checkpoint(run / "last.pt")[0]
+
+
+def lines(run):
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in found]
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    """Run six steps without a break."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        run = tmp_path_factory.mktemp("whole") / "run"
+        train(RECIPE, cache, run, progress=False)
+    return run
+
+
+class Clock:
+    """Counts the steps of training as minutes."""
+
+    def __init__(self, monkeypatch):
+        self.now, step = 0.0, Trainer.train_step
+        monkeypatch.setattr(interrupt.time, "monotonic", lambda: self.now)
+
+        def timed(trainer, *crops):
+            self.now += 60.0
+            return step(trainer, *crops)
+
+        monkeypatch.setattr(Trainer, "train_step", timed)
+
+
+@pytest.mark.parametrize("part_mb", [None, 0.1])
+def test_slices_equal_an_uninterrupted_run_bit_for_bit(cache, whole, tmp_path, monkeypatch, part_mb):
+    Clock(monkeypatch)
+    stops = []
+    for resume in (False, True, True):
+        limit = TimeLimit(2.5)
+        train(RECIPE, cache, tmp_path, progress=False, resume=resume, limit=limit, part_mb=part_mb)
+        stops.append((limit.stopped_at, state(tmp_path)["step"]))
+        assert (tmp_path / "last.pt").exists() == (part_mb is None)
+    assert stops == [(3, 3), (None, 6), (None, 6)]
+    one, other = state(whole), state(tmp_path)
+    assert one.pop("recipe") == other.pop("recipe")
+    assert_same(one, other)
+    assert lines(tmp_path) == lines(whole)
+
+
+def test_a_stop_after_a_step_that_was_saved_saves_once(cache, tmp_path, monkeypatch):
+    Clock(monkeypatch)
+    saved = []
+    monkeypatch.setattr("audiotrans.training.engine.save_checkpoint", lambda path, s, *_, **__: saved.append(s["step"]))
+    limit = TimeLimit(4)
+    train(RECIPE, cache, tmp_path, progress=False, limit=limit)
+    assert (saved, limit.stopped_at) == ([4], 4)
+
+
+def test_one_step_is_taken_however_late_it_is(cache, tmp_path):
+    limit = TimeLimit(1, began=-1e9)
+    train(RECIPE, cache, tmp_path, progress=False, limit=limit)
+    assert (limit.stopped_at, state(tmp_path)["step"]) == (1, 1)
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan")])
+def test_a_limit_is_above_zero(minutes):
+    with pytest.raises(UsageError, match="more than 0 are needed"):
+        TimeLimit(minutes)
+
+
+def test_parts_of_nothing_are_refused(cache, tmp_path):
+    with pytest.raises(UsageError, match=r"parts of 0 MB: 0\.01 or more is needed"):
+        train(RECIPE, cache, tmp_path / "run", progress=False, part_mb=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_parts_is_not_overwritten_and_can_be_exported(cache, tmp_path):
+    train(RECIPE, cache, tmp_path / "run", progress=False, part_mb=0.1, limit=TimeLimit(1, began=-1e9))
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(RECIPE, cache, tmp_path / "run", progress=False)
+    assert models.export_run(tmp_path / "run", tmp_path / "m.safetensors").stat().st_size > 1000
+
+
+def test_drawing_ahead_changes_nothing(cache, whole, tmp_path, monkeypatch):
+    class Ahead(Feed):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, ahead=True)
+
+    monkeypatch.setattr("audiotrans.training.engine.Feed", Ahead)
+    train(RECIPE, cache, tmp_path, progress=False)
+    assert_same(state(whole), state(tmp_path))
+    assert lines(whole) == lines(tmp_path)
+
+
+# The commands ------------------------------------------------------------------------------------------------------
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_the_command_says_that_it_is_unfinished_and_how_to_go_on(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("audiotrans.cli.train._sample_writer", lambda *_: None)
+    (tmp_path / "r.yaml").write_text(dump_recipe(tiny_recipe(train={"steps": 2})))
+    command = ["train", tmp_path / "r.yaml", "--cache", cache, "--run", tmp_path / "run", "--device", "cpu", "-q"]
+    first = invoke(*command, "--max-minutes", "1e-9", "--parts-mb", "0.1")
+    assert first.stdout.splitlines() == [
+        f"last checkpoint: {tmp_path / 'run' / 'last.pt'}",
+        "unfinished: stopped at step 1 of 2; give the same command with --resume to go on",
+    ]
+    assert (tmp_path / "run" / "last.pt.json").exists()
+    second = invoke(*command, "--resume")
+    assert second.stdout == f"last checkpoint: {tmp_path / 'run' / 'last.pt'}\n"
+    assert state(tmp_path / "run")["step"] == 2
+
+
+def test_photos_train_on_without_pillow(monkeypatch, capsys):
+    photo = recipe_from_dict({"imaging": {"type": "photo"}, "losses": {"generator": {"gan": 1}}})
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "PIL.Image", raising=False)
+    assert cli_train._sample_writer(photo, Path("unread"), "cpu") is None
+    assert re.fullmatch(r"no sample sheets: PIL\S* is not installed\n", capsys.readouterr().err)
+
+
+def test_a_library_that_is_missed_at_the_first_sheet_is_named_once(capsys):
+    def write(model, step, folder):
+        raise ModuleNotFoundError("No module named 'numba'", name="numba")
+
+    sample = cli_train._forgiving(write)
+    for step in (1, 2):
+        sample(None, step, Path("nowhere"))
+    assert capsys.readouterr().err == "no sample sheets: numba is not installed\n"
+
+
+def test_pack_says_what_it_made(tmp_path):
+    root = fake_cache(tmp_path / "cache", RECIPE)
+    result = invoke("pack", root, "-o", tmp_path / "packed", "--crop-frames", 16, "-q")
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(f"{tmp_path / 'packed'}: 0.")
+    assert "in 1 parts" in line
+    assert "a/16" in (tmp_path / "packed" / "manifest.json").read_text()
+
+
+def bare(tmp_path, *arguments):
+    """Run the command in a fresh interpreter that lacks all that a GPU machine may lack."""
+    code = (
+        "import sys\n"
+        f"for name in {NOT_THERE!r}: sys.modules[name] = None\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "from audiotrans.cli import main\n"
+        "main([*sys.argv[1:]])"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_bare_machine_trains_validates_and_exports(cache, tmp_path):
+    (tmp_path / "r.yaml").write_text(dump_recipe(tiny_recipe(train={"steps": 2, "sample_every": 1})))
+    done = bare(tmp_path, "train", tmp_path / "r.yaml", "--cache", cache, "--run", tmp_path / "run", "-q")
+    assert done.stdout == f"last checkpoint: {tmp_path / 'run' / 'last.pt'}\n"
+    (line,) = done.stderr.splitlines()
+    assert line in {f"no sample sheets: {name} is not installed" for name in NOT_THERE}
+    found = lines(tmp_path / "run")
+    assert [line["step"] for line in found] == [1, 2, 2]
+    assert "valid/profile_ab" in found[-1]
+    bare(tmp_path, "export-weights", tmp_path / "run", "-o", tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").exists()
