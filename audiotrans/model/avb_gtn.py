@@ -316,7 +316,7 @@ class Verdict:
 
 
 def whitened(t: Translation) -> tuple[Tensor, ...]:
-    """Return the latents of a, b, ab and ba as T sees them: by the moments of their posteriors, where these are known."""
+    """Return the latents of a, b, ab and ba as T sees them, whitened by their posteriors' moments, if there are any."""
     z = (t.z_a, t.z_b, t.z_ab, t.z_ba)
     if t.moments is None:
         return z

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ JPEG_QUALITY = 95
 
 
 def read_photo(path: Path | str) -> Pixels:
-    """Read a photo as people see it: upright (EXIF), in colour, without transparency.
+    """Read a photo as people see it: upright (EXIF), in the colours of its profile, without transparency.
 
     Grey becomes grey in three channels, CMYK and palettes are converted, 16 bits become 8, transparency is laid on
     white; of animations the first picture counts.
@@ -49,7 +50,7 @@ def read_photo(path: Path | str) -> Pixels:
             with Image.open(path) as picture:
                 _refuse_large(path, picture.size)
                 upright = ImageOps.exif_transpose(picture)
-                return np.asarray(_in_colour(upright), dtype=np.uint8).copy()
+                return np.asarray(_in_colour(_in_srgb(upright)), dtype=np.uint8).copy()
     except FileNotFoundError:
         raise AudiotransError(f"{path} does not exist") from None
     except Image.DecompressionBombError:
@@ -64,6 +65,21 @@ def _refuse_large(path: Path, size: tuple[int, int]) -> None:
     if size[0] * size[1] > MOST_PIXELS:
         at_most = f"at most {MOST_PIXELS / 1e6:.0f} megapixels; scale it down first"
         raise AudiotransError(f"{path} is too large: {size[0]} x {size[1]} pixels, {at_most}")
+
+
+def _in_srgb(picture: PillowImage) -> PillowImage:
+    """Return a picture in the colour space that all are written in; many phones and cameras use a larger one."""
+    from PIL import ImageCms
+
+    profile = picture.info.get("icc_profile")
+    if not profile or picture.mode not in ("RGB", "CMYK"):
+        return picture
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        found = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return picture  # a broken profile, or one for other channels: programs that show pictures pass it over too
+    return picture if found is None else found
 
 
 def _in_colour(picture: PillowImage) -> PillowImage:

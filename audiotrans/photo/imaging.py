@@ -1,7 +1,8 @@
 """Photo <-> image: the picture side of the one road.
 
-The network sees a small picture of the whole photo. What it changes there is scaled up and added to the photo, so that
-the photo keeps its own size and its fine detail: a photo of any size and shape may be translated.
+The network sees a small picture of the whole photo. What it changes there is brought to the photo's size along the
+photo's own edges and added to it (`photo.guided`), so that the photo keeps its size and its fine detail: a photo of any
+size and shape may be translated.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from audiotrans.photo.guided import follow_edges, rows_of
+
 Pixels = NDArray[np.uint8]
 
 CHANNELS = 3
+
+STRIP_PIXELS = 2**20
+"""Pixels of a photo that are changed at a time: memory does not grow by several copies of the photo."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class PhotoSettings:
 
     Attributes:
         height: rows of the images that the network is trained on.
-        width: their columns.
+        width: their columns (``train.crop_frames`` is for sounds).
         margin: rows and columns that prepared images have more, in which training crops are placed at random.
         flip: whether training mirrors half of the crops left to right.
     """
@@ -63,11 +69,11 @@ class PhotoContext:
     """What an image cannot hold of its photo.
 
     Attributes:
-        pixels: the photo itself, ``(3, height, width)`` in [-1, 1].
+        pixels: the photo itself, ``(height, width, 3)``, 0 .. 255.
         image: the image made of it, ``(1, 3, h, w)``.
     """
 
-    pixels: Tensor
+    pixels: Pixels
     image: Tensor
 
 
@@ -111,12 +117,11 @@ class PhotoImaging:
             Image ``(1, 3, h, w)`` in [-1, 1] of the whole photo in its own proportions, scaled so that the settings'
             height and width just fit into it; and the context that `from_image` needs.
         """
-        whole = _to_tensor(pixels)
         scale = max(self.settings.height / pixels.shape[0], self.settings.width / pixels.shape[1])
         rows = max(round(pixels.shape[0] * scale), self.settings.height)
         columns = max(round(pixels.shape[1] * scale), self.settings.width)
-        image = _resized(whole, rows, columns)
-        return image, PhotoContext(whole[0], image)
+        image = _resized(_to_tensor(pixels), rows, columns)
+        return image, PhotoContext(pixels, image)
 
     def from_image(self, image: Tensor, context: PhotoContext) -> Pixels:
         """Turn an image back into a photo of the source's size.
@@ -126,18 +131,25 @@ class PhotoImaging:
             context: as `to_image` gave it.
 
         Returns:
-            ``(height, width, 3)``, 0 .. 255: the source, with the image's changes scaled up and added.
+            ``(height, width, 3)``, 0 .. 255: the source, with the image's changes brought to its size and added.
         """
-        changes = _resized(image.cpu() - context.image, *context.pixels.shape[1:])
-        changed = (context.pixels + changes[0] + 1) * 127.5
-        pixels: Pixels = changed.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-        return pixels
+        source = context.pixels
+        change = follow_edges(image.cpu() - context.image, context.image, source.shape[0], source.shape[1])
+        made = np.empty_like(source)
+        step = max(STRIP_PIXELS // source.shape[1], 1)
+        for top in range(0, source.shape[0], step):
+            strip = source[top : top + step]
+            guide = _to_tensor(strip)[0]
+            changed = (guide + rows_of(change, guide, top, source.shape[0]) + 1) * 127.5
+            made[top : top + step] = changed.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        return made
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:
     if pixels.ndim != 3 or pixels.shape[2] != CHANNELS or pixels.dtype != np.uint8 or not pixels.size:
         raise ValueError(f"pixels of shape {pixels.shape} and type {pixels.dtype}: give (height, width, 3) of uint8")
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    # A copy: Pillow's own arrays are read-only, which torch warns of.
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def _resized(image: Tensor, height: int, width: int) -> Tensor:

@@ -98,7 +98,8 @@ class Train(_Part):
         batch_size: images of each domain per step.
         critic_batch: images of each kind and domain that D sees per step: the step's own, more real crops, and past
             translations (`ImagePool`).
-        crop_frames: columns of each image; crops differ in time only.
+        crop_frames: columns of each image of sound; crops differ in time only. Not read for photos, whose size
+            ``imaging`` names.
         learning_rate: of encoders and decoders (Adam).
         critic_learning_rate: of D and T.
         betas: of Adam.

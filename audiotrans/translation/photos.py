@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.files import read_photo, write_photo
@@ -19,6 +20,14 @@ from audiotrans.translation.request import Request, make_request
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.training.recipe import Recipe
+
+
+KEPT = 1.0
+"""Share of what the auto-encoder loses of a photo that its translation keeps, where the model was trained without.
+
+A model that was trained for minutes blurs what it paints anew, background and face included. What it loses of a photo
+on the way from one domain to the *same* domain is no part of the translation.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,18 +58,27 @@ class PhotoConverter:
         model: moved to ``device`` and set to evaluation.
         recipe: as it was trained.
         device: where to run.
+        keep: share of what the auto-encoder loses of a photo that stays, 0 .. 1 (`ModelSettings.carry` at
+            conversion); 0 adds all that the network's picture differs by, as the paper would. None: what the model was
+            trained with, or where that is 0, `KEPT`.
 
     Raises:
         AudiotransError: if the model translates sound.
+        UsageError: for a share that is none.
     """
 
-    def __init__(self, model: AVBGTN, recipe: Recipe, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, model: AVBGTN, recipe: Recipe, device: torch.device | str = "cpu", *, keep: float | None = None
+    ) -> None:
         if not isinstance(recipe.imaging, PhotoSettings):
             raise AudiotransError("this model translates sound, not pictures: choose another with --model")
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.recipe = recipe
         self.imaging = PhotoImaging(recipe.imaging)
+        self.keep = (recipe.model.carry or KEPT) if keep is None else keep
+        if not 0 <= self.keep <= 1:
+            raise UsageError(f"keep {keep}: 0 (the network's picture) to 1 (all that the auto-encoder loses stays)")
 
     @property
     def domains(self) -> tuple[str, str]:
@@ -103,9 +121,18 @@ class PhotoConverter:
             return pixels.copy()
         image, context = self.imaging.to_image(pixels)
         generator = torch.Generator().manual_seed(request.seed)
-        noise = torch.randn(self.model.noise_shape(image), generator=generator).to(self.device)
-        translated = self.model.translate(image.to(self.device), request.source, request.target, noise).cpu()
+        noise = torch.randn(self.model.noise_shape(image), generator=generator)
+        translated = self._translated(image.to(self.device), noise.to(self.device), request).cpu()
         return self.imaging.from_image(image + request.strength / 100 * (translated - image), context)
+
+    def _translated(self, image: Tensor, noise: Tensor, request: Request) -> Tensor:
+        """Translate, and give back what the auto-encoder loses, as far as the model does not do so itself."""
+        found = self.model.translate(image, request.source, request.target, noise)
+        missing = self.keep - self.recipe.model.carry
+        if missing:
+            lost = image - self.model.translate(image, request.source, request.source, noise)
+            found = (found + missing * lost).clamp(-1, 1)
+        return found
 
 
 def convert_photo_file(

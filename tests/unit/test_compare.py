@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,19 @@ from PIL import Image
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.compare import Contestant, Exam, compare, examine, train_referee
-from audiotrans.evaluation.compare.measures import content_kept, distance, posterior_moments
+from audiotrans.evaluation.compare.levels import AT_ONCE, Reach, levels, ratio, reach, unrelated
+from audiotrans.evaluation.compare.measures import content_kept, different, exam_of, posterior_moments
 from audiotrans.evaluation.compare.referee import Trained
-from audiotrans.evaluation.compare.runs import load_exam, read_records, save_exam
-from audiotrans.evaluation.compare.summary import curve, interval, levels, steps_to
+from audiotrans.evaluation.compare.runs import epoch_images, load_exam, read_records, save_exam
+from audiotrans.evaluation.compare.statistics import interval
+from audiotrans.evaluation.compare.summary import curve, distinct, write_summary
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.training.datasets import open_images
 from audiotrans.training.prepare import prepare_photos
-from audiotrans.training.recipe import Recipe, recipe_from_dict
+from audiotrans.training.recipe import Recipe, load_recipe, recipe_from_dict
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +67,10 @@ def test_the_referee_tells_the_domains_apart(trained: Trained):
     assert trained.accuracy == {"a": 1.0, "b": 1.0}
 
 
-def exam_of(trained: Trained, cache: Path) -> Exam:
+def exam_by(trained: Trained, cache: Path) -> Exam:
     data = open_images(cache)
     images = {d: data.sample(d, "valid", 0, 24, 0, 0) for d in "ab"}
-    with torch.inference_mode():
-        target = {d: trained.referee.embed(x) for d, x in images.items()}
-    apart = {"ab": distance(target["b"], target["a"], 1.0), "ba": distance(target["a"], target["b"], 1.0)}
-    zero = {"ab": 0.0, "ba": 0.0}
-    return Exam(images, trained, {"a": 1.0, "b": 1.0}, target, apart, zero, zero)
+    return exam_of(trained.referee, images, {d: data.sample(d, "train", 0, 24, 0, 1) for d in "ab"})
 
 
 class Known(AVBGTN):
@@ -86,7 +87,7 @@ class Known(AVBGTN):
 
 
 def test_copying_the_input_has_the_figures_of_the_input(trained: Trained, cache: Path):
-    exam = exam_of(trained, cache)
+    exam = exam_by(trained, cache)
     found = examine(Known(), exam)
     assert found["accuracy_ab"] == found["accuracy_ba"] == 0.0
     assert found["distance_ab"] == pytest.approx(exam.copy["ab"], abs=1e-6)
@@ -95,7 +96,7 @@ def test_copying_the_input_has_the_figures_of_the_input(trained: Trained, cache:
 
 
 def test_real_images_of_the_target_have_the_best_figures(trained: Trained, cache: Path):
-    exam = exam_of(trained, cache)
+    exam = exam_by(trained, cache)
     data = open_images(cache)
     others = {d: data.sample(d, "train", 1, 24, 0, 0) for d in "ab"}
     found = examine(Known(others), exam)
@@ -121,15 +122,75 @@ def test_the_posterior_of_unit_variance_around_zero_has_no_nats():
     assert 0.05 < found["moment_nats"] < 0.25
 
 
+def run(*values: float, every: int = 100) -> list[dict[str, float]]:
+    """Make a run's examinations of one figure, x."""
+    return [{"step": every * (i + 1), "x": value} for i, value in enumerate(values)]
+
+
+def high(record: dict[str, float]) -> bool:
+    return record["x"] > 5
+
+
 def test_a_level_counts_only_if_it_is_held_to_the_end():
-    records = [{"step": step, "x": value} for step, value in ((1, 9.0), (2, 0.0), (3, 9.0), (4, 9.0))]
-    assert steps_to(records, lambda r: r["x"] > 5) == 3
-    assert steps_to(records[:2], lambda r: r["x"] > 5) == math.inf
-    assert steps_to([], lambda r: True) == math.inf
+    assert reach(run(9, 0, 9, 9), high) == Reach(200, 300)
+    assert reach(run(9, 0, 9, 9), high, held=False) == Reach(0, 100)
+    assert reach(run(9, 0), high) == Reach(200, math.inf)
+    assert reach([], high) == Reach(0, math.inf)
+    assert reach(run(9, 0), high).text() == "> 200"
+    assert reach(run(0, 9), high).text(epoch=80) == "200 (2.5)"
+
+
+def runs(*each: list[dict[str, float]]) -> dict[int, list[dict[str, float]]]:
+    return dict(enumerate(each))
+
+
+def test_the_ratio_of_steps_spans_what_lies_between_examinations():
+    slow, fast = run(*[0] * 7, 9, 9), run(0, 9, *[9] * 7)
+    found = ratio("slow", runs(slow, slow, slow), "fast", runs(fast, fast, fast), high)
+    # Reached after 700 and by 800 steps; after 100 and by 200. Equal seeds add nothing to that.
+    assert (found.value, found.low, found.high) == pytest.approx((4, 3.5, 8))
+    assert str(found) == "slow needs 4 [3.5, 8] times the steps of fast"
+    assert found.tenfold == "excluded"
+    turned = ratio("fast", runs(fast, fast, fast), "slow", runs(slow, slow, slow), high)
+    assert str(turned) == str(found)
+
+
+def test_seeds_that_differ_widen_the_ratio():
+    slow, fast, late = run(*[0] * 7, 9, 9), run(0, 9, *[9] * 7), run(*[0] * 6, 9, 9, 9)
+    found = ratio("a", runs(slow, late), "b", runs(fast, slow), high)
+    assert found.low < 1 < found.high
+    assert str(found).startswith("too wide to tell: [")
+    assert str(ratio("a", runs(slow), "b", runs(fast), high)) == "one seed: no interval"
+
+
+def test_runs_that_never_get_there_are_kept_as_a_lower_bound():
+    never, fast = run(*[0] * 9), run(0, 9, *[9] * 7)
+    found = ratio("a", runs(never, never), "b", runs(fast, fast), high)
+    assert str(found) == "a never got there; a needs more than 4.5 times the steps of b"  # 900 / 200
+    assert math.isnan(found.value)
+    assert found.tenfold == "open"
+    assert ratio(
+        "a", runs(run(*[0] * 30)) | {1: run(*[0] * 30)}, "b", runs(*[run(0, *[9] * 29)] * 2), high
+    ).tenfold == ("shown")  # 3,000 / 200
+    assert str(ratio("a", runs(never, never), "b", runs(never, never), high)) == "neither got there"
+    # One of two seeds got there: whatever the other would have needed is not made up.
+    assert "too wide" in str(ratio("a", runs(never, fast), "b", runs(fast, fast), high))
+
+
+def test_ratios_that_nothing_is_known_of_say_so():
+    at_once = run(9, 9)
+    assert "examine more often" in str(ratio("a", runs(at_once, at_once), "b", runs(at_once, at_once), high))
+    assert str(ratio("a", runs(at_once), "b", {7: at_once}, high)) == "no seed that both have"
+
+
+def test_a_pair_of_runs_is_cut_to_the_shorter():
+    # What the longer run does at 300 the shorter one has not had the chance to do.
+    found = ratio("a", runs(*[run(0, 0, 9)] * 2), "b", runs(*[run(0, 0)] * 2), high)
+    assert str(found) == "neither got there"
 
 
 def test_levels_ask_for_both_directions(trained: Trained, cache: Path):
-    exam = exam_of(trained, cache)
+    exam = exam_by(trained, cache)
     near = levels(exam)["distance 60% of copying"]
     good, bad = 0.5 * exam.copy["ab"], 0.7 * exam.copy["ab"]
     assert near({"distance_ab": good, "distance_ba": good})
@@ -137,6 +198,33 @@ def test_levels_ask_for_both_directions(trained: Trained, cache: Path):
     accurate = levels(exam)["accuracy 85% of real images'"]
     assert accurate({"accuracy_ab": 0.86, "accuracy_ba": 0.86})
     assert not accurate({"accuracy_ab": 0.86, "accuracy_ba": 0.84})
+
+
+def test_likeness_is_measured_against_unrelated_images(trained: Trained, cache: Path):
+    assert unrelated(torch.tensor([0.0, 1.0, 0.0, 1.0])[:, None, None, None]) == 1
+    exam = exam_by(trained, cache)
+    strangers = (unrelated(exam.images["a"]) + unrelated(exam.images["b"])) / 2
+    like = levels(exam)["cycle L1 40% of unrelated images'"]
+    assert like({"cycle": 0.39 * strangers})
+    assert not like({"cycle": 0.41 * strangers})
+    good = {"accuracy_ab": 1, "accuracy_ba": 1, "distance_ab": 0, "distance_ba": 0, "cycle": 0, "content": 0.4}
+    assert levels(exam)[AT_ONCE](good)
+    for change in ({"accuracy_ba": 0}, {"distance_ab": 9}, {"cycle": 9}, {"content": 0.1}):
+        assert not levels(exam)[AT_ONCE](good | change)
+
+
+def test_held_out_images_are_different_ones(cache: Path):
+    data = open_images(cache)
+    held_out = sum(item["domain"] == "a" and item["split"] == "valid" for item in data.manifest["items"])
+    assert distinct(different(data, "a", "valid", 100, 0, 0)) == held_out  # all that there are, and no more
+    assert different(data, "a", "valid", 2, 0, 0).shape == (2, 3, 16, 16)
+    torch.testing.assert_close(different(data, "a", "valid", 2, 0, 0), different(data, "a", "valid", 2, 0, 0))
+
+
+def test_an_epoch_is_the_smaller_domain_once():
+    frames = [("a", "train", 300), ("a", "train", 50), ("b", "train", 700), ("b", "valid", 900), ("a", "test", 900)]
+    manifest = {"items": [dict(zip(("domain", "split", "frames"), each, strict=True)) for each in frames]}
+    assert epoch_images(manifest, 100) == 4  # three crops and a short sound
 
 
 def test_intervals_by_hand():
@@ -155,7 +243,7 @@ def test_curves_take_the_steps_that_all_seeds_reached():
 
 
 def test_an_exam_survives_being_written(trained: Trained, cache: Path, tmp_path: Path):
-    exam = exam_of(trained, cache)
+    exam = exam_by(trained, cache)
     save_exam(exam, tmp_path / "exam.pt")
     again = load_exam(tmp_path / "exam.pt")
     model = Known()
@@ -181,7 +269,9 @@ def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, tmp_pat
     records = read_records(output / "runs/avb-1/exams.jsonl")
     assert 0 <= records[-1]["t_accuracy"] <= 1
     assert math.isnan(read_records(output / "runs/unit-0/exams.jsonl")[-1]["t_accuracy"])  # UNIT has no T
-    for name in ("curves.png", "progress-avb.png", "progress-unit.png"):
+    assert "the 7 training images of the smaller domain" in text
+    assert f"| {AT_ONCE} | avb, unit | neither got there | open |" in text
+    for name in ("curves.png", "progress-avb.png", "progress-unit.png", "ends.png"):
         with Image.open(output / name) as picture:
             assert min(picture.size) > 100
     plan = json.loads((output / "compare.json").read_text())
@@ -192,6 +282,7 @@ def test_a_folder_that_is_no_cache_is_told_in_one_line(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudiotransError, match="audiotrans prep"):
         small(tmp_path / "empty", tmp_path / "c")
+    assert not (tmp_path / "c").exists()  # nothing is left behind
 
 
 def test_another_comparison_does_not_get_mixed_in(cache: Path, tmp_path: Path):
@@ -210,3 +301,24 @@ def test_wrong_figures_are_named(cache: Path, tmp_path: Path, options, message):
         small(cache, tmp_path / "c", **options)
     with pytest.raises(UsageError, match="two recipes are called 'x'"):
         compare([Contestant("x", recipe())] * 2, cache, tmp_path / "c")
+
+
+def test_a_comparison_of_an_older_version_is_still_told(cache: Path, tmp_path: Path):
+    small(cache, tmp_path / "c", seeds=1)
+    path = tmp_path / "c/compare.json"
+    plan = json.loads(path.read_text())
+    del plan["epoch"]
+    path.write_text(json.dumps(plan))
+    assert "epochs" not in write_summary(tmp_path / "c", load_exam(tmp_path / "c/exam.pt")).read_text()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "changes"),
+    [("celeba_blond_brown_paper", "celeba_unit", ()), ("celeba_small", "celeba_small", ("model.kl=mu2",))],
+)
+def test_the_baseline_is_one_setting_away(first: str, second: str, changes: tuple[str, ...]):
+    """A comparison with UNIT is one of the KL term only, and of the noise at the encoder's input that comes with it."""
+    ours, unit = load_recipe(RECIPES / f"{first}.yaml"), load_recipe(RECIPES / f"{second}.yaml", changes)
+    assert unit.model.kl == "mu2"
+    assert unit == ours.model_copy(update={"model": replace(ours.model, kl="mu2")})
+    assert unit.model.nets == replace(ours.model.nets, noise_channels=0)

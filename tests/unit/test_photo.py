@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,35 @@ def test_the_partition_file_is_optional_and_checked(tmp_path):
     (tmp_path / "list_eval_partition.txt").write_text("1.jpg 0\n2.jpg 7\n")
     with pytest.raises(AudiotransError, match="line 2"):
         read_partition(tmp_path)
+
+
+def swapping_profile() -> bytes:
+    """Make a colour profile of linear light whose red is sRGB's green, and its green sRGB's red."""
+    colours = {
+        b"rXYZ": (0.3851, 0.7169, 0.0971), b"gXYZ": (0.4361, 0.2225, 0.0139), b"bXYZ": (0.1431, 0.0606, 0.7141),
+        b"wtpt": (0.9642, 1.0, 0.8249),
+    }  # fmt: skip
+
+    def fixed(value: float) -> bytes:
+        return struct.pack(">i", round(value * 65536))
+
+    data = {tag: b"XYZ \0\0\0\0" + b"".join(map(fixed, xyz)) for tag, xyz in colours.items()}
+    data |= {tag: b"curv\0\0\0\0\0\0\0\0" for tag in (b"rTRC", b"gTRC", b"bTRC")}  # no entries: the identity
+    table, body, start = b"", b"", 128 + 4 + 12 * len(data)
+    for tag, content in data.items():
+        table += tag + struct.pack(">II", start + len(body), len(content))
+        body += content
+    size = start + len(body)
+    head = struct.pack(">I", size) + b"lcms" + bytes([2, 0x20, 0, 0]) + b"mntrRGB XYZ " + bytes(12) + b"acsp"
+    head = head.ljust(68, b"\0") + b"".join(map(fixed, colours[b"wtpt"]))
+    return head.ljust(128, b"\0") + struct.pack(">I", len(data)) + table + body
+
+
+def test_colours_are_read_as_their_profile_means_them(tmp_path):
+    colour = Image.new("RGB", (4, 4), (255, 0, 0))
+    path = save(tmp_path / "red.png", colour, icc_profile=swapping_profile())
+    np.testing.assert_allclose(read_photo(path)[0, 0], (0, 255, 0), atol=3)  # rounded primaries
+    broken = save(tmp_path / "broken.png", colour, icc_profile=b"no profile")
+    np.testing.assert_array_equal(read_photo(broken)[0, 0], (255, 0, 0))
+    grey = save(tmp_path / "grey.png", colour.convert("L"), icc_profile=swapping_profile())
+    assert read_photo(grey).shape == (4, 4, 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from click.testing import CliRunner
 from matplotlib.figure import Figure
 from PIL import Image
@@ -15,6 +16,10 @@ from PIL import Image
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas, training_progress
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.photo.files import write_photo
+from audiotrans.training.recipe import dump_recipe, recipe_from_dict
+from audiotrans.translation.photo_samples import photo_sheet
 
 
 @pytest.fixture
@@ -100,3 +105,39 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["plot", "progress", str(run), "-o", str(target)], prog_name="audiotrans")
     assert (result.exit_code, result.stdout) == (0, f"{target}\n"), result.output
     assert target.stat().st_size > 0
+
+
+def test_a_run_on_photos_is_drawn(tmp_path: Path, figures: list[Figure]) -> None:
+    """What such a run logs and writes, by the functions that write it."""
+    recipe = recipe_from_dict(
+        {
+            "imaging": {"type": "photo", "height": 16, "width": 16},
+            "domains": {"a": "blond", "b": "brown"},
+            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "critic_width": 4},
+            "losses": {"generator": {"gan": 1, "vae_reconstruction": 10}},
+        }
+    )
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
+    lines = [{"step": 1, "valid/reconstruction": 0.4, "valid/cycle": 0.5, "health/d_real_a": 1.0}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    photos = {domain: torch.rand(3, 3, 16, 16) * 2 - 1 for domain in "ab"}
+    sheet = photo_sheet(AVBGTN(recipe.model, 3).eval(), photos, torch.device("cpu"))
+    write_photo(tmp_path / "samples/step_0000001.png", sheet)
+    training_progress(tmp_path, tmp_path / "p.png")
+    titles = [axis.get_title() for axis in figures[0].axes]
+    assert titles == ["held out: error against the input", "the critic's mark for blond", "samples at step 1"]
+    (axis,) = [axis for axis in figures[0].axes if axis.images]
+    drawn = np.asarray(axis.images[0].get_array())
+    # Four rows of three photos for each domain, each photo with a gap of two pixels.
+    assert drawn.shape[:2] == (8 * 18, 3 * 18)
+    first = ((photos["a"][0, :, 0, 0] + 1) * 127.5).round().numpy()
+    np.testing.assert_allclose(drawn[0, 0, :3] * 255, first, atol=0.51)  # the inputs come first
+    np.testing.assert_array_equal(drawn[16:18], 1.0)
+
+
+def test_a_broken_sheet_is_named(run: Path, tmp_path: Path) -> None:
+    (run / "samples").mkdir()
+    (run / "samples" / "step_0000005.png").write_text("no picture")
+    with pytest.raises(AudiotransError, match=r"sample sheet .*step_0000005\.png"):
+        training_progress(run, tmp_path / "p.png")

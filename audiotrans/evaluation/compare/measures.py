@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ from audiotrans.training.datasets import ImageCache, stream
 
 DRAWS = 8
 """Draws of the encoder's noise per image, for the moments of its posterior."""
+
+TRIES = 20
+"""Times that as many images are drawn as are asked for, to find that many different ones."""
 
 DIRECTIONS: tuple[tuple[Domain, Domain], ...] = (("a", "b"), ("b", "a"))
 
@@ -84,21 +88,46 @@ def set_exam(data: ImageCache, crop_frames: int, *, images: int = 128, steps: in
     """
     split = "test" if data.has("test") else "valid"
     trained = train_referee(data, split, crop_frames, steps=steps, images=images, seed=seed)
+    held_out = {d: different(data, d, split, images, crop_frames, seed) for d in "ab"}
     # The floor wants real images that are not the ones compared with: of the training split.
-    held_out = {d: data.sample(d, split, 0, images, crop_frames, seed) for d in "ab"}
-    others = {d: data.sample(d, "train", 0, images, crop_frames, seed + 1) for d in "ab"}
-    with torch.inference_mode():
-        target = {d: embedded(trained.referee, x) for d, x in held_out.items()}
-        other = {d: embedded(trained.referee, x) for d, x in others.items()}
+    others = {d: different(data, d, "train", images, crop_frames, seed + 1) for d in "ab"}
+    return exam_of(trained.referee, held_out, others)
+
+
+def different(data: ImageCache, domain: str, split: str, count: int, crop_frames: int, seed: int) -> Tensor:
+    """Draw images none of which is another one: fewer than asked for where a cache has no more.
+
+    Repeats would bring no knowledge, and a kernel distance takes them for a set that is denser than it is.
+    """
+    found: dict[bytes, Tensor] = {}
+    for step in range(TRIES):
+        for image in data.sample(domain, split, step, count, crop_frames, seed):
+            found.setdefault(image.numpy().tobytes(), image)
+        if len(found) >= count:
+            break
+    return torch.stack(list(found.values())[:count])
+
+
+@torch.inference_mode()
+def exam_of(referee: Referee, images: dict[str, Tensor], others: dict[str, Tensor]) -> Exam:
+    """Set an examination by a referee that is trained already.
+
+    Args:
+        referee: in evaluation mode.
+        images: held-out images by domain, ``(n, c, h, w)``.
+        others: other real images by domain, for the floor.
+    """
+    target = {d: embedded(referee, x) for d, x in images.items()}
+    other = {d: embedded(referee, x) for d, x in others.items()}
     width = {d: median_bandwidth(x.double().numpy()) for d, x in target.items()}
     return Exam(
-        images=held_out,
-        trained=trained,
+        images=images,
+        trained=Trained(referee, {d: share_of(referee, x, d) for d, x in images.items()}),
         bandwidth=width,
         target=target,
         copy={s + t: distance(target[t], target[s], width[t]) for s, t in DIRECTIONS},
         floor={s + t: distance(target[t], other[t], width[t]) for s, t in DIRECTIONS},
-        copy_accuracy={s + t: share_of(trained.referee, held_out[s], t) for s, t in DIRECTIONS},
+        copy_accuracy={s + t: share_of(referee, images[s], t) for s, t in DIRECTIONS},
     )
 
 
@@ -125,11 +154,8 @@ def examine(model: AVBGTN, exam: Exam) -> dict[str, float]:
     """
     found: dict[str, float] = {"reconstruction": 0.0, "cycle": 0.0, "content": 0.0}
     for source, target in DIRECTIONS:
-        images = exam.images[source]
-        made = []
-        for index, x in enumerate(parts(images, 16)):
-            noise = torch.randn(model.noise_shape(x), generator=stream(0, "exam", source, index))
-            y = model.translate(x, source, target, noise)
+        images, made = exam.images[source], []
+        for x, y, noise in translations(model, images, source, target):
             made.append(y)
             share = len(x) / len(images) / 2
             found["reconstruction"] += share * float((model.translate(x, source, source, noise) - x).abs().mean())
@@ -140,6 +166,15 @@ def examine(model: AVBGTN, exam: Exam) -> dict[str, float]:
         embedding = embedded(exam.referee, translated)
         found[f"distance_{source}{target}"] = distance(exam.target[target], embedding, exam.bandwidth[target])
     return found | posterior_moments(model, exam.images["a"][:16])
+
+
+def translations(
+    model: AVBGTN, images: Tensor, source: Domain, target: Domain
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield images in parts, each with its translation and the noise that made it: always the same."""
+    for index, x in enumerate(parts(images, 16)):
+        noise = torch.randn(model.noise_shape(x), generator=stream(0, "exam", source, index))
+        yield x, model.translate(x, source, target, noise), noise
 
 
 def content_kept(x: Tensor, y: Tensor) -> float:

@@ -172,7 +172,7 @@ def _keep_plan(
 
 def epoch_images(manifest: dict[str, Any], crop_frames: int) -> int:
     """Count the training images of the smaller domain; sounds count once for every crop that fits into them."""
-    counts = {
+    counts: dict[str, int] = {
         domain: sum(max(item["frames"] // crop_frames, 1) for item in manifest["items"]
                     if (item["domain"], item["split"]) == (domain, "train"))
         for domain in "ab"

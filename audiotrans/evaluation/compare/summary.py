@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from audiotrans.evaluation.compare.levels import MANY, Reached, levels, ratio, reach
 from audiotrans.evaluation.compare.measures import MEASURES, Exam
+from audiotrans.evaluation.compare.statistics import Records, interval, shown
 from audiotrans.training.prepare.images import write_atomically
+from audiotrans.training.recipe import load_recipe
 
-Records = list[dict[str, float]]
-
-ACCURACY_LEVELS = (0.5, 0.85)
-"""Shares of the referee's own accuracy on real images."""
-
-DISTANCE_LEVELS = (0.8, 0.6)
-"""Shares of the distance that copying the input has."""
-
-T_975 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Student's t, 97.5 %, by number of runs."""
+VERDICTS = (
+    "Levels held to the end, runs paired by seed and cut to the shorter of the two. In brackets the 95 % interval of "
+    "the ratio (of the mean of its logarithm over the seeds, Student's t), widened by what lies between two "
+    f"examinations and after the last. Tenfold: whether either needs {MANY:g} times the steps of the other."
+)
 
 
 @dataclass(frozen=True)
@@ -49,52 +49,12 @@ def read_runs(output: Path) -> dict[str, dict[int, Records]]:
     return found
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return mean and 95 % interval of the mean over runs; the interval of one run is nan."""
-    kept = [value for value in values if math.isfinite(value)]
-    if not kept:
-        return math.nan, math.nan, math.nan
-    mean = float(np.mean(kept))
-    if len(kept) < 2:
-        return mean, math.nan, math.nan
-    half = T_975.get(len(kept), 1.96) * float(np.std(kept, ddof=1)) / math.sqrt(len(kept))
-    return mean, mean - half, mean + half
-
-
 def curve(runs: Mapping[int, Records], measure: str) -> Curve:
     """Gather a figure of all seeds, at the steps that all of them have reached."""
     by_step = [{record["step"]: record.get(measure, math.nan) for record in records} for records in runs.values()]
     steps = sorted(set.intersection(*(set(each) for each in by_step))) if by_step else []
     found = np.array([interval([each[step] for each in by_step]) for step in steps]).reshape(len(steps), 3)
     return Curve(np.array(steps, dtype=np.float64), *found.T)
-
-
-def steps_to(records: Records, reached: Callable[[dict[str, float]], bool]) -> float:
-    """Return the first examined step from which on a level is held to the end; inf if never.
-
-    Held to the end, for a network's first noise may happen to please a classifier.
-    """
-    first = math.inf
-    for record in records:
-        if not reached(record):
-            first = math.inf
-        elif math.isinf(first):
-            first = record["step"]
-    return first
-
-
-def levels(exam: Exam) -> dict[str, Callable[[dict[str, float]], bool]]:
-    """Return the fixed levels, both directions at once, by what they are called."""
-    ceiling = exam.trained.accuracy
-
-    def accurate(share: float) -> Callable[[dict[str, float]], bool]:
-        return lambda r: r["accuracy_ab"] >= share * ceiling["b"] and r["accuracy_ba"] >= share * ceiling["a"]
-
-    def near(share: float) -> Callable[[dict[str, float]], bool]:
-        return lambda r: all(r[f"distance_{way}"] <= share * exam.copy[way] for way in ("ab", "ba"))
-
-    found = {f"accuracy {share:.0%} of real images'": accurate(share) for share in ACCURACY_LEVELS}
-    return found | {f"distance {share:.0%} of copying": near(share) for share in DISTANCE_LEVELS}
 
 
 def write_summary(output: Path, exam: Exam) -> Path:
@@ -107,7 +67,7 @@ def write_summary(output: Path, exam: Exam) -> Path:
     Returns:
         The summary.
     """
-    from audiotrans.evaluation.plots.compare import comparison_curves, progress_sheet
+    from audiotrans.evaluation.plots.compare import comparison_curves, ends_sheet, progress_sheet
 
     runs = read_runs(output)
     names = {measure: MEASURES[measure].label for measure in MEASURES}
@@ -119,10 +79,13 @@ def write_summary(output: Path, exam: Exam) -> Path:
         "distance_ba": {"real images": exam.floor["ba"], "input": exam.copy["ba"]},
     }
     pictures = [comparison_curves(curves, names, references, output / "curves.png")] if curves else []
+    sources = {way: exam.images[way[0]] for way in ("ab", "ba")}
     for name in runs:
         folder = output / "runs" / f"{name}-{min(runs[name])}" / "samples"
-        sources = {way: exam.images[way[0]] for way in ("ab", "ba")}
         pictures.append(progress_sheet(folder, sources, output / f"progress-{name}.png"))
+    if runs:
+        folders = {name: output / "runs" / f"{name}-{min(runs[name])}" / "samples" for name in runs}
+        pictures.append(ends_sheet(folders, sources, output / "ends.png"))
     text = "\n".join(_text(output, exam, runs, pictures))
     path = output / "summary.md"
     write_atomically(path, f"{text}\n".encode())
@@ -132,12 +95,12 @@ def write_summary(output: Path, exam: Exam) -> Path:
 def _text(output: Path, exam: Exam, runs: dict[str, dict[int, Records]], pictures: Sequence[Path]) -> list[str]:
     plan = json.loads((output / "compare.json").read_text(encoding="utf-8"))
     a, b = plan["domains"]["a"], plan["domains"]["b"]
-    count = len(exam.images["a"])
+    counts = {domain: distinct(images) for domain, images in exam.images.items()}
     lines = [
         f"# {a} <-> {b}: {', '.join(runs)}",
         "",
-        f"{plan['steps']} steps, examined every {plan['every']} on {count} held-out images of each domain "
-        f"(A {a}, B {b}).",
+        f"{plan['steps']} steps, examined every {plan['every']} on {counts['a']} and {counts['b']} "
+        f"different held-out images of the domains (A {a}, B {b}).",
         f"The referee takes {exam.trained.accuracy['a']:.1%} of real {a} and {exam.trained.accuracy['b']:.1%} of real "
         f"{b} images for what they are; of unchanged inputs it takes {exam.copy_accuracy['ab']:.1%} for {b} and "
         f"{exam.copy_accuracy['ba']:.1%} for {a}.",
@@ -149,15 +112,42 @@ def _text(output: Path, exam: Exam, runs: dict[str, dict[int, Records]], picture
         "",
         *_table_of_ends(runs),
         "",
-        "## Steps to fixed levels, both directions at once",
-        "",
-        *_table_of_levels(runs, levels(exam), plan["steps"]),
+        *_text_of_levels(output, runs, levels(exam), plan.get("epoch")),
         "",
         "## Pictures",
         "",
         *(f"- [{path.name}]({path.name})" for path in pictures),
     ]
     return lines
+
+
+def _text_of_levels(
+    output: Path, runs: dict[str, dict[int, Records]], wanted: dict[str, Reached], epoch: int | None
+) -> list[str]:
+    epochs = _epochs(output, runs, epoch)
+    told = f" In brackets epochs: the {epoch} training images of the smaller domain once." if epochs else ""
+    if len(set(epochs.values())) > 1:
+        told += " Batches differ, so ratios of epochs are not those of steps."
+    lines = [
+        "## Steps to fixed levels, both directions at once",
+        "",
+        "The first examination from which on a level is held to the end of the run, seed by seed; `> N`: not within "
+        f"the N steps that the run has had.{told}",
+        "",
+        *_table_of_levels(runs, wanted, epochs, held=True),
+        "",
+        "The first examination that finds a level, whether or not it is held:",
+        "",
+        *_table_of_levels(runs, wanted, epochs, held=False),
+    ]
+    if len(runs) < 2:
+        return lines
+    return [*lines, "", "## Who needs more steps", "", VERDICTS, "", *_table_of_verdicts(runs, wanted)]
+
+
+def distinct(images: Tensor) -> int:
+    """Count the images ``(n, c, h, w)`` that are no repeats."""
+    return len({image.numpy().tobytes() for image in images})
 
 
 def _table_of_ends(runs: dict[str, dict[int, Records]]) -> list[str]:
@@ -176,25 +166,32 @@ def _table_of_ends(runs: dict[str, dict[int, Records]]) -> list[str]:
 
 
 def _table_of_levels(
-    runs: dict[str, dict[int, Records]], wanted: dict[str, Callable[[dict[str, float]], bool]], steps: int
+    runs: dict[str, dict[int, Records]], wanted: dict[str, Reached], epochs: Mapping[str, float], held: bool
 ) -> list[str]:
     lines = ["| level | " + " | ".join(runs) + " |", "|---" * (len(runs) + 1) + "|"]
-    for name, reached in wanted.items():
-        cells = []
-        for of_seed in runs.values():
-            found = [steps_to(records, reached) for records in of_seed.values()]
-            each = ", ".join(f"{step:g}" if math.isfinite(step) else f"> {steps}" for step in found)
-            whole = shown(interval(found), 0) if found and all(map(math.isfinite, found)) else ""
-            cells.append(f"{whole} ({each})" if whole else each)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for level, reached in wanted.items():
+        cells = [
+            ", ".join(reach(records, reached, held=held).text(epochs.get(name)) for records in of_seed.values())
+            for name, of_seed in runs.items()
+        ]
+        lines.append(f"| {level} | " + " | ".join(cells) + " |")
     return lines
 
 
-def shown(values: tuple[float, float, float], digits: int = 3) -> str:
-    """Write a mean with its interval."""
-    mean, low, high = values
-    if not math.isfinite(mean):
-        return "-"
-    if not math.isfinite(low):
-        return f"{mean:.{digits}f}"
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def _table_of_verdicts(runs: dict[str, dict[int, Records]], wanted: dict[str, Reached]) -> list[str]:
+    lines = ["| level | recipes | steps | tenfold |", "|---|---|---|---|"]
+    for name, reached in wanted.items():
+        for a, b in combinations(runs, 2):
+            found = ratio(a, runs[a], b, runs[b], reached)
+            lines.append(f"| {name} | {a}, {b} | {found} | {found.tenfold} |")
+    return lines
+
+
+def _epochs(output: Path, runs: dict[str, dict[int, Records]], images: int | None) -> dict[str, float]:
+    """Return the steps of an epoch by recipe; nothing for folders of older versions, which do not know."""
+    folders = {name: output / "runs" / f"{name}-{min(of_seed)}" for name, of_seed in runs.items()}
+    return {
+        name: images / load_recipe(folder / "recipe.yaml").train.batch_size
+        for name, folder in folders.items()
+        if images
+    }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audiotrans.evaluation.plots.canvas import COLOUR_MAP, grid, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GAP = 2
 MOST_ROWS = 10
@@ -43,12 +46,23 @@ def comparison_curves(
         for label, value in references.get(measure, {}).items():
             axis.axhline(value, linestyle="--", linewidth=0.8, color="0.4")
             axis.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+        _keep_in_sight(axis, [of[measure].mean for of in curves.values()], list(references.get(measure, {}).values()))
         axis.set_title(names[measure], fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=8)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), fontsize=8)
     return save(figure, path)
+
+
+def _keep_in_sight(axis: Axes, means: Sequence[Any], references: Sequence[float]) -> None:
+    """Let intervals run out of a panel where they would press its curves flat, as those of two or three seeds may."""
+    values = np.concatenate([*means, references])
+    values = values[np.isfinite(values)]
+    room = 0.5 * float(np.ptp(values))
+    if room > 0:
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, float(values.min()) - room), min(high, float(values.max()) + room))
 
 
 def progress_sheet(samples: Path, sources: Mapping[str, Tensor], path: Path) -> Path:
@@ -63,6 +77,27 @@ def progress_sheet(samples: Path, sources: Mapping[str, Tensor], path: Path) -> 
     chosen = [files[i] for i in sorted({round(x) for x in np.linspace(0, len(files) - 1, MOST_ROWS)})] if files else []
     rows: list[tuple[str, dict[str, Tensor]]] = [("input", {way: pixels(x) for way, x in sources.items()})]
     rows += [(f"{int(file.stem.removeprefix('step_')):,}", load_file(file)) for file in chosen]
+    return _both_ways(rows, path)
+
+
+def ends_sheet(folders: Mapping[str, Path], sources: Mapping[str, Tensor], path: Path) -> Path:
+    """Draw the last translations of every recipe below the same inputs, as Figure 6 of the paper has UNIT's.
+
+    Args:
+        folders: by recipe, as `progress_sheet`'s ``samples``.
+        sources: see `progress_sheet`.
+        path: a PNG or SVG file.
+    """
+    rows: list[tuple[str, dict[str, Tensor]]] = [("input", {way: pixels(x) for way, x in sources.items()})]
+    for name, folder in folders.items():
+        last = max(folder.glob("step_*.safetensors"), default=None)
+        if last is not None:
+            rows.append((f"{name}\n{int(last.stem.removeprefix('step_')):,}", load_file(last)))
+    return _both_ways(rows, path)
+
+
+def _both_ways(rows: list[tuple[str, dict[str, Tensor]]], path: Path) -> Path:
+    """Draw labelled rows of images, those from A to B beside those from B to A."""
     count = min(len(images) for _, row in rows for images in row.values())
     figure = new_figure(2, 2, panel_height=0.55 * len(rows) + 0.6)
     for axis, way in zip(grid(figure, 2, 2), ("ab", "ba"), strict=True):

@@ -160,7 +160,7 @@ def _draw_sheet(part: SubFigure, sheet: Path) -> None:
     axis = part.subplots()
     try:
         axis.imshow(imread(sheet))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError) as error:  # the last is what Pillow raises for a broken PNG
         raise AudiotransError(f"cannot read the sample sheet {sheet}: {error}") from error
     axis.set_axis_off()
     axis.set_title(f"samples at step {int(sheet.stem.removeprefix('step_')):,}")
