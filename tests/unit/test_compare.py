@@ -13,13 +13,15 @@ import torch
 from PIL import Image
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.compare import Contestant, Exam, compare, examine, train_referee
+from audiotrans.evaluation.compare import Contestant, Exam, compare, examine, imagenet, train_referee
+from audiotrans.evaluation.compare.kept import Scale, imagenet_distances, read_records, read_scale
 from audiotrans.evaluation.compare.levels import AT_ONCE, Reach, levels, ratio, reach, unrelated
-from audiotrans.evaluation.compare.measures import content_kept, different, exam_of, posterior_moments
+from audiotrans.evaluation.compare.measures import content_kept, different, distance, exam_of, posterior_moments
 from audiotrans.evaluation.compare.referee import Trained
-from audiotrans.evaluation.compare.runs import epoch_images, load_exam, read_records, save_exam
+from audiotrans.evaluation.compare.runs import epoch_images, load_exam, save_exam
 from audiotrans.evaluation.compare.statistics import interval
 from audiotrans.evaluation.compare.summary import curve, distinct, write_summary
+from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.training.datasets import open_images
@@ -44,6 +46,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "faces", root / "cache", a="red", b="blue", settings=settings, valid_fraction=0.4, progress=False
     )
     return root / "cache"
+
+
+@pytest.fixture(autouse=True)
+def without_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is optional; what is tested must not depend on whether it is installed."""
+    monkeypatch.setattr(imagenet, "available", lambda: False)
 
 
 def recipe(**model: object) -> Recipe:
@@ -276,6 +284,52 @@ def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, tmp_pat
             assert min(picture.size) > 100
     plan = json.loads((output / "compare.json").read_text())
     assert plan["domains"] == {"a": "red", "b": "blue"}
+
+
+def test_imagenets_distances_are_added_to_what_was_examined_before(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "c"
+    small(cache, output, seeds=1)
+    before = read_records(output / "runs/avb-0/exams.jsonl")
+    assert "imagenet_ab" not in before[0]
+    assert "ImageNet" not in (output / "summary.md").read_text()
+    monkeypatch.setattr(imagenet, "available", lambda: True)
+    monkeypatch.setattr(imagenet, "embed", lambda images: images.mean((2, 3)))  # the colour
+    small(cache, output, seeds=1)
+    scale = read_scale(output)
+    assert scale is not None
+    assert scale.floor["ab"] < 0.1 * scale.copy["ab"]  # red is far from blue, blue near to blue
+    after = read_records(output / "runs/avb-0/exams.jsonl")
+    kept = [{key: value for key, value in each.items() if not key.startswith("imagenet")} for each in after]
+    assert kept == before
+    assert [record["imagenet_ab"] != record["imagenet_ba"] for record in after] == [True, True]
+    assert "ImageNet kernel distance to B, A to B" in (output / "summary.md").read_text()
+    (output / "runs/avb-0/exams/step_0000002.safetensors").unlink()
+    small(cache, output, seeds=1)  # nothing is left to measure
+    assert read_records(output / "runs/avb-0/exams.jsonl") == after
+
+
+def test_a_copy_has_the_distance_that_the_scale_says(trained: Trained, cache: Path):
+    exam = exam_by(trained, cache)
+    real = {domain: images.mean((2, 3)) for domain, images in exam.images.items()}
+    scale = Scale({"ab": 0.3, "ba": 0.3}, {}, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagenet, "embed", lambda images: images.mean((2, 3)))
+        found = imagenet_distances(Known(), exam, real, scale)
+    assert found["imagenet_ab"] == pytest.approx(distance(real["b"], real["a"], 0.3), rel=1e-4)
+
+
+@pytest.mark.skipif(not imagenet.available(), reason="EfficientNet-Lite0 is not installed")
+def test_imagenets_features_see_the_blur_that_a_referee_does_not():
+    generator = torch.Generator().manual_seed(0)
+    sharp = torch.rand(24, 3, 32, 32, generator=generator) * 2 - 1
+    other = torch.rand(24, 3, 32, 32, generator=generator) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(other, 3, 1, 1)
+    x, y, z = (imagenet.embed(images) for images in (sharp, other, blurred))
+    assert x.shape == (24, 1280)
+    width = median_bandwidth(x.double().numpy())
+    assert distance(x, z, width) > 10 * abs(distance(x, y, width))
 
 
 def test_a_folder_that_is_no_cache_is_told_in_one_line(tmp_path: Path):

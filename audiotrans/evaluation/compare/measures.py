@@ -36,6 +36,8 @@ MEASURES = {
     "accuracy_ba": Measure("taken for A, B to A", "higher"),
     "distance_ab": Measure("kernel distance to B, A to B", "lower"),
     "distance_ba": Measure("kernel distance to A, B to A", "lower"),
+    "imagenet_ab": Measure("ImageNet kernel distance to B, A to B", "lower"),
+    "imagenet_ba": Measure("ImageNet kernel distance to A, B to A", "lower"),
     "reconstruction": Measure("reconstruction L1", "lower"),
     "cycle": Measure("cycle L1", "lower"),
     "content": Measure("content kept (gradient cosine)", "higher"),

@@ -17,6 +17,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.evaluation.compare.kept import (
+    RECORDS,
+    keep_weights,
+    kept_weights,
+    measure_kept,
+    read_records,
+    write_records,
+)
 from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, examine, latent_health, set_exam
 from audiotrans.evaluation.compare.referee import Referee, Trained
 from audiotrans.evaluation.compare.summary import write_summary
@@ -29,7 +37,6 @@ from audiotrans.training.prepare.images import write_atomically
 from audiotrans.training.recipe import Recipe, dump_recipe
 from audiotrans.training.workers import in_processes
 
-RECORDS = "exams.jsonl"
 EXAM = "exam.pt"
 PLAN = "compare.json"
 
@@ -127,6 +134,7 @@ def compare(
                 )
             ) as finished:
                 deque(finished, maxlen=0)
+    measure_kept([run.folder for run in runs], output, exam, cache, progress=progress)
     return write_summary(output, exam)
 
 
@@ -245,7 +253,7 @@ def _run(run: Run, peek: Callable[[], object] | None = None) -> Path:
         record = {"step": step, **examine(model, exam), **latent_health(_last_record(run.folder / METRICS_NAME))}
         _keep_record(run.folder / RECORDS, record)
         _keep_images(model, exam, folder / f"step_{step:07d}.safetensors")
-        _keep_weights(model, folder.parent / "exams" / f"step_{step:07d}.safetensors")
+        keep_weights(model, kept_weights(run.folder, step))
         if peek is not None:
             peek()
 
@@ -266,15 +274,7 @@ def _last_record(path: Path) -> dict[str, float]:
 
 def _keep_record(path: Path, record: dict[str, float]) -> None:
     """Add the figures of an examination; a step that is repeated after an interruption replaces its line."""
-    kept = [line for line in read_records(path) if line["step"] < record["step"]]
-    write_atomically(path, "".join(json.dumps(each) + "\n" for each in [*kept, record]).encode())
-
-
-def read_records(path: Path) -> list[dict[str, float]]:
-    """Return the examinations of a run by step; empty before the first."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    write_records(path, [*(each for each in read_records(path) if each["step"] < record["step"]), record])
 
 
 @torch.inference_mode()
@@ -289,14 +289,6 @@ def _keep_images(model: AVBGTN, exam: Exam, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial")
     save_file(made, beside)
-    os.replace(beside, path)
-
-
-def _keep_weights(model: AVBGTN, path: Path) -> None:
-    """Keep the averaged weights in half precision: measures thought of later can then be taken of every examination."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, beside)
     os.replace(beside, path)
 
 

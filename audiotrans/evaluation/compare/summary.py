@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotrans.evaluation.compare import imagenet
+from audiotrans.evaluation.compare.kept import read_scale
 from audiotrans.evaluation.compare.levels import MANY, Reached, levels, ratio, reach
 from audiotrans.evaluation.compare.measures import MEASURES, Exam
 from audiotrans.evaluation.compare.statistics import Records, interval, shown
@@ -78,6 +80,11 @@ def write_summary(output: Path, exam: Exam) -> Path:
         "distance_ab": {"real images": exam.floor["ab"], "input": exam.copy["ab"]},
         "distance_ba": {"real images": exam.floor["ba"], "input": exam.copy["ba"]},
     }
+    scale = read_scale(output)
+    if scale is not None:
+        references |= {
+            f"imagenet_{way}": {"real images": scale.floor[way], "input": scale.copy[way]} for way in ("ab", "ba")
+        }
     pictures = [comparison_curves(curves, names, references, output / "curves.png")] if curves else []
     sources = {way: exam.images[way[0]] for way in ("ab", "ba")}
     for name in runs:
@@ -106,6 +113,7 @@ def _text(output: Path, exam: Exam, runs: dict[str, dict[int, Records]], picture
         f"{exam.copy_accuracy['ba']:.1%} for {a}.",
         f"Kernel distance (embedding: the referee's 64 features; Gaussian kernel): copying {exam.copy['ab']:.4f} / "
         f"{exam.copy['ba']:.4f}, other real images {exam.floor['ab']:.4f} / {exam.floor['ba']:.4f} (to {b} / to {a}).",
+        *_text_of_imagenet(output),
         "Figures are means over seeds with 95 % intervals of the mean.",
         "",
         "## At the end",
@@ -119,6 +127,17 @@ def _text(output: Path, exam: Exam, runs: dict[str, dict[int, Records]], picture
         *(f"- [{path.name}]({path.name})" for path in pictures),
     ]
     return lines
+
+
+def _text_of_imagenet(output: Path) -> list[str]:
+    scale = read_scale(output)
+    if scale is None:
+        return []
+    return [
+        f"ImageNet kernel distance (embedding: {imagenet.NAME}; it sees blur and noise, which the referee does not): "
+        f"copying {scale.copy['ab']:.4f} / {scale.copy['ba']:.4f}, other real images {scale.floor['ab']:.4f} / "
+        f"{scale.floor['ba']:.4f}."
+    ]
 
 
 def _text_of_levels(
@@ -158,6 +177,8 @@ def _table_of_ends(runs: dict[str, dict[int, Records]]) -> list[str]:
         for of_seed in runs.values():
             ends = [records[-1].get(measure, math.nan) for records in of_seed.values() if records]
             cells.append(shown(interval(ends)))
+        if measure.startswith("imagenet") and set(cells) == {"-"}:
+            continue  # not measured here
         lines.append(f"| {told.label} | " + " | ".join(cells) + " |")
     lasts = [
         ", ".join(f"{records[-1]['step']:g}" for records in of_seed.values() if records) for of_seed in runs.values()
