@@ -7,6 +7,7 @@ import math
 import pytest
 
 from tests.benchmarks import avb_toys as toys
+from tests.benchmarks.contrast_toys import found_by
 
 
 @pytest.mark.parametrize("mode", toys.ADVERSARIAL)
@@ -51,3 +52,12 @@ def test_the_quadrature_agrees_with_a_closed_form():
     variance = 1 + toys.FOLD_NOISE**2
     alone = -0.5 * 9 / variance - 0.5 * math.log(2 * math.pi * variance)
     assert toys.folded_evidence(3.0) == pytest.approx(alone + math.log(2), abs=1e-3)
+
+
+def test_alone_t_loses_sight_of_a_kl_in_many_dimensions_and_the_adaptive_contrast_does_not():
+    plain, adaptive = (found_by(16, 0.05, adaptive=flag, steps=600) for flag in (False, True))
+    assert plain.exact == pytest.approx(2.997, abs=1e-3)
+    assert plain.accuracy > 0.99  # T makes no mistakes,
+    assert plain.estimate < 0.4 * plain.exact  # and so learns no more
+    assert adaptive.estimate == pytest.approx(adaptive.exact, rel=0.1)
+    assert adaptive.accuracy < 0.7  # it is still in doubt
