@@ -16,7 +16,14 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.compare import Contestant, Exam, compare, examine, imagenet, train_referee
 from audiotrans.evaluation.compare.kept import Scale, imagenet_distances, read_records, read_scale
 from audiotrans.evaluation.compare.levels import AT_ONCE, Reach, levels, ratio, reach, unrelated
-from audiotrans.evaluation.compare.measures import content_kept, different, distance, exam_of, posterior_moments
+from audiotrans.evaluation.compare.measures import (
+    between_draws,
+    content_kept,
+    different,
+    distance,
+    exam_of,
+    posterior_moments,
+)
 from audiotrans.evaluation.compare.referee import Trained
 from audiotrans.evaluation.compare.runs import epoch_images, load_exam, save_exam
 from audiotrans.evaluation.compare.statistics import interval
@@ -308,6 +315,17 @@ def test_imagenets_distances_are_added_to_what_was_examined_before(
     (output / "runs/avb-0/exams/step_0000002.safetensors").unlink()
     small(cache, output, seeds=1)  # nothing is left to measure
     assert read_records(output / "runs/avb-0/exams.jsonl") == after
+
+
+def test_draws_of_a_model_without_noise_are_one_and_units_differ(trained: Trained, cache: Path):
+    exam = exam_by(trained, cache)
+    torch.manual_seed(0)
+    unit = AVBGTN(recipe(kl="mu2").model, 3).eval()
+    assert between_draws(unit, exam) > 0.01
+    assert between_draws(unit, exam) == between_draws(unit, exam)
+    deaf = AVBGTN(recipe().model, 3).eval()
+    deaf.noise = lambda image, generator=None: torch.zeros(deaf.noise_shape(image))  # type: ignore[method-assign]
+    assert between_draws(deaf, exam) == 0
 
 
 def test_a_copy_has_the_distance_that_the_scale_says(trained: Trained, cache: Path):

@@ -1,4 +1,4 @@
-"""Figures taken after training, of the weights that every examination has kept: the distance in ImageNet's features."""
+"""Figures taken after training, of the weights that every examination has kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiotrans.evaluation.compare import imagenet
-from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, different, distance, translations
+from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, between_draws, different, distance, translations
 from audiotrans.evaluation.compare.statistics import Records
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
@@ -73,9 +73,10 @@ def read_scale(output: Path) -> Scale | None:
 
 
 def measure_kept(folders: Sequence[Path], output: Path, exam: Exam, cache: Path, *, progress: bool = True) -> None:
-    """Add ImageNet's distances to all examinations whose weights are kept; none twice.
+    """Add to all examinations whose weights are kept what they lack; nothing is measured twice.
 
-    Does nothing for sounds, and where the network's packages are not installed.
+    That is `between_draws`, in folders of versions that did not measure it, and for pictures, where its packages are
+    installed, the distance in ImageNet's features.
 
     Args:
         folders: of the runs.
@@ -84,15 +85,18 @@ def measure_kept(folders: Sequence[Path], output: Path, exam: Exam, cache: Path,
         cache: prepared data; further real images come from its training split.
         progress: show a bar.
     """
-    if open_images(cache).manifest["imaging"].get("type") != "photo" or not imagenet.available():
-        return
-    real = {domain: imagenet.embed(images) for domain, images in exam.images.items()}
-    scale = read_scale(output) or _make_scale(exam, real, cache, output)
-    missing = [(folder, record["step"]) for folder in folders for record in read_records(folder / RECORDS)
-               if "imagenet_ab" not in record and kept_weights(folder, int(record["step"])).exists()]  # fmt: skip
-    for folder, step in tqdm(missing, unit="examination", desc="ImageNet", disable=not progress or not missing):
-        model = _model(folder, int(step), exam)
-        found = imagenet_distances(model, exam, real, scale)
+    photos = open_images(cache).manifest["imaging"].get("type") == "photo"
+    real = {d: imagenet.embed(x) for d, x in exam.images.items()} if photos and imagenet.available() else {}
+    scale = (read_scale(output) or _make_scale(exam, real, cache, output)) if real else None
+    wanted = ["draws", *(["imagenet_ab"] if scale else [])]
+    lacking = [(folder, int(record["step"])) for folder in folders for record in read_records(folder / RECORDS)
+               if any(name not in record for name in wanted)]  # fmt: skip
+    lacking = [(folder, step) for folder, step in lacking if kept_weights(folder, step).exists()]
+    for folder, step in tqdm(lacking, unit="examination", desc="later", disable=not progress or not lacking):
+        model = _model(folder, step, exam)
+        found = {"draws": between_draws(model, exam)}
+        if scale is not None:
+            found |= imagenet_distances(model, exam, real, scale)
         records = read_records(folder / RECORDS)
         write_records(folder / RECORDS, [each | found if each["step"] == step else each for each in records])
 

@@ -177,7 +177,7 @@ def _table_of_ends(runs: dict[str, dict[int, Records]]) -> list[str]:
         for of_seed in runs.values():
             ends = [records[-1].get(measure, math.nan) for records in of_seed.values() if records]
             cells.append(shown(interval(ends)))
-        if measure.startswith("imagenet") and set(cells) == {"-"}:
+        if (measure == "draws" or measure.startswith("imagenet")) and set(cells) == {"-"}:
             continue  # not measured here
         lines.append(f"| {told.label} | " + " | ".join(cells) + " |")
     lasts = [
