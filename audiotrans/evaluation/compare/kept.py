@@ -98,7 +98,7 @@ def measure_kept(folders: Sequence[Path], output: Path, exam: Exam, cache: Path,
         if scale is not None:
             found |= imagenet_distances(model, exam, real, scale)
         records = read_records(folder / RECORDS)
-        write_records(folder / RECORDS, [each | found if each["step"] == step else each for each in records])
+        write_records(folder / RECORDS, [found | each if each["step"] == step else each for each in records])
 
 
 def _make_scale(exam: Exam, real: dict[str, Tensor], cache: Path, output: Path) -> Scale:
