@@ -35,7 +35,7 @@ def write(tmp_path, text):
 def test_the_named_recipes_are_there():
     wanted = {
         "debug", "irmas_violin_piano", "irmas_violin_piano_paper", "unit_violin_piano", "violin_piano",
-        "celeba_blond_brown", "celeba_blond_brown_paper", "celeba_unit", "celeba_small",
+        "celeba_blond_brown", "celeba_blond_brown_paper", "celeba_unit", "celeba_small", "celeba_claims",
     }  # fmt: skip
     assert wanted <= {path.stem for path in RECIPES}
 
