@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, between_dra
 from audiotrans.evaluation.compare.statistics import Records
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.training.atomic import write_beside
 from audiotrans.training.datasets import open_images
 from audiotrans.training.prepare.images import write_atomically
 from audiotrans.training.recipe import load_recipe
@@ -43,10 +43,8 @@ class Scale:
 
 def keep_weights(model: AVBGTN, path: Path) -> None:
     """Keep averaged weights in half precision: a figure thought of later can then be taken of every examination."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, beside)
-    os.replace(beside, path)
+    values = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    write_beside(path, lambda beside: save_file(values, beside))
 
 
 def kept_weights(folder: Path, step: int) -> Path:

@@ -29,6 +29,7 @@ from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, examine, la
 from audiotrans.evaluation.compare.referee import Referee, Trained
 from audiotrans.evaluation.compare.summary import write_summary
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.training.atomic import write_beside
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.datasets import open_images, read_manifest, stream
 from audiotrans.training.engine import CHECKPOINT_NAME, train
@@ -218,9 +219,7 @@ def save_exam(exam: Exam, path: Path) -> None:
         "images": exam.images, "target": exam.target, "bandwidth": exam.bandwidth, "copy": exam.copy,
         "floor": exam.floor, "copy_accuracy": exam.copy_accuracy,
     }  # fmt: skip
-    beside = path.with_suffix(".partial")
-    torch.save(values, beside)
-    beside.replace(path)
+    write_beside(path, lambda beside: torch.save(values, beside))
 
 
 def load_exam(path: Path) -> Exam:
@@ -286,10 +285,7 @@ def _keep_images(model: AVBGTN, exam: Exam, path: Path) -> None:
         noise = torch.randn(model.noise_shape(x), generator=stream(0, "exam", source, 0))
         y = model.translate(x, source, target, noise)
         made[source + target] = ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    save_file(made, beside)
-    os.replace(beside, path)
+    write_beside(path, lambda beside: save_file(made, beside))
 
 
 class _Bar:
