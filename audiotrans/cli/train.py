@@ -165,9 +165,9 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 def export_weights(run: Path, output: Path, **options: Any) -> None:
     """Write the averaged weights of a run as a model for convert; RUN may be a weights file, to be described anew."""
-    from audiotrans.translation.models import export_run
+    from audiotrans.translation.models import export_run, is_photo_model
     from audiotrans.translation.profile import read_profile
 
     click.echo(str(export_run(run, output, progress=sys.stderr.isatty(), **options)))
-    if read_profile(output) is None:
+    if read_profile(output) is None and not is_photo_model(output):  # pictures are not checked
         click.echo("no profile of its training data: convert will not warn (name its cache with --cache)", err=True)

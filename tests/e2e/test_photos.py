@@ -45,6 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(root / "run/samples/step_0000002.png") as sheet:
         assert sheet.size[1] == 8 * (16 + 2)  # four rows for each domain
     exported = run("export-weights", root / "run", "-o", root / "faces.safetensors")
+    assert exported.stderr == ""  # no word of warnings, which pictures do not get
     assert exported.exit_code == 0, exported.output
     return root / "faces.safetensors"
 
