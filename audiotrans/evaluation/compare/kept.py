@@ -18,7 +18,7 @@ from audiotrans.evaluation.compare.statistics import Records
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.training.atomic import write_beside
-from audiotrans.training.datasets import open_images
+from audiotrans.training.datasets import open_images, read_manifest
 from audiotrans.training.prepare.images import write_atomically
 from audiotrans.training.recipe import load_recipe
 
@@ -83,14 +83,16 @@ def measure_kept(folders: Sequence[Path], output: Path, exam: Exam, cache: Path,
         cache: prepared data; further real images come from its training split.
         progress: show a bar.
     """
-    photos = open_images(cache).manifest["imaging"].get("type") == "photo"
-    real = {d: imagenet.embed(x) for d, x in exam.images.items()} if photos and imagenet.available() else {}
-    scale = (read_scale(output) or _make_scale(exam, real, cache, output)) if real else None
-    wanted = ["draws", *(["imagenet_ab"] if scale else [])]
+    photos = read_manifest(cache)["imaging"].get("type") == "photo"
+    wanted = ["draws", *(["imagenet_ab"] if photos and imagenet.available() else [])]
     lacking = [(folder, int(record["step"])) for folder in folders for record in read_records(folder / RECORDS)
                if any(name not in record for name in wanted)]  # fmt: skip
     lacking = [(folder, step) for folder, step in lacking if kept_weights(folder, step).exists()]
-    for folder, step in tqdm(lacking, unit="examination", desc="later", disable=not progress or not lacking):
+    if not lacking:
+        return  # the network need not be loaded
+    real = {d: imagenet.embed(x) for d, x in exam.images.items()} if "imagenet_ab" in wanted else {}
+    scale = (read_scale(output) or _make_scale(exam, real, cache, output)) if real else None
+    for folder, step in tqdm(lacking, unit="examination", desc="later", disable=not progress):
         model = _model(folder, step, exam)
         found = {"draws": between_draws(model, exam)}
         if scale is not None:
