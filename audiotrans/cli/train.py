@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -58,6 +59,7 @@ def _prep(
 @click.argument("recipe_path", type=PATH, metavar="RECIPE")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
+@click.option("--init", metavar="MODEL", help="Fine-tune: a shipped model's name, a weights file or another run.")
 @click.option("--cache", type=PATH, help="Prepared data.  [default: the recipe's]")
 @click.option("--run", "run_dir", type=PATH, help="Folder of the run.  [default: runs/ and the recipe's name]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -65,14 +67,17 @@ def _prep(
 @click.option("--max-minutes", type=float, help="Stop after the step in which so much time has passed, and save.")
 @click.option("--parts-mb", "part_mb", type=float, help="Write the checkpoint in files of at most so many MB.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def train(recipe_path: Path, overrides: tuple[str, ...], run_dir: Path | None, **options: Any) -> None:
+def train(
+    recipe_path: Path, overrides: tuple[str, ...], run_dir: Path | None, init: str | None, **options: Any
+) -> None:
     """Train a model from a recipe and a cache, prepared or packed."""
     began = time.monotonic()  # to load torch takes time too
     from audiotrans.training.recipe import load_recipe
 
     # The option wins over the recipe, which would set them again.
     threads = () if options["threads"] is None else (f"train.threads={options['threads']}",)
-    recipe = load_recipe(recipe_path, (*overrides, *threads))
+    start = () if init is None else (f"init={json.dumps(init)}",)
+    recipe = load_recipe(recipe_path, (*overrides, *threads, *start))
     click.echo(_train(recipe, run_dir or Path("runs") / recipe_path.stem, began, **options))
 
 

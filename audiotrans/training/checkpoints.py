@@ -21,6 +21,9 @@ from audiotrans.training.atomic import write_beside
 from audiotrans.training.parts import index_of, read_parts, remove_parts, write_parts
 from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
+CHECKPOINT_NAME = "last.pt"
+"""Of the last checkpoint in the folder of a run."""
+
 CHECKPOINT = "audiotrans-checkpoint"
 WEIGHTS = "audiotrans-model"
 VERSION = "1"

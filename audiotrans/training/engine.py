@@ -16,7 +16,7 @@ from tqdm import tqdm
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN, Critics, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
-from audiotrans.training.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, open_images, stream
 from audiotrans.training.feed import Feed
 from audiotrans.training.interrupt import Interruption, TimeLimit
@@ -24,8 +24,7 @@ from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.pool import ImagePool
 from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.validation import validate
-
-CHECKPOINT_NAME = "last.pt"
+from audiotrans.training.warm_start import warm_start
 
 LEAST_PART_MB = 0.01
 """A smaller part would hold little more than its name."""
@@ -60,7 +59,7 @@ class Trainer:
         self.critics_adam = torch.optim.Adam(self.critics.parameters(), settings.critic_learning_rate, **adam)  # type: ignore[arg-type]
 
     def train_step(self, a: Tensor, b: Tensor, more: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Move the generator side once, then the critics once.
+        """Move the generator side once (not during ``critic_warmup``), then the critics once.
 
         Args:
             a: images of domain A, ``(n, c, h, w)``.
@@ -77,7 +76,8 @@ class Trainer:
             t = self.model(a, b, generator)
             self.critics.requires_grad_(False)
             terms = self._terms(GENERATOR_LOSSES, t, self.critics(t, training=False))
-        self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
+        if self.step >= settings.critic_warmup:
+            self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
         self.critics.requires_grad_(True)
         t = t.detached()
         shown = self._shown(t, more or {})
@@ -112,7 +112,9 @@ class Trainer:
         losses = self.recipe.losses
         weights = dict(losses.generator)
         if losses.identity_steps and "identity" in weights:
-            weights["identity"] *= max(0.0, 1 - self.step / losses.identity_steps)
+            # A model that was trained before is not drawn back to where it began.
+            left = 0.0 if self.recipe.init else max(0.0, 1 - self.step / losses.identity_steps)
+            weights["identity"] *= left
         return weights
 
     @staticmethod
@@ -316,6 +318,8 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
         trainer.load(state)
     elif has_checkpoint(checkpoint):
         raise UsageError(f"{run} holds a run already: continue it with --resume, or choose another --run folder")
+    elif trainer.recipe.init:
+        warm_start(trainer, trainer.recipe.init)
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.yaml").write_text(dump_recipe(trainer.recipe), encoding="utf-8")
     forget_after(run / METRICS_NAME, trainer.step)

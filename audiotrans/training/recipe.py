@@ -53,7 +53,8 @@ class Losses(_Part):
         gan: see `LossSettings`.
         generator: weights by the names in `GENERATOR_LOSSES`.
         discriminator: weights by the names in `DISCRIMINATOR_LOSSES`.
-        identity_steps: steps over which the weight of ``identity`` fades to 0; 0 keeps it.
+        identity_steps: steps over which the weight of ``identity`` fades to 0; 0 keeps it. With
+            `Recipe.init` it has faded already.
     """
 
     gan: Literal["bce", "lsgan", "hinge"] = "hinge"
@@ -111,6 +112,7 @@ class Train(_Part):
         gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
         dither: standard deviation of the noise added to real crops.
         match_range: draw crops of both domains from the range of pitches that they share.
+        critic_warmup: first steps, in which D and T alone learn: for `Recipe.init` from a file without them.
         seed: of initial weights, crops and noise.
         log_every: steps between lines of metrics.jsonl.
         sample_every: steps between sample sheets.
@@ -133,6 +135,7 @@ class Train(_Part):
     gain_db: float = Field(default=0.0, ge=0)
     dither: float = Field(default=0.0, ge=0)
     match_range: bool = False
+    critic_warmup: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**62)
     log_every: int = Field(default=50, ge=1)
     sample_every: int = Field(default=1000, ge=1)
@@ -159,6 +162,7 @@ class Recipe(_Part):
         imaging: how sounds, or with ``type: photo`` photos, become images.
         domains: names of A and B.
         cache: folder that `audiotrans prep` wrote; the command line may name another.
+        init: what weights start from: a shipped model's name, a weights file, a checkpoint or a run; empty: random.
         model: see `ModelSettings`.
         losses: see `Losses`.
         train: see `Train`.
@@ -167,6 +171,7 @@ class Recipe(_Part):
     imaging: Imaging = AudioSettings()
     domains: Domains = Domains()
     cache: str = "cache"
+    init: str = ""
     model: ModelSettings = ModelSettings()
     losses: Losses = Losses()
     train: Train = Train()
@@ -279,6 +284,19 @@ def _override(values: dict[str, Any], override: str) -> None:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UsageError(f"--set {override!r}: the value is not YAML") from None
+
+
+def parse_recipe(text: str, name: str = "recipe") -> Recipe:
+    """Read what `dump_recipe` wrote.
+
+    Raises:
+        UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+    return recipe_from_dict(values, name)
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiotrans.errors import AudiotransError, UsageError, nearest
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.training.shipped import SUFFIX, find, shipped_models
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from audiotrans.translation.photos import PhotoConverter
 
 DEFAULT_MODEL = "violin-piano"
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class ModelEntry:
 
 def list_models() -> list[ModelEntry]:
     """List the shipped models, by name."""
-    return [_entry(path) for path in _shipped()]
+    return [_entry(path) for path in shipped_models()]
 
 
 def is_photo_model(name_or_path: str | Path) -> bool:
@@ -131,8 +129,13 @@ def export_run(
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     if output.exists() and not force:
         raise UsageError(f"{output} exists already: use --force to overwrite it")
-    from audiotrans.training.checkpoints import describe_weights, export_weights, load_checkpoint, read_recipe
-    from audiotrans.training.engine import CHECKPOINT_NAME
+    from audiotrans.training.checkpoints import (
+        CHECKPOINT_NAME,
+        describe_weights,
+        export_weights,
+        load_checkpoint,
+        read_recipe,
+    )
     from audiotrans.translation.profile import profile_for
 
     if run.suffix == SUFFIX:
@@ -147,25 +150,6 @@ def export_run(
     values = profile.to_dict() if profile else None
     export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)
     return output
-
-
-def find(name_or_path: str | Path) -> Path:
-    """Return the weights file of a name or path.
-
-    Raises:
-        UsageError: listing the names that exist.
-    """
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: give a {SUFFIX} file (audiotrans export-weights makes one of a run)")
-    shipped = {entry.stem: entry for entry in _shipped()}
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
-    names = ", ".join(shipped) or "none"
-    hint = nearest(str(name_or_path), shipped)
-    raise UsageError(f"no model {str(name_or_path)!r}: shipped are {names}; or give the path of a {SUFFIX} file.{hint}")
 
 
 def choose_device(name: str) -> torch.device:
@@ -200,11 +184,6 @@ def use_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _shipped() -> Iterator[Path]:
-    folder = Path(str(resources.files("audiotrans"))) / "weights"
-    yield from sorted(folder.glob(f"*{SUFFIX}"))
 
 
 def _entry(path: Path) -> ModelEntry:

@@ -137,6 +137,11 @@ def test_the_identity_term_fades(fade, step, weight):
     assert float(trainer._weighted(terms, weights)) == pytest.approx(3 * weight + 2)
 
 
+def test_the_fading_identity_term_is_over_for_a_model_trained_before():
+    recipe = tiny_recipe(losses={"identity_steps": 10})
+    assert Trainer(recipe.model_copy(update={"init": "model"}), 1, CPU)._generator_weights()["identity"] == 0
+
+
 def test_terms_without_a_weight_do_not_count():
     terms = {"gan": torch.tensor(2.0), "identity": torch.tensor(math.nan), "cycle_kl": torch.tensor(5.0)}
     assert float(Trainer._weighted(terms, {"gan": 3.0, "identity": 0.0})) == 6

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 import audiotrans
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.training import shipped
 from audiotrans.training.checkpoints import export_weights, save_checkpoint
 from audiotrans.training.recipe import Recipe, recipe_from_dict
 from audiotrans.translation import models
@@ -33,7 +34,7 @@ def shelf(tmp_path: Path, recipe: Recipe, weights: dict[str, torch.Tensor], monk
     """Make a folder with one shipped model."""
     path = tmp_path / "weights" / "violin-piano.safetensors"
     export_weights(weights, recipe, path, card={"summary": "A toy."})
-    monkeypatch.setattr(models.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(shipped.resources, "files", lambda _: tmp_path)
     return path
 
 

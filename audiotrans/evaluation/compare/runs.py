@@ -30,12 +30,12 @@ from audiotrans.evaluation.compare.referee import Referee, Trained
 from audiotrans.evaluation.compare.summary import write_summary
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.training.atomic import write_beside
-from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 from audiotrans.training.datasets import open_images, read_manifest, stream
-from audiotrans.training.engine import CHECKPOINT_NAME, train
+from audiotrans.training.engine import train
 from audiotrans.training.journal import METRICS_NAME
 from audiotrans.training.prepare.images import write_atomically
-from audiotrans.training.recipe import Recipe, dump_recipe
+from audiotrans.training.recipe import Recipe, dump_recipe, parse_recipe
 from audiotrans.training.workers import in_processes
 
 EXAM = "exam.pt"
@@ -170,7 +170,9 @@ def _keep_plan(
                 raise UsageError(
                     f"{output} holds a comparison with {key} {before[key]!r}, not {value!r}: take another folder"
                 )
-        changed = [name for name in recipes if before["recipes"].get(name, recipes[name]) != recipes[name]]
+        # As recipes, not as texts: a later version may know more settings.
+        kept = {name: parse_recipe(text, f"{path}: {name}") for name, text in before["recipes"].items()}
+        changed = [each.name for each in contestants if kept.get(each.name, each.recipe) != each.recipe]
         if changed:
             raise UsageError(f"{output} holds runs of another recipe {changed[0]!r}: take another folder or name")
         recipes = before["recipes"] | recipes

@@ -18,6 +18,7 @@ from audiotrans.evaluation.cycles.recipe import CycleRecipe
 from audiotrans.evaluation.cycles.scores import chosen_scores
 from audiotrans.evaluation.cycles.tables import cycle_values, means_table, write_tables
 from audiotrans.evaluation.cycles.work import Failed, Setup, Worker, start_worker, work
+from audiotrans.training.shipped import find
 from audiotrans.training.workers import default_workers, in_processes, usable_cores
 from audiotrans.translation import models
 from audiotrans.translation.chains import (
@@ -146,7 +147,7 @@ def _chains(recipe: CycleRecipe, domains: tuple[str, str]) -> list[Chain]:
 def _header(recipe: CycleRecipe, domains: tuple[str, str], chains: Sequence[Chain]) -> dict[str, Any]:
     return {
         "model": Path(recipe.model).stem,
-        "model_sha256": file_sha256(models.find(recipe.model)),
+        "model_sha256": file_sha256(find(recipe.model)),
         "created_with": f"audiotrans {__version__}",
         "domains": list(domains),
         "options": {

@@ -135,12 +135,13 @@ def make_plans(options: Options) -> tuple[list[Plan], list[str]]:
 
 
 def _load_models(options: Options) -> list[_Model]:
+    from audiotrans.training.shipped import find
     from audiotrans.translation import models
 
     names = options.models or (() if options.systems else (DEFAULT_MODEL,))
     loaded = []
     for name in names:
-        path = models.find(name)
+        path = find(name)
         loaded.append(_Model(path.stem, path, models.load(name, device=options.device)))
     return loaded
 

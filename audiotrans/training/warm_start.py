@@ -1,0 +1,77 @@
+"""Fine-tuning: weights that start as those of a model trained before."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from audiotrans.errors import UsageError
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, load_checkpoint, read_weights
+from audiotrans.training.recipe import Recipe, recipe_to_dict
+from audiotrans.training.shipped import SUFFIX, find
+
+if TYPE_CHECKING:
+    from audiotrans.training.engine import Trainer
+
+_CRITICS = {
+    "critic_width", "critic_scales", "critic_norm", "latent_critic", "image_mean", "image_std", "blind_rows",
+}  # fmt: skip
+"""Settings of the layers that are not in a weights file."""
+
+
+def warm_start(trainer: Trainer, source: str) -> None:
+    """Give a new run the weights of a model; optimisers, past translations and the step count start anew.
+
+    Of a run the averaged weights are taken, which are those that it would export, and its discriminators and T. A
+    weights file has no discriminators: they start at random, and ``train.critic_warmup`` lets them learn first.
+
+    Args:
+        trainer: at step 0.
+        source: a shipped model's name, a weights file, a checkpoint or the folder of a run.
+
+    Raises:
+        UsageError: if there is no such model, or it has other layers or images than the recipe.
+        AudiotransError: if its file is broken.
+    """
+    path = Path(source)
+    checkpoint = path / CHECKPOINT_NAME if path.is_dir() else path
+    if path.suffix != SUFFIX and has_checkpoint(checkpoint):
+        state, before = load_checkpoint(checkpoint)
+        weights, critics, nets = state["ema"], state["critics"], before.model.nets
+    else:
+        model, before, _ = read_weights(find(source))
+        weights, critics, nets = model.state_dict(), None, model.nets
+    _check_alike(source, _described(before, asdict(nets)), _described(trainer.recipe, asdict(trainer.model.nets)))
+    trainer.model.load_state_dict(weights)
+    trainer.ema.load_state_dict(weights)
+    if critics is not None:
+        _take(trainer.critics, critics)
+
+
+def _described(recipe: Recipe, nets: dict[str, Any]) -> dict[str, Any]:
+    """Return what must agree for weights to mean the same; how phases are found is not the network's business."""
+    imaging = {f"imaging.{key}": value for key, value in recipe_to_dict(recipe)["imaging"].items() if key != "phase"}
+    own = {f"model.{key}": value for key, value in nets.items() if key not in _CRITICS}
+    return imaging | own
+
+
+def _check_alike(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UsageError(
+                f"init {source}: its {key} is {found.get(key)!r}, the recipe's {value!r}; change the recipe, or start"
+                " without init"
+            )
+
+
+def _take(critics: nn.Module, weights: dict[str, Any]) -> None:
+    """Load discriminators, and T where both have one, unless they have other layers: then they start at random."""
+    own = critics.state_dict()
+    for part in ("image", "latent"):
+        found = {name: value for name, value in weights.items() if name.startswith(f"{part}.")}
+        mine = {name: value.shape for name, value in own.items() if name.startswith(f"{part}.")}
+        if {name: value.shape for name, value in found.items()} == mine:
+            critics.load_state_dict(found, strict=False)

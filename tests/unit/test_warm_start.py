@@ -1,0 +1,138 @@
+"""Fine-tuning: a run that starts with the weights of another model."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from audiotrans.errors import UsageError
+from audiotrans.training.checkpoints import export_weights, load_checkpoint
+from audiotrans.training.engine import Trainer, train
+from audiotrans.training.warm_start import warm_start
+from audiotrans.translation.models import export_run
+from tests.fakes import assert_same, fake_cache, image, tiny_recipe
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_board():
+    """Leave TensorBoard out: it takes longer to import than all of this to run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return fake_cache(tmp_path_factory.mktemp("warm") / "cache", tiny_recipe(), offset=0.2)
+
+
+@pytest.fixture(scope="module")
+def parent(cache, tmp_path_factory):
+    """A run of two steps: its averaged weights differ from those of its last step, and from the start's."""
+    folder = tmp_path_factory.mktemp("parent") / "run"
+    train(tiny_recipe(train={"steps": 2}), cache, folder, progress=False)
+    return folder
+
+
+def fresh(**parts):
+    """Build a trainer of the tiny recipe with another seed than the parent's."""
+    return Trainer(tiny_recipe(**parts | {"train": {"seed": 7} | parts.get("train", {})}), 1, CPU)
+
+
+def copied(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", ["", "last.pt"])
+def test_a_run_gives_what_it_would_export_and_its_critics(parent, name):
+    state, _ = load_checkpoint(parent / "last.pt")
+    trainer = fresh()
+    warm_start(trainer, str(parent / name))
+    for module, part in ((trainer.model, "ema"), (trainer.ema, "ema"), (trainer.critics, "critics")):
+        assert_same(dict(module.state_dict()), dict(state[part]))
+    assert trainer.step == 0
+    assert trainer.model_adam.state_dict()["state"] == {}
+
+
+def test_a_weights_file_leaves_the_critics_as_they_start(parent, tmp_path):
+    path = export_run(parent, tmp_path / "model.safetensors")
+    trainer, untouched = fresh(), fresh()
+    warm_start(trainer, str(path))
+    assert_same(dict(trainer.model.state_dict()), dict(load_checkpoint(parent / "last.pt")[0]["ema"]))
+    assert_same(dict(trainer.critics.state_dict()), dict(untouched.critics.state_dict()))
+
+
+def test_critics_of_other_layers_start_at_random(parent):
+    trainer, untouched = fresh(model={"critic_width": 6}), fresh(model={"critic_width": 6})
+    warm_start(trainer, str(parent))
+    assert_same(dict(trainer.critics.state_dict()), dict(untouched.critics.state_dict()))
+
+
+def test_a_recipe_without_t_takes_d_alone(parent):
+    state, _ = load_checkpoint(parent / "last.pt")
+    trainer = fresh(model={"kl": "none"})
+    warm_start(trainer, str(parent))
+    kept = dict(trainer.critics.state_dict())
+    assert kept.keys() == {name for name in state["critics"] if name.startswith("image.")}
+    assert_same(kept, {name: state["critics"][name] for name in kept})
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"z_channels": 8}, r"model\.z_channels is 4, the recipe's 8"),
+        ({"kl": "mu2"}, r"model\.noise_channels is 1, the recipe's 0"),  # UNIT's encoders take no noise
+    ],
+)
+def test_other_layers_are_refused_by_name(parent, model, message):
+    with pytest.raises(UsageError, match=message):
+        warm_start(fresh(model=model), str(parent))
+
+
+def test_other_images_are_refused_by_name(tmp_path):
+    """Weights for another hop would fit the layers, and mean nothing."""
+    path = tmp_path / "other.safetensors"
+    other = tiny_recipe(imaging={"hop_length": 32})
+    export_weights(dict(fresh().model.state_dict()), other, path)
+    with pytest.raises(UsageError, match=r"imaging\.hop_length is 32, the recipe's 64"):
+        warm_start(fresh(), str(path))
+
+
+def test_another_way_to_phases_is_no_other_image(tmp_path):
+    path = tmp_path / "other.safetensors"
+    export_weights(dict(fresh().model.state_dict()), tiny_recipe(imaging={"phase": "pghi"}), path)
+    warm_start(fresh(), str(path))
+
+
+def test_an_unknown_name_is_answered_with_the_shipped_ones():
+    with pytest.raises(UsageError, match="shipped are violin-piano"):
+        warm_start(fresh(), "violin-pano")
+
+
+def test_a_run_goes_on_from_the_weights_and_resumes_without_them(cache, parent, tmp_path):
+    own = tmp_path / "parent.safetensors"
+    export_run(parent, own)
+    still = tiny_recipe(train={"steps": 1, "learning_rate": 1e-12}).model_copy(update={"init": str(own)})
+    train(still, cache, tmp_path / "run", progress=False)
+    before = load_checkpoint(parent / "last.pt")[0]["ema"]
+    for name, value in load_checkpoint(tmp_path / "run" / "last.pt")[0]["model"].items():
+        torch.testing.assert_close(value, before[name], atol=1e-9, rtol=0)  # Adam's first step: the learning rate
+    own.unlink()  # a checkpoint stands for itself
+    further = still.model_copy(update={"train": still.train.model_copy(update={"steps": 2})})
+    train(further, cache, tmp_path / "run", resume=True, progress=False)
+    assert load_checkpoint(tmp_path / "run" / "last.pt")[0]["step"] == 2
+
+
+def test_only_the_critics_learn_while_they_warm_up():
+    trainer = fresh(train={"critic_warmup": 1})
+    shape = (2, 1, trainer.recipe.imaging.rows, trainer.recipe.train.crop_frames)
+    model, critics = copied(trainer.model), copied(trainer.critics)
+    trainer.train_step(image(shape, 1, -0.2), image(shape, 2, 0.2))
+    assert_same(dict(trainer.model.state_dict()), model)
+    assert any((value != critics[name]).any() for name, value in trainer.critics.state_dict().items())
+    trainer.train_step(image(shape, 1, -0.2), image(shape, 2, 0.2))
+    assert any((value != model[name]).any() for name, value in trainer.model.state_dict().items())
