@@ -24,6 +24,7 @@ from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, meas
 from audiotrans.evaluation.scoring.plan import Options
 from audiotrans.evaluation.scoring.store import Record, Store
 from audiotrans.evaluation.scoring.testset import RATE, Selection
+from audiotrans.training import shipped
 from audiotrans.translation import models
 from tests.standins import Identity, converter, tone
 
@@ -88,7 +89,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
         found.loaded.append((name, device))
         return found.converter
 
-    monkeypatch.setattr(models, "find", lambda _name: weights)
+    monkeypatch.setattr(shipped, "find", lambda _name: weights)
     monkeypatch.setattr(models, "load", load)
     monkeypatch.setattr(Judge, "load", lambda *_: FakeJudge())
     monkeypatch.setattr(measures, "pitch_track", track)

@@ -13,11 +13,13 @@ import soundfile
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.pitch import Note
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance, power_spectrum
+from audiotrans.evaluation.scoring import anchors as anchors_module
 from audiotrans.evaluation.scoring.anchors import (
     COPY,
     EQUALISED,
     GRIFFIN_LIM,
     RANDOM,
+    SCORED,
     AnchorOptions,
     at_level_of,
     build_anchors,
@@ -123,6 +125,42 @@ def test_griffin_lim_keeps_the_magnitudes_and_forgets_the_phases(pairs):
     assert np.linalg.norm(result.wave - truth.T) > 0.1 * np.linalg.norm(truth)
     assert result.scores["inconsistency_db"] < -5
     assert np.array_equal(griffin_lim(truth.T, heard.wave, 1), griffin_lim(truth.T, heard.wave, 1))
+
+
+@pytest.fixture
+def played(monkeypatch, tmp_path):
+    """A bank and a player that note what they are asked to play."""
+    asked: list[tuple[list[tuple[float, float, float]], int]] = []
+
+    def synthesise(notes, program, _bank, samples):
+        asked.append(([(n.onset_seconds, n.duration_seconds, n.midi) for n in notes], program))
+        return np.ones((2, samples), np.float32)
+
+    (tmp_path / "gm.sf2").write_bytes(b"RIFF\x00\x00\x00\x00sfbk")
+    monkeypatch.setattr(soundfont, "SOUNDFONT_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(anchors_module, "find_player", lambda: "a player")
+    monkeypatch.setattr(anchors_module, "synthesise", synthesise)
+    return asked
+
+
+def test_the_score_is_played_by_the_target_at_the_inputs_level(pairs, played):
+    (pairs / "notes").mkdir()
+    (pairs / "notes" / "a.csv").write_text("start_s,duration_s,midi\n0.5,0.25,69\n", encoding="utf-8")
+    _, heard, result = made(pairs, SCORED)
+    assert played == [([(0.5, 0.25, 69.0)], 0)]
+    assert result.wave.shape == heard.wave.shape
+    assert np.sqrt(np.mean(result.wave**2)) == pytest.approx(np.sqrt(np.mean(heard.wave**2)), rel=1e-4)
+    direction = direction_of(pairs)
+    (anchor,) = [a for a in build_anchors(direction, AnchorOptions())[0] if a.name == SCORED]
+    other = next(clip for clip in direction.clips if clip.notes is None)
+    assert anchor.make(other, heard) is None  # this piece has no score
+
+
+def test_without_scores_none_is_played_and_none_is_missed(pairs, played):
+    anchors, notes = build_anchors(direction_of(pairs), AnchorOptions())
+    assert SCORED not in [anchor.name for anchor in anchors]
+    assert not any(SCORED in note for note in notes)
+    assert played == []
 
 
 def test_a_lone_recording_leaves_two_anchors_out_and_says_so(pairs):

@@ -22,6 +22,8 @@ ANCHORS: Mapping[str, str] = {
     "content.",
     "transcribe + synthesise": "The input's notes, found by a transcriber and played by a sound bank. Clean, but "
     "without the player's expression.",
+    "score + synthesise": "The written score, every note of it right, played by a sound bank: how far another "
+    "instrument in another room is from the truth.",
     "Griffin-Lim of truth": "The truth's magnitudes with phases found by Griffin-Lim. It shows what is lost by phase "
     "alone.",
 }

@@ -1,12 +1,14 @@
 """What needs no model and no training: the rows that every table has, so that a score can be read.
 
 Copying keeps all content and none of the timbre; a real clip of other music does the opposite; an equaliser, and a
-transcriber with a sound bank, are what a system has to beat; Griffin-Lim of the truth shows what magnitudes can reach.
+transcriber with a sound bank, are what a system has to beat; Griffin-Lim of the truth shows what magnitudes can reach,
+the score played by the bank what knowing every note is worth on another instrument than the truth's.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.artefacts import consistency_db
+from audiotrans.evaluation.metrics.pitch import Note
 from audiotrans.evaluation.scoring.anchors.equaliser import equalise, folder_spectrum, mean_spectrum
 from audiotrans.evaluation.scoring.anchors.magnitudes import griffin_lim
 from audiotrans.evaluation.scoring.anchors.soundfont import find_player, find_soundfont, program_of, synthesise
@@ -32,6 +35,7 @@ COPY = "copy"
 EQUALISED = "copy + EQ"
 RANDOM = "random target clip"
 SYNTHESISED = "transcribe + synthesise"
+SCORED = "score + synthesise"
 GRIFFIN_LIM = "Griffin-Lim of truth"
 
 
@@ -58,7 +62,8 @@ def build_anchors(direction: Direction, options: AnchorOptions) -> tuple[list[Sy
     """
     anchors = [copy()]
     notes: list[str] = []
-    for build in (equalised, random_clip, transcribed):
+    scores = (scored,) if any(clip.notes is not None for clip in direction.clips) else ()
+    for build in (equalised, random_clip, transcribed, *scores):
         try:
             anchors.append(build(direction, options))
         except UsageError:
@@ -70,7 +75,7 @@ def build_anchors(direction: Direction, options: AnchorOptions) -> tuple[list[Sy
     return anchors, notes
 
 
-_NAMES = {"equalised": EQUALISED, "random_clip": RANDOM, "transcribed": SYNTHESISED}
+_NAMES = {"equalised": EQUALISED, "random_clip": RANDOM, "transcribed": SYNTHESISED, "scored": SCORED}
 
 
 def copy() -> System:
@@ -143,16 +148,42 @@ def transcribed(direction: Direction, options: AnchorOptions) -> System:
         UsageError: the SoundFont that was named does not exist.
         AudiotransError: there is no SoundFont, player, transcriber or General MIDI instrument of that name.
     """
-    bank, program = find_soundfont(options.soundfont), program_of(direction.target)
-    player = find_player()
+    play, identity = _player(direction, options)
     if not transcription_available():
         raise AudiotransError("the transcriber is not installed: pip install --no-deps basic-pitch onnxruntime")
+    return System(SYNTHESISED, "anchor", f"synth {identity}", lambda _clip, heard: play(heard.notes, heard))
 
-    def make(_clip: Clip, heard: Hearing) -> Made:
-        wave = synthesise(heard.notes, program, bank, heard.wave.shape[1])
+
+def scored(direction: Direction, options: AnchorOptions) -> System:
+    """Return the score's own notes, played likewise: no transcriber can do better with this bank.
+
+    What is left of its distance to the truth is another instrument, another hand and another room.
+
+    Raises:
+        UsageError: the SoundFont that was named does not exist.
+        AudiotransError: there is no SoundFont, player or General MIDI instrument of that name.
+    """
+    play, identity = _player(direction, options)
+
+    def make(clip: Clip, heard: Hearing) -> Made | None:
+        score = clip.score()
+        return None if score is None else play(score, heard)
+
+    notes = " ".join(digest_of(clip.notes) for clip in direction.clips if clip.notes is not None)
+    digest = hashlib.sha256(notes.encode()).hexdigest()[:16]
+    return System(SCORED, "anchor", f"score {digest} {identity}", make)
+
+
+def _player(direction: Direction, options: AnchorOptions) -> tuple[Callable[[Sequence[Note], Hearing], Made], str]:
+    """Return what plays notes at the level and in the shape of an input, and a text that names it."""
+    bank, program = find_soundfont(options.soundfont), program_of(direction.target)
+    player = find_player()
+
+    def play(notes: Sequence[Note], heard: Hearing) -> Made:
+        wave = synthesise(notes, program, bank, heard.wave.shape[1])
         return Made(at_level_of(heard.wave, fit_channels(wave, heard.wave.shape[0])))
 
-    return System(SYNTHESISED, "anchor", f"synth {player} {bank.name} {digest_of(bank)} {program}", make)
+    return play, f"{player} {bank.name} {digest_of(bank)} {program}"
 
 
 def magnitudes_of_truth(seed: int) -> System:
@@ -187,4 +218,4 @@ def _identity_of(direction: Direction) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-__all__ = ["COPY", "EQUALISED", "GRIFFIN_LIM", "RANDOM", "SYNTHESISED", "AnchorOptions", "build_anchors"]
+__all__ = ["COPY", "EQUALISED", "GRIFFIN_LIM", "RANDOM", "SCORED", "SYNTHESISED", "AnchorOptions", "build_anchors"]
