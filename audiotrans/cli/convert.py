@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audiotrans.cli.stream import ConvertCommand, convert_stream, split_options, stream_options
+from audiotrans.cli.stream import ConvertCommand, asked_of, convert_stream, split_options, stream_options
 from audiotrans.errors import AudiotransError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     help="auto, source, pghi_refined, pghi, rtpghi, fast_griffin_lim, griffin_lim, network.  [default: the model's]",
 )
 @click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100 (the whole translation).")
+@click.option("--articulation", type=float, help="How clearly notes begin and end.  [default: the model's]")
 @click.option("--samples", default=1, show_default=True, help="Draws per input, with seeds S, S+1, ...")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -73,7 +74,7 @@ def _convert(
     jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force, photos=photos)
     models.use_threads(options["threads"])
     converter = (models.load_photo if photos else models.load)(options["model"], device=options["device"])
-    request = converter.request(to, source, options["strength"], options["phase"], options["seed"])
+    request = asked_of(converter, to, source, options)
     bar = partial(sound_bar, quiet=options["quiet"])
     return len(jobs), batch.run_jobs(converter, jobs, request, force=force, bar=bar)
 

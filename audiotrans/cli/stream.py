@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
 from audiotrans.errors import UsageError
+
+if TYPE_CHECKING:
+    from audiotrans.translation.convert import Converter
+    from audiotrans.translation.photos import PhotoConverter
+    from audiotrans.translation.request import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,13 +104,20 @@ def convert_stream(
     how = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk)
     models.use_threads(options["threads"])
     converter = models.load(options["model"], device=options["device"])
-    request = converter.request(to, source, options["strength"], options["phase"], options["seed"])
+    request = asked_of(converter, to, source, options)
     say = partial(_say, quiet=options["quiet"])
     with stream_bar("stream", quiet=options["quiet"]) as progress:
         done = convert_pipe(converter, request, *pipes, how, begun=say, progress=progress)
     for warning in done.warnings:
         click.echo(f"audiotrans: warning: {warning}", err=True)
     say(str(done))
+
+
+def asked_of(converter: Converter | PhotoConverter, to: str, source: str | None, options: dict[str, Any]) -> Request:
+    """Return the request that a command's options make, checked by the model."""
+    asked = (to, source, options["strength"], options["phase"], options["seed"])
+    articulation = options["articulation"]
+    return converter.request(*asked) if articulation is None else converter.request(*asked, articulation)
 
 
 def _refuse_files(inputs: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audiotrans.errors import UsageError
+
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.training.recipe import Recipe
@@ -167,12 +169,24 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--summary", default="", help="One line for the model's card.")
 @click.option("--half", is_flag=True, help="Store float16: half the size, no audible difference.")
 @click.option("--cache", type=PATH, help="Prepared data to know right inputs by.  [default: the recipe's]")
+@click.option(
+    "--articulation", multiple=True, metavar="TO=FACTOR", help="How clearly notes begin and end; may be repeated."
+)
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
-def export_weights(run: Path, output: Path, **options: Any) -> None:
+def export_weights(run: Path, output: Path, articulation: tuple[str, ...], **options: Any) -> None:
     """Write the averaged weights of a run as a model for convert; RUN may be a weights file, to be described anew."""
     from audiotrans.translation.models import export_run, is_photo_model
     from audiotrans.translation.profile import read_profile
 
+    options["articulation"] = dict(_named_factor(text) for text in articulation)
     click.echo(str(export_run(run, output, progress=sys.stderr.isatty(), **options)))
     if read_profile(output) is None and not is_photo_model(output):  # pictures are not checked
         click.echo("no profile of its training data: convert will not warn (name its cache with --cache)", err=True)
+
+
+def _named_factor(text: str) -> tuple[str, float]:
+    name, _, factor = text.partition("=")
+    try:
+        return name, float(factor)
+    except ValueError:
+        raise UsageError(f"--articulation {text!r}: write TO=FACTOR, such as piano=1.3") from None

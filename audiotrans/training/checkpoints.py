@@ -117,13 +117,14 @@ def export_weights(
     write_beside(Path(path), lambda beside: save_file(kept, beside, metadata=metadata))
 
 
-def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None) -> None:
+def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None, changed: Recipe | None = None) -> None:
     """Copy a weights file, adding the layers of its preset (where they are missing) and a profile.
 
     Args:
         path: what `export_weights` wrote; its tensors and the rest of its metadata are taken over as they are.
         output: may be the same file.
         profile: what its training data were like; None keeps the one that it has.
+        changed: its recipe with other settings of conversion; None keeps the one that it has.
 
     Raises:
         AudiotransError: as `read_weights` does.
@@ -134,6 +135,7 @@ def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None) -
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     extras = _extras(recipe, profile)
     extras |= {"nets": metadata["nets"]} if "nets" in metadata else {}
+    extras |= {"recipe": json.dumps(recipe_to_dict(changed))} if changed else {}
     write_beside(output, lambda beside: save_file(tensors, beside, metadata={**metadata, **extras}))
 
 

@@ -28,6 +28,9 @@ from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss
 from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.sound.imaging import AudioSettings
 
+MOST_ARTICULATION = 4.0
+"""Beyond this factor, noise is all that grows."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -86,6 +89,18 @@ def _checked_weights(weights: dict[str, float], known: Mapping[str, Loss], what:
     if not any(weights.values()):
         raise ValueError("at least one weight must be above 0")
     return weights
+
+
+class Articulation(_Part):
+    """How much clearer than the network paints them notes of translations begin and end; not read in training.
+
+    Attributes:
+        a: of translations to A, a factor from 0; 1 leaves them as they are.
+        b: of translations to B.
+    """
+
+    a: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
+    b: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
 
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -166,6 +181,7 @@ class Recipe(_Part):
         model: see `ModelSettings`.
         losses: see `Losses`.
         train: see `Train`.
+        articulation: see `Articulation`; the default of ``convert``.
     """
 
     imaging: Imaging = AudioSettings()
@@ -175,6 +191,7 @@ class Recipe(_Part):
     model: ModelSettings = ModelSettings()
     losses: Losses = Losses()
     train: Train = Train()
+    articulation: Articulation = Articulation()
 
     @model_validator(mode="after")
     def _suits_its_images(self) -> Recipe:
@@ -183,9 +200,10 @@ class Recipe(_Part):
         if photo or self.imaging.representation == "magnitude_phase":  # type: ignore[union-attr]
             asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
             asked += [name for name in ("gain_db", "match_range") if getattr(self.train, name)]
+            asked += ["articulation"] if self.articulation != Articulation() else []
             if asked:
                 kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
-                raise ValueError(f"{asked[0]} {kind}: set it to 0")
+                raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] == 'articulation' else 0}")
         return self
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,23 +18,16 @@ from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.sound.audio import resample_blocks, resampled_length
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.sound.phase import PHASES
+from audiotrans.training.recipe import MOST_ARTICULATION
+from audiotrans.translation.articulation import articulate, window
 from audiotrans.translation.noise import aligned_noise
 from audiotrans.translation.request import Request, Side, make_request
-from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles
+from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles, plan_tiles
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.training.recipe import Recipe
     from audiotrans.translation.profile import Listener, Profile
-
-TILE_PIXELS = 2**18
-"""Image pixels that a tile's core aims at: twelve seconds of 256 rows. Decides memory, not sound."""
-
-FADE_COLUMNS = 4
-"""Image columns over which tiles of a local model are mixed: they agree there, the fade is a formality."""
-
-GLOBAL_FADE_COLUMNS = 32
-"""The same for models with statistics over the whole image, whose tiles differ slightly: a third of a second."""
 
 MAX_CHANNELS = 8
 
@@ -69,9 +63,24 @@ class Converter:
         return self.recipe.domains.a, self.recipe.domains.b
 
     def request(
-        self, to: str, source: str | None = None, strength: float = 100.0, phase: str | None = None, seed: int = 0
+        self,
+        to: str,
+        source: str | None = None,
+        strength: float = 100.0,
+        phase: str | None = None,
+        seed: int = 0,
+        articulation: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
+
+        Args:
+            to: see `make_request`.
+            source: see `make_request`.
+            strength: see `make_request`.
+            phase: a phase method, or None for the model's own.
+            seed: see `make_request`.
+            articulation: how much clearer notes begin and end than the network paints them (1); None for the model's
+                own choice, which is 1 for reconstructions.
 
         Raises:
             UsageError: naming the argument, and what it may be.
@@ -80,7 +89,19 @@ class Converter:
             lookup(PHASES, phase, "phase method")
             if phase == "network" and self.settings.representation != "magnitude_phase":
                 raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
-        return make_request(self.domains, to, source, strength, phase, seed)
+        request = make_request(self.domains, to, source, strength, phase, seed)
+        return replace(request, articulation=self._articulation(request, articulation))
+
+    def _articulation(self, request: Request, wanted: float | None) -> float:
+        if wanted is None:
+            return 1.0 if request.source == request.target else getattr(self.recipe.articulation, request.target)
+        if not 0 <= wanted <= MOST_ARTICULATION:
+            raise UsageError(
+                f"articulation {wanted:g} is outside 0..{MOST_ARTICULATION:g} (1 is what the network paints)"
+            )
+        if wanted != 1 and self.settings.representation == "magnitude_phase":
+            raise UsageError("articulation needs a model of logarithmic images: leave it out with magnitude_phase")
+        return wanted
 
     def convert(
         self,
@@ -92,6 +113,7 @@ class Converter:
         strength: float = 100.0,
         phase: str | None = None,
         seed: int = 0,
+        articulation: float | None = None,
     ) -> Wave:
         """Translate a wave.
 
@@ -103,6 +125,7 @@ class Converter:
             strength: 0 (the input) to 100 (the translation); between, decibels are interpolated.
             phase: a phase method, or None for the model's own.
             seed: the same seed gives the same samples.
+            articulation: see `request`.
 
         Returns:
             float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
@@ -110,7 +133,7 @@ class Converter:
         Raises:
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
-        request = self.request(to, source, strength, phase, seed)
+        request = self.request(to, source, strength, phase, seed, articulation)
         checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
         channels, frames = checked.shape
         _, level_db = self.measure([checked], sample_rate, channels)
@@ -127,6 +150,7 @@ class Converter:
         strength: float = 100.0,
         phase: str | None = None,
         seed: int = 0,
+        articulation: float | None = None,
         samples: int = 1,
         force: bool = False,
         progress: Callable[[float, float], None] | None = None,
@@ -141,6 +165,7 @@ class Converter:
             strength: 0 (the input) to 100 (the translation).
             phase: a phase method, or None for the model's own.
             seed: the same seed gives the same bytes.
+            articulation: see `request`.
             samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
                 called ``name.1.wav``, ``name.2.wav``, ...
             force: whether to overwrite an output that exists.
@@ -154,7 +179,7 @@ class Converter:
         """
         from audiotrans.translation.files import convert_file, numbered
 
-        request = self.request(to, source, strength, phase, seed)
+        request = self.request(to, source, strength, phase, seed, articulation)
         outputs = numbered(Path(output), samples)
         written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
         return [item.path for item in written]
@@ -240,15 +265,27 @@ class Converter:
         rate = self.settings.sample_rate
         # Phase estimation needs some windows to work with: shorter sounds are followed by silence, cut off again below.
         length = max(resampled_length(frames, sample_rate, rate), 2 * self.settings.n_fft)
+        plan = self.plan_for(request)
         if listener is not None:
-            listener.expect(self.plan.tiles(length))
+            listener.expect(plan.tiles(length))
         inner = resample_blocks(blocks, sample_rate, rate, channels, length=length)
 
         def convert(piece: Wave, start: int) -> Wave:
             return self._convert_piece(piece, start, request, level_db, listener)
 
-        outer = convert_tiles(inner, length, self.plan, convert)
+        outer = convert_tiles(inner, length, plan, convert)
         return resample_blocks(outer, rate, sample_rate, channels, length=frames)
+
+    def plan_for(self, request: Request) -> TilePlan:
+        """Return how a request's sounds are cut."""
+        further = self.further_columns(request)
+        return (
+            plan_tiles(self.settings, self.imaging.representation.rows, self.model, further) if further else self.plan
+        )
+
+    def further_columns(self, request: Request) -> int:
+        """Return how many columns on each side a translation depends on beyond those that the model sees."""
+        return 0 if request.articulation == 1 else window(self.imaging) // 2
 
     @torch.inference_mode()
     def _convert_piece(
@@ -283,28 +320,8 @@ class Converter:
                 translated = self.model.translate(image, request.source, request.target, noise)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
+        translated = articulate(image, translated, request.articulation, window(self.imaging))
         return blend(image, translated, request.strength / 100, self.settings.representation)
-
-
-def plan_tiles(settings: AudioSettings, rows: int, model: AVBGTN) -> TilePlan:
-    """Choose tiles whose cores do not feel that their neighbours were cut off.
-
-    A sample depends on the columns within half a window, those on the columns within the model's context, and those on
-    the samples within another half window; the fade wants all that on both sides of the border.
-
-    Args:
-        settings: of the imaging.
-        rows: of its images.
-        model: asked for its stride, context and whether it is local.
-    """
-    column = settings.hop_length * settings.time_stride
-    grid = column * model.stride[1]
-    fade = (FADE_COLUMNS if model.local else GLOBAL_FADE_COLUMNS) * column
-    fade += fade % 2
-    reach = model.context_frames * column + settings.n_fft + column + fade // 2
-    margin = -(-reach // grid) * grid
-    core = max(TILE_PIXELS // rows * column, 2 * margin, 4 * fade)
-    return TilePlan(-(-core // grid) * grid, margin, fade)
 
 
 def blend(source: Tensor, translated: Tensor, share: float, representation: str) -> Tensor:

@@ -86,7 +86,13 @@ class PhotoConverter:
         return self.recipe.domains.a, self.recipe.domains.b
 
     def request(
-        self, to: str, source: str | None = None, strength: float = 100.0, phase: str | None = None, seed: int = 0
+        self,
+        to: str,
+        source: str | None = None,
+        strength: float = 100.0,
+        phase: str | None = None,
+        seed: int = 0,
+        articulation: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`.
 
@@ -95,6 +101,8 @@ class PhotoConverter:
         """
         if phase is not None:
             raise UsageError(f"phase {phase!r} is for sound: leave --phase out with pictures")
+        if articulation is not None:
+            raise UsageError(f"articulation {articulation:g} is for sound: leave --articulation out with pictures")
         return make_request(self.domains, to, source, strength, None, seed)
 
     def convert(

@@ -22,6 +22,7 @@ class Request:
         strength: 0 (the input) to 100 (the translation).
         phase: a phase method, or None for the model's own; None for photos.
         seed: decides the noise that the encoder is given.
+        articulation: factor of the fast part of gains, see `articulate`; 1 for photos.
     """
 
     source: Side
@@ -29,6 +30,7 @@ class Request:
     strength: float = 100.0
     phase: str | None = None
     seed: int = 0
+    articulation: float = 1.0
 
 
 def make_request(

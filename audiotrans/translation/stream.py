@@ -82,8 +82,18 @@ class StreamPlan:
         return last * self.stft.hop_length + self.stft.n_fft // 2
 
 
-def plan_stream(settings: AudioSettings, model: AVBGTN, stft: STFT, chunk_seconds: float, settle: int) -> StreamPlan:
+def plan_stream(
+    settings: AudioSettings, model: AVBGTN, stft: STFT, chunk_seconds: float, settle: int, further: int = 0
+) -> StreamPlan:
     """Choose the chunks of a stream: the multiple of the model's stride that is nearest to ``chunk_seconds``.
+
+    Args:
+        settings: of the imaging.
+        model: asked for its stride and context.
+        stft: of the imaging.
+        chunk_seconds: wanted.
+        settle: columns that the phase method runs behind.
+        further: columns on each side that an output column depends on beyond those of the model.
 
     Raises:
         UsageError: for chunks that are too short or too long, or a model of down-sampled images.
@@ -94,7 +104,7 @@ def plan_stream(settings: AudioSettings, model: AVBGTN, stft: STFT, chunk_second
         raise UsageError("a model of down-sampled images (time_stride above 1) cannot stream: convert files instead")
     grid = model.stride[1]
     strides = chunk_seconds * settings.sample_rate / (settings.hop_length * grid)
-    return StreamPlan(max(1, round(strides)) * grid, -(-model.context_frames // grid) * grid, settle, stft)
+    return StreamPlan(max(1, round(strides)) * grid, -(-(model.context_frames + further) // grid) * grid, settle, stft)
 
 
 class StreamConverter:
@@ -144,7 +154,8 @@ class StreamConverter:
         self._imaging = converter.imaging
         self._phase = stream_phase(converter.imaging, request.phase or settings.phase, channels, request.seed)
         stft = converter.imaging.stft
-        self._plan = plan_stream(settings, converter.model, stft, chunk_seconds, self._phase.delay_frames)
+        further, settle = converter.further_columns(request), self._phase.delay_frames
+        self._plan = plan_stream(settings, converter.model, stft, chunk_seconds, settle, further)
         self._meter = converter.imaging.level_meter(round(LEVEL_SECONDS / converter.imaging.seconds_per_frame))
         self._metered = 0
         self._held = np.zeros((channels, self._plan.capacity), np.float32)

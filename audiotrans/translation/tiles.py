@@ -6,11 +6,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from audiotrans.model.avb_gtn import AVBGTN
+    from audiotrans.sound.imaging import AudioSettings
+
 Wave = NDArray[np.float32]
+
+
+TILE_PIXELS = 2**18
+"""Image pixels that a tile's core aims at: twelve seconds of 256 rows. Decides memory, not sound."""
+
+FADE_COLUMNS = 4
+"""Image columns over which tiles of a local model are mixed: they agree there, the fade is a formality."""
+
+GLOBAL_FADE_COLUMNS = 32
+"""The same for models with statistics over the whole image, whose tiles differ slightly: a third of a second."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,28 @@ class TilePlan:
             Tile(max(0, begin - self.margin), begin, end, min(length, end + self.margin))
             for begin, end in pairwise(borders)
         ]
+
+
+def plan_tiles(settings: AudioSettings, rows: int, model: AVBGTN, further: int = 0) -> TilePlan:
+    """Choose tiles whose cores do not feel that their neighbours were cut off.
+
+    A sample depends on the columns within half a window, those on the columns within the model's context, and those on
+    the samples within another half window; the fade wants all that on both sides of the border.
+
+    Args:
+        settings: of the imaging.
+        rows: of its images.
+        model: asked for its stride, context and whether it is local.
+        further: columns on each side that an output column depends on beyond those of the model.
+    """
+    column = settings.hop_length * settings.time_stride
+    grid = column * model.stride[1]
+    fade = (FADE_COLUMNS if model.local else GLOBAL_FADE_COLUMNS) * column
+    fade += fade % 2
+    reach = (model.context_frames + further) * column + settings.n_fft + column + fade // 2
+    margin = -(-reach // grid) * grid
+    core = max(TILE_PIXELS // rows * column, 2 * margin, 4 * fade)
+    return TilePlan(-(-core // grid) * grid, margin, fade)
 
 
 class SlidingWindow:
