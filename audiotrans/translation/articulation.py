@@ -2,19 +2,24 @@
 
 A network that is also asked for small errors hedges: its gains rise and fall less, and later, than true attacks and
 decays do. Unsharp masking along time gives that back: the part of each row's gain that differs from its mean over a
-quarter of a second is multiplied by a factor. What lasts longer, and with it level and colour, stays as it was made.
+quarter of a second, averaged over neighbouring rows, is multiplied by a factor. What lasts longer, with it level and
+colour, stays as it was made; so does what single bins do, which is noise and not the shape of a note.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool1d
+from torch.nn.functional import avg_pool2d
 
 from audiotrans.sound.imaging import AudioImaging
 
 SECONDS = 0.25
 """Length of the mean that a gain is compared with."""
+
+
+ROWS = 5
+"""Rows over which the fast part is averaged: the width of a partial, 100 Hz where rows are bins."""
 
 
 def window(imaging: AudioImaging) -> int:
@@ -37,6 +42,10 @@ def articulate(source: Tensor, translated: Tensor, factor: float, columns: int) 
     if factor == 1:
         return translated
     gain = translated - source
-    rows = gain.flatten(0, 2)[:, None]
-    slow = avg_pool1d(rows, columns, 1, columns // 2, count_include_pad=False).reshape(gain.shape)
-    return torch.clamp(translated + (factor - 1) * (gain - slow), -1, 1)
+    fast = gain - _mean(gain, 1, columns)
+    return torch.clamp(translated + (factor - 1) * _mean(fast, ROWS, 1), -1, 1)
+
+
+def _mean(image: Tensor, rows: int, columns: int) -> Tensor:
+    """Return each pixel's mean over the neighbours that there are; both sizes are odd."""
+    return avg_pool2d(image, (rows, columns), 1, (rows // 2, columns // 2), count_include_pad=False)

@@ -29,6 +29,7 @@ from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.sound import audio
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.training.recipe import Articulation
 from tests.benchmarks import paired, scale
 from tests.benchmarks.table import Row, markdown, write_json
 
@@ -78,7 +79,9 @@ class Blur(Identity):
 def toy_converter(model: torch.nn.Module, settings: AudioSettings):
     from audiotrans.translation.convert import Converter
 
-    recipe = SimpleNamespace(imaging=settings, domains=SimpleNamespace(a="violin", b="piano"))
+    recipe = SimpleNamespace(
+        imaging=settings, domains=SimpleNamespace(a="violin", b="piano"), articulation=Articulation()
+    )
     return Converter(model, recipe, "cpu")
 
 

@@ -54,6 +54,16 @@ def test_the_ends_have_the_mean_of_what_is_there():
     assert found[0] == pytest.approx(0.24 - 0.12 / 6)  # the first of six columns within reach
 
 
+def test_what_a_single_row_does_is_shared_by_its_neighbours():
+    source = torch.full((1, 1, 20, 40), -0.5)
+    translated = source.clone()
+    translated[0, 0, 10, 20] += 0.11
+    more = articulate(source, translated, 2, COLUMNS) - translated
+    torch.testing.assert_close(more[0, 0, 8:13, 20], torch.full((5,), 0.11 * 10 / 11 / 5))
+    assert not more[0, 0, :8].any()
+    assert not more[0, 0, 13:].any()
+
+
 def test_images_stay_in_range():
     values = [0.0] * 40
     values[8], values[28] = -0.45, 1.4
@@ -65,7 +75,7 @@ def test_images_stay_in_range():
 
 @pytest.mark.parametrize(("rate", "hop", "columns"), [(44_100, 512, 21), (44_100, 256, 43), (16_000, 128, 31)])
 def test_the_window_is_a_quarter_of_a_second_and_odd(rate, hop, columns):
-    found = window(converter(Local(), sample_rate=rate, hop_length=hop).imaging)
+    found = window(converter(Local(), sample_rate=rate, n_fft=2048, hop_length=hop).imaging)
     assert found == columns
     assert abs(found * hop / rate - 0.25) <= hop / rate
 
