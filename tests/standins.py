@@ -73,12 +73,15 @@ def settings(**changes: Any) -> AudioSettings:
     return AudioSettings(**{**SMALL, **changes})
 
 
-def converter(model: nn.Module, *, articulation: tuple[float, float] = (1.0, 1.0), **changes: Any) -> Converter:
-    """Build a converter of violin and piano around a stand-in; ``articulation`` is the model's own, by target."""
+def converter(
+    model: nn.Module, *, articulation: tuple[float, float] = (1.0, 1.0), passes: int = 1, **changes: Any
+) -> Converter:
+    """Build a converter of violin and piano around a stand-in; ``articulation`` is by target, see `Recipe`."""
     recipe = SimpleNamespace(
         imaging=settings(**changes),
         domains=SimpleNamespace(a="violin", b="piano"),
         articulation=SimpleNamespace(a=articulation[0], b=articulation[1]),
+        passes=passes,
     )
     return Converter(model, recipe)  # type: ignore[arg-type]
 

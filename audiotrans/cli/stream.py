@@ -104,7 +104,8 @@ def convert_stream(
     how = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk)
     models.use_threads(options["threads"])
     converter = models.load(options["model"], device=options["device"])
-    request = asked_of(converter, to, source, options)
+    passes = 1 if options["passes"] is None else options["passes"]  # what flows must not wait for better sound
+    request = asked_of(converter, to, source, options | {"passes": passes})
     say = partial(_say, quiet=options["quiet"])
     with stream_bar("stream", quiet=options["quiet"]) as progress:
         done = convert_pipe(converter, request, *pipes, how, begun=say, progress=progress)
@@ -116,8 +117,8 @@ def convert_stream(
 def asked_of(converter: Converter | PhotoConverter, to: str, source: str | None, options: dict[str, Any]) -> Request:
     """Return the request that a command's options make, checked by the model."""
     asked = (to, source, options["strength"], options["phase"], options["seed"])
-    articulation = options["articulation"]
-    return converter.request(*asked) if articulation is None else converter.request(*asked, articulation)
+    given = {name: options[name] for name in ("articulation", "passes") if options[name] is not None}
+    return converter.request(*asked, **given)
 
 
 def _refuse_files(inputs: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -172,10 +172,12 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--articulation", multiple=True, metavar="TO=FACTOR", help="How clearly notes begin and end; may be repeated."
 )
+@click.option("--passes", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 def export_weights(run: Path, output: Path, articulation: tuple[str, ...], **options: Any) -> None:
     """Write the averaged weights of a run as a model for convert; RUN may be a weights file, to be described anew."""
-    from audiotrans.translation.models import export_run, is_photo_model
+    from audiotrans.translation.exporting import export_run
+    from audiotrans.translation.models import is_photo_model
     from audiotrans.translation.profile import read_profile
 
     options["articulation"] = dict(_named_factor(text) for text in articulation)

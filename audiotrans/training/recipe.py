@@ -29,6 +29,7 @@ from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.sound.imaging import AudioSettings
 
 MOST_ARTICULATION = 4.0
+MOST_PASSES = 8
 """Beyond this factor, noise is all that grows."""
 
 
@@ -182,6 +183,7 @@ class Recipe(_Part):
         losses: see `Losses`.
         train: see `Train`.
         articulation: see `Articulation`; the default of ``convert``.
+        passes: translations that ``convert`` averages, each a little out of place; as many times the work.
     """
 
     imaging: Imaging = AudioSettings()
@@ -192,6 +194,7 @@ class Recipe(_Part):
     losses: Losses = Losses()
     train: Train = Train()
     articulation: Articulation = Articulation()
+    passes: int = Field(default=1, ge=1, le=MOST_PASSES)
 
     @model_validator(mode="after")
     def _suits_its_images(self) -> Recipe:
@@ -201,9 +204,10 @@ class Recipe(_Part):
             asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
             asked += [name for name in ("gain_db", "match_range") if getattr(self.train, name)]
             asked += ["articulation"] if self.articulation != Articulation() else []
+            asked += ["passes"] if self.passes != 1 else []
             if asked:
                 kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
-                raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] == 'articulation' else 0}")
+                raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] in ('articulation', 'passes') else 0}")
         return self
 
     @property

@@ -18,9 +18,10 @@ from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.sound.audio import resample_blocks, resampled_length
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.sound.phase import PHASES
-from audiotrans.training.recipe import MOST_ARTICULATION
+from audiotrans.training.recipe import MOST_ARTICULATION, MOST_PASSES
 from audiotrans.translation.articulation import articulate, window
 from audiotrans.translation.noise import aligned_noise
+from audiotrans.translation.passes import reach, spin
 from audiotrans.translation.request import Request, Side, make_request
 from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles, plan_tiles
 
@@ -70,6 +71,7 @@ class Converter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
+        passes: int | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
 
@@ -81,6 +83,7 @@ class Converter:
             seed: see `make_request`.
             articulation: how much clearer notes begin and end than the network paints them (1); None for the model's
                 own choice, which is 1 for reconstructions.
+            passes: translations that are averaged, 1 to 8, as many times the work; None for the model's own choice.
 
         Raises:
             UsageError: naming the argument, and what it may be.
@@ -90,7 +93,7 @@ class Converter:
             if phase == "network" and self.settings.representation != "magnitude_phase":
                 raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
         request = make_request(self.domains, to, source, strength, phase, seed)
-        return replace(request, articulation=self._articulation(request, articulation))
+        return replace(request, articulation=self._articulation(request, articulation), passes=self._passes(passes))
 
     def _articulation(self, request: Request, wanted: float | None) -> float:
         if wanted is None:
@@ -103,6 +106,14 @@ class Converter:
             raise UsageError("articulation needs a model of logarithmic images: leave it out with magnitude_phase")
         return wanted
 
+    def _passes(self, wanted: int | None) -> int:
+        passes = self.recipe.passes if wanted is None else wanted
+        if not 1 <= passes <= MOST_PASSES:
+            raise UsageError(f"passes {passes} is outside 1..{MOST_PASSES} (1 is the fastest)")
+        if passes != 1 and self.settings.representation == "magnitude_phase":
+            raise UsageError("passes need a model of logarithmic images: leave them out with magnitude_phase")
+        return passes
+
     def convert(
         self,
         wave: NDArray[np.floating],
@@ -114,6 +125,7 @@ class Converter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
+        passes: int | None = None,
     ) -> Wave:
         """Translate a wave.
 
@@ -126,6 +138,7 @@ class Converter:
             phase: a phase method, or None for the model's own.
             seed: the same seed gives the same samples.
             articulation: see `request`.
+            passes: see `request`.
 
         Returns:
             float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
@@ -133,7 +146,7 @@ class Converter:
         Raises:
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
-        request = self.request(to, source, strength, phase, seed, articulation)
+        request = self.request(to, source, strength, phase, seed, articulation, passes)
         checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
         channels, frames = checked.shape
         _, level_db = self.measure([checked], sample_rate, channels)
@@ -151,6 +164,7 @@ class Converter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
+        passes: int | None = None,
         samples: int = 1,
         force: bool = False,
         progress: Callable[[float, float], None] | None = None,
@@ -166,6 +180,7 @@ class Converter:
             phase: a phase method, or None for the model's own.
             seed: the same seed gives the same bytes.
             articulation: see `request`.
+            passes: see `request`.
             samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
                 called ``name.1.wav``, ``name.2.wav``, ...
             force: whether to overwrite an output that exists.
@@ -179,7 +194,7 @@ class Converter:
         """
         from audiotrans.translation.files import convert_file, numbered
 
-        request = self.request(to, source, strength, phase, seed, articulation)
+        request = self.request(to, source, strength, phase, seed, articulation, passes)
         outputs = numbered(Path(output), samples)
         written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
         return [item.path for item in written]
@@ -285,7 +300,8 @@ class Converter:
 
     def further_columns(self, request: Request) -> int:
         """Return how many columns on each side a translation depends on beyond those that the model sees."""
-        return 0 if request.articulation == 1 else window(self.imaging) // 2
+        articulated = 0 if request.articulation == 1 else window(self.imaging) // 2
+        return articulated + reach(request.passes, self.model.stride)
 
     @torch.inference_mode()
     def _convert_piece(
@@ -314,10 +330,14 @@ class Converter:
         Raises:
             AudiotransError: if the device's memory does not suffice.
         """
-        noise = aligned_noise(self.model, image, column, request.seed)
+
+        def once(moved: Tensor) -> Tensor:
+            noise = aligned_noise(self.model, moved, column, request.seed)
+            return self.model.translate(moved, request.source, request.target, noise)
+
         try:
             with _repeatable_kernels():
-                translated = self.model.translate(image, request.source, request.target, noise)
+                translated = spin(image, once, request.passes, self.model.stride)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
         translated = articulate(image, translated, request.articulation, window(self.imaging))

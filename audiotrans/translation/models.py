@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiotrans.errors import AudiotransError, UsageError, lookup
-from audiotrans.training.shipped import SUFFIX, find, shipped_models
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.training.shipped import find, shipped_models
 
 if TYPE_CHECKING:
     import torch
 
-    from audiotrans.training.recipe import Recipe
     from audiotrans.translation.convert import Converter
     from audiotrans.translation.photos import PhotoConverter
 
@@ -96,78 +94,6 @@ def load(name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> C
 
     model, recipe, _ = read_weights(path)
     return Converter(model, recipe, target, read_profile(path))
-
-
-def export_run(
-    run: Path,
-    output: Path,
-    *,
-    summary: str = "",
-    half: bool = False,
-    force: bool = False,
-    cache: Path | None = None,
-    articulation: Mapping[str, float] | None = None,
-    progress: bool = False,
-) -> Path:
-    """Write the averaged weights of a training run as a model, with a profile of its training data.
-
-    Args:
-        run: folder of the run, or a checkpoint; or a weights file, whose tensors, precision and card are taken over.
-        output: a ``.safetensors`` file.
-        summary: one line for the model's card.
-        half: whether to store float16.
-        force: whether to overwrite an output that exists.
-        cache: prepared data that the run was trained on; the recipe's own if None. Where that is not here, or not of
-            this recipe, the model gets no profile, and `convert` no warnings.
-        articulation: of translations by their target's name, in place of the recipe's, see `articulate`.
-        progress: show a bar.
-
-    Returns:
-        ``output``.
-
-    Raises:
-        UsageError: for an output of another kind, or one that exists.
-        AudiotransError: for a run without a readable checkpoint, or a cache that does not suit it.
-    """
-    if output.suffix != SUFFIX:
-        raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
-    if output.exists() and not force:
-        raise UsageError(f"{output} exists already: use --force to overwrite it")
-    from audiotrans.training.checkpoints import (
-        CHECKPOINT_NAME,
-        describe_weights,
-        export_weights,
-        load_checkpoint,
-        read_recipe,
-    )
-    from audiotrans.translation.profile import profile_for
-
-    if run.suffix == SUFFIX:
-        if summary or half:
-            raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")
-        recipe = _articulated(read_recipe(run)[0], articulation or {})
-        profile = profile_for(recipe, cache, progress=progress)
-        describe_weights(run, output, profile.to_dict() if profile else None, recipe)
-        return output
-    state, recipe = load_checkpoint(run / CHECKPOINT_NAME if run.is_dir() else run)
-    recipe = _articulated(recipe, articulation or {})
-    card = {"summary": summary, "steps": state["step"]}
-    profile = profile_for(recipe, cache, progress=progress)
-    values = profile.to_dict() if profile else None
-    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)
-    return output
-
-
-def _articulated(recipe: Recipe, wanted: Mapping[str, float]) -> Recipe:
-    """Return a recipe with other articulation, checked as any recipe is."""
-    if not wanted:
-        return recipe
-    from audiotrans.training.recipe import recipe_from_dict, recipe_to_dict
-
-    values = recipe_to_dict(recipe)
-    sides = {recipe.domains.a: "a", recipe.domains.b: "b"}
-    values["articulation"] |= {lookup(sides, name, "domain of this model"): factor for name, factor in wanted.items()}
-    return recipe_from_dict(values, "--articulation")
 
 
 def choose_device(name: str) -> torch.device:

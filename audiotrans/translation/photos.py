@@ -93,6 +93,7 @@ class PhotoConverter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
+        passes: int | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`.
 
@@ -103,6 +104,8 @@ class PhotoConverter:
             raise UsageError(f"phase {phase!r} is for sound: leave --phase out with pictures")
         if articulation is not None:
             raise UsageError(f"articulation {articulation:g} is for sound: leave --articulation out with pictures")
+        if passes is not None:
+            raise UsageError(f"passes {passes} is for sound: leave --passes out with pictures")
         return make_request(self.domains, to, source, strength, None, seed)
 
     def convert(

@@ -23,6 +23,7 @@ class Request:
         phase: a phase method, or None for the model's own; None for photos.
         seed: decides the noise that the encoder is given.
         articulation: factor of the fast part of gains, see `articulate`; 1 for photos.
+        passes: translations that are averaged, see `spin`; 1 for photos.
     """
 
     source: Side
@@ -31,6 +32,7 @@ class Request:
     phase: str | None = None
     seed: int = 0
     articulation: float = 1.0
+    passes: int = 1
 
 
 def make_request(

@@ -80,7 +80,7 @@ def toy_converter(model: torch.nn.Module, settings: AudioSettings):
     from audiotrans.translation.convert import Converter
 
     recipe = SimpleNamespace(
-        imaging=settings, domains=SimpleNamespace(a="violin", b="piano"), articulation=Articulation()
+        imaging=settings, domains=SimpleNamespace(a="violin", b="piano"), articulation=Articulation(), passes=1
     )
     return Converter(model, recipe, "cpu")
 

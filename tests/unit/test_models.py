@@ -14,6 +14,7 @@ from audiotrans.training import shipped
 from audiotrans.training.checkpoints import export_weights, save_checkpoint
 from audiotrans.training.recipe import Recipe, recipe_from_dict
 from audiotrans.translation import models
+from audiotrans.translation.exporting import export_run
 from tests.standins import RATE, SMALL, tone
 
 
@@ -106,12 +107,12 @@ def test_threads_are_set_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_becomes_a_model(tmp_path: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) -> None:
     save_checkpoint(tmp_path / "run" / "last.pt", {"step": 12, "ema": weights}, recipe)
-    out = models.export_run(tmp_path / "run", tmp_path / "m.safetensors", summary="Mine.")
-    half = models.export_run(tmp_path / "run" / "last.pt", tmp_path / "h.safetensors", half=True)
+    out = export_run(tmp_path / "run", tmp_path / "m.safetensors", summary="Mine.")
+    half = export_run(tmp_path / "run" / "last.pt", tmp_path / "h.safetensors", half=True)
     assert half.stat().st_size < 0.7 * out.stat().st_size
     loaded = models.load(out)
     for name, value in loaded.model.state_dict().items():
         assert torch.equal(value, weights[name]), name
     with pytest.raises(UsageError, match="--force"):
-        models.export_run(tmp_path / "run", out)
-    models.export_run(tmp_path / "run", out, force=True)
+        export_run(tmp_path / "run", out)
+    export_run(tmp_path / "run", out, force=True)

@@ -21,7 +21,7 @@ from audiotrans.training.feed import Feed
 from audiotrans.training.interrupt import TimeLimit
 from audiotrans.training.packing import pack
 from audiotrans.training.recipe import dump_recipe, recipe_from_dict
-from audiotrans.translation import models
+from audiotrans.translation.exporting import export_run
 from tests.fakes import assert_same, fake_cache, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +124,7 @@ def test_a_run_in_parts_is_not_overwritten_and_can_be_exported(cache, tmp_path):
     train(RECIPE, cache, tmp_path / "run", progress=False, part_mb=0.1, limit=TimeLimit(1, began=-1e9))
     with pytest.raises(UsageError, match="holds a run already"):
         train(RECIPE, cache, tmp_path / "run", progress=False)
-    assert models.export_run(tmp_path / "run", tmp_path / "m.safetensors").stat().st_size > 1000
+    assert export_run(tmp_path / "run", tmp_path / "m.safetensors").stat().st_size > 1000
 
 
 def test_drawing_ahead_changes_nothing(cache, whole, tmp_path, monkeypatch):

@@ -26,11 +26,14 @@ EXACT_DB = -100.0
 """Float error: the same sums in another order. A wrong column, level or phase shows above -60 dB."""
 
 
+ASKED = ("phase", "strength", "seed", "articulation", "passes")
+
+
 def streamed(
     model: Converter, wave: np.ndarray, rate: int = RATE, *, cut: int = 1000, to: str = "piano", **options: Any
 ) -> np.ndarray:
     """Convert a wave in blocks of ``cut`` samples."""
-    asked = {name: options.pop(name) for name in ("phase", "strength", "seed", "articulation") if name in options}
+    asked = {name: options.pop(name) for name in ASKED if name in options}
     maker = StreamConverter(model, rate, len(wave), model.request(to, **asked), **options)
     blocks = [maker.push(wave[:, start : start + cut]) for start in range(0, wave.shape[1], cut)]
     return np.concatenate([*blocks, maker.finish()], axis=1)
@@ -63,6 +66,14 @@ def test_a_stream_articulates_as_the_whole_does_and_waits_for_it() -> None:
     delays = [StreamConverter(model, RATE, 2, model.request("piano", **asked | {"articulation": f})).delay_samples
               for f in (1.0, 2.0)]  # fmt: skip
     assert delays[1] - delays[0] == 16 * 128  # 15 columns of 8 ms on each side, on the model's grid of 4
+
+
+def test_a_stream_averages_passes_as_the_whole_does() -> None:
+    model, wave = converter(Local()), tone(3.1, 2)
+    whole = model.convert(wave, RATE, to="piano", phase="source", passes=4)
+    assert error_db(model.convert(wave, RATE, to="piano", phase="source"), whole) > -60  # it does something
+    got = streamed(model, wave, level_db=level_db(model, wave), chunk_seconds=0.2, phase="source", passes=4)
+    assert error_db(got, whole) < EXACT_DB
 
 
 def test_the_shipped_model_too() -> None:

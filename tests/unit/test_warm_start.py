@@ -11,7 +11,7 @@ from audiotrans.errors import UsageError
 from audiotrans.training.checkpoints import export_weights, load_checkpoint
 from audiotrans.training.engine import Trainer, train
 from audiotrans.training.warm_start import warm_start
-from audiotrans.translation.models import export_run
+from audiotrans.translation.exporting import export_run
 from tests.fakes import assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")

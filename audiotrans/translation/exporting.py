@@ -1,0 +1,83 @@
+"""A trained model as one file: averaged weights, recipe, layers, profile of its data, and how conversion uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from audiotrans.errors import UsageError, lookup
+from audiotrans.training.checkpoints import (
+    CHECKPOINT_NAME,
+    describe_weights,
+    export_weights,
+    load_checkpoint,
+    read_recipe,
+)
+from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.training.shipped import SUFFIX
+from audiotrans.translation.profile import profile_for
+
+
+def export_run(
+    run: Path,
+    output: Path,
+    *,
+    summary: str = "",
+    half: bool = False,
+    force: bool = False,
+    cache: Path | None = None,
+    articulation: Mapping[str, float] | None = None,
+    passes: int | None = None,
+    progress: bool = False,
+) -> Path:
+    """Write the averaged weights of a training run as a model, with a profile of its training data.
+
+    Args:
+        run: folder of the run, or a checkpoint; or a weights file, whose tensors, precision and card are taken over.
+        output: a ``.safetensors`` file.
+        summary: one line for the model's card.
+        half: whether to store float16.
+        force: whether to overwrite an output that exists.
+        cache: prepared data that the run was trained on; the recipe's own if None. Where that is not here, or not of
+            this recipe, the model gets no profile, and `convert` no warnings.
+        articulation: of translations by their target's name, in place of the recipe's, see `articulate`.
+        passes: of translations, in place of the recipe's, see `spin`.
+        progress: show a bar.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        UsageError: for an output of another kind, or one that exists.
+        AudiotransError: for a run without a readable checkpoint, or a cache that does not suit it.
+    """
+    if output.suffix != SUFFIX:
+        raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists already: use --force to overwrite it")
+    if run.suffix == SUFFIX:
+        if summary or half:
+            raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")
+        recipe = _converting(read_recipe(run)[0], articulation or {}, passes)
+        profile = profile_for(recipe, cache, progress=progress)
+        describe_weights(run, output, profile.to_dict() if profile else None, recipe)
+        return output
+    state, recipe = load_checkpoint(run / CHECKPOINT_NAME if run.is_dir() else run)
+    recipe = _converting(recipe, articulation or {}, passes)
+    card = {"summary": summary, "steps": state["step"]}
+    profile = profile_for(recipe, cache, progress=progress)
+    values = profile.to_dict() if profile else None
+    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)
+    return output
+
+
+def _converting(recipe: Recipe, articulation: Mapping[str, float], passes: int | None) -> Recipe:
+    """Return a recipe with other settings of conversion, checked as any recipe is."""
+    values = recipe_to_dict(recipe)
+    sides = {recipe.domains.a: "a", recipe.domains.b: "b"}
+    if articulation:
+        wanted = {lookup(sides, name, "domain of this model"): factor for name, factor in articulation.items()}
+        recipe = recipe_from_dict(values | {"articulation": values["articulation"] | wanted}, "--articulation")
+    if passes is not None:
+        recipe = recipe_from_dict(recipe_to_dict(recipe) | {"passes": passes}, "--passes")
+    return recipe
