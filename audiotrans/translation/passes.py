@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -30,16 +31,20 @@ def spin(image: Tensor, translate: Callable[[Tensor], Tensor], passes: int, stri
         stride: of the model, rows and columns.
 
     Returns:
-        The mean, in place, in the shape of ``image``.
+        The mean, in place, in the shape of ``image``. Rows below half of a move, and the lowest `ROWS`, take no part in
+        it, rows from the whole of it on in full: what lies there is rumble, which the network leaves alone where it is,
+        and would take for bass higher up.
     """
-    mean = translate(image)
+    rows = torch.arange(image.shape[-2], device=image.device, dtype=image.dtype)[:, None]
+    total, counted = translate(image), torch.ones_like(rows)
     for i in range(1, passes):
-        rows, columns = ROWS * i, i % stride[1]
+        up, later = ROWS * i, i % stride[1]
         # Whole strides are added, so that an image of the grid stays one.
-        moved = pad(image, (columns, -columns % stride[1], rows, -rows % stride[0]), mode="replicate")
-        found = translate(moved)[..., rows : rows + image.shape[-2], columns : columns + image.shape[-1]]
-        mean = mean + (found - mean) / (i + 1)
-    return mean
+        moved = pad(image, (later, -later % stride[1], up, -up % stride[0]), mode="replicate")
+        found = translate(moved)[..., up : up + image.shape[-2], later : later + image.shape[-1]]
+        share = torch.clamp(2 * rows / max(up, 2 * ROWS) - 1, 0, 1)
+        total, counted = total + share * found, counted + share
+    return total / counted
 
 
 def reach(passes: int, stride: tuple[int, int]) -> int:

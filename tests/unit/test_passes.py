@@ -37,18 +37,31 @@ def test_what_a_translation_does_to_each_pixel_stays_in_its_place(passes):
 
 
 def test_stripes_of_the_grid_become_a_level():
-    torch.testing.assert_close(spin(picture(), striped, 4, GRID), picture() + 0.025)
+    found = spin(picture(), striped, 4, GRID) - picture()
+    torch.testing.assert_close(found[..., 9:, :], torch.full_like(found[..., 9:, :], 0.025))
 
 
 def test_a_row_that_the_network_prefers_is_shared_by_its_neighbours():
     def preferring(image: Tensor) -> Tensor:
         lifted = image.clone()
-        lifted[..., 12, :] += 0.4
+        lifted[..., 20, :] += 0.4
         return lifted
 
     gain = (spin(picture(), preferring, 4, GRID) - picture())[0, 0, :, 5]
-    torch.testing.assert_close(gain[[3, 6, 9, 12]], torch.full((4,), 0.1))
+    torch.testing.assert_close(gain[[11, 14, 17, 20]], torch.full((4,), 0.1))
     assert float(gain.sum()) == pytest.approx(0.4, rel=1e-5)
+
+
+def test_rumble_is_left_where_it_is():
+    """A network that lifts all but its lowest three rows must not be shown these three higher up."""
+
+    def lifting(image: Tensor) -> Tensor:
+        lifted = image.clone()
+        lifted[..., 3:, :] += 0.4
+        return lifted
+
+    gain = (spin(picture(), lifting, 4, GRID) - picture())[0, 0, :, 5]
+    torch.testing.assert_close(gain[:4], torch.tensor([0, 0, 0, 0.4]))
 
 
 @pytest.mark.parametrize("columns", [1, 4, 7, 8])
