@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before numpy and torch arrive, and inherited by subprocesses: many threads on few, busy cores run slower
 # than one. No window may open either.
@@ -16,6 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 torch.set_num_threads(1)
+
+# A shell's background job ignores Ctrl-C, and so would every program that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("ci", derandomize=True, max_examples=50, deadline=None)
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None)
