@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from audiotrans.training.datasets import ImageCache, stream
+from audiotrans.training.augment import augment
+from audiotrans.training.datasets import ImageCache
 from audiotrans.training.recipe import Recipe
 
 
@@ -91,7 +92,7 @@ def more(recipe: Recipe, data: ImageCache, step: int) -> dict[str, Tensor]:
 def batch(
     recipe: Recipe, data: ImageCache, domain: str, step: int, size: int | None = None, seed: int | None = None
 ) -> Tensor:
-    """Return a step's crops of a domain, ``(n, c, rows, frames)``, with gain and dither, on the CPU.
+    """Return a step's crops of a domain, ``(n, c, rows, frames)``, augmented, on the CPU.
 
     Args:
         recipe: for its settings.
@@ -104,11 +105,4 @@ def batch(
     settings = recipe.train
     size, seed = size or settings.batch_size, settings.seed if seed is None else seed
     images = data.sample(domain, "train", step, size, settings.crop_frames, seed, match_range=settings.match_range)
-    generator = stream(seed, "augment", domain, step)
-    if settings.gain_db:
-        # All logarithmic images span 100 dB over [-1, 1].
-        gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / 50
-        images = images + gain
-    if settings.dither:
-        images = images + settings.dither * torch.randn(images.shape, generator=generator)
-    return images.clamp(-1, 1)
+    return augment(images, recipe, seed, domain, step)

@@ -126,6 +126,7 @@ class Train(_Part):
         precision: ``bf16`` autocast or ``float32``.
         channels_last: memory layout of the nets.
         gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
+        transpose: each crop is moved by up to this many semitones (log images), so that no row stands for a key.
         dither: standard deviation of the noise added to real crops.
         match_range: draw crops of both domains from the range of pitches that they share.
         critic_warmup: first steps, in which D and T alone learn: for `Recipe.init` from a file without them.
@@ -149,6 +150,7 @@ class Train(_Part):
     precision: Literal["bf16", "float32"] = "bf16"
     channels_last: bool = True
     gain_db: float = Field(default=0.0, ge=0)
+    transpose: float = Field(default=0.0, ge=0, le=12)
     dither: float = Field(default=0.0, ge=0)
     match_range: bool = False
     critic_warmup: int = Field(default=0, ge=0)
@@ -202,7 +204,7 @@ class Recipe(_Part):
         photo = isinstance(self.imaging, PhotoSettings)
         if photo or self.imaging.representation == "magnitude_phase":  # type: ignore[union-attr]
             asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
-            asked += [name for name in ("gain_db", "match_range") if getattr(self.train, name)]
+            asked += [name for name in ("gain_db", "transpose", "match_range") if getattr(self.train, name)]
             asked += ["articulation"] if self.articulation != Articulation() else []
             asked += ["passes"] if self.passes != 1 else []
             if asked:
