@@ -39,8 +39,8 @@ $(CORE): $(MADE) pyproject.toml
 
 $(DEV): $(MADE) pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
-	@# Alone: of this package only the network's file is read, and what it requires (TensorFlow) is not needed.
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps basic-pitch==0.4.0
+	@# Alone: of these packages only the networks' files are read, and what they require (TensorFlow) is not needed.
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps basic-pitch==0.4.0 musicnn==0.1.0
 	@touch $(CORE) $@
 
 venv: $(MADE)

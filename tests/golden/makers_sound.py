@@ -76,6 +76,44 @@ def image_chirp() -> dict[str, object]:
     return made
 
 
+def organ() -> NDArray[np.float32]:
+    """Make 4 s of mono at 16 kHz, quiet enough for the float16 of musicnn's own pictures: chords of fading partials."""
+    seconds = np.arange(4 * 16_000) / 16_000
+    wave = np.zeros_like(seconds)
+    for number, hertz in enumerate((220.0, 277.2, 329.6, 440.0, 554.4, 659.3, 880.0, 415.3)):
+        since = seconds - 0.5 * number
+        tone = sum(np.sin(2 * np.pi * hertz * k * since) / k for k in range(1, 9))
+        wave += np.where(since >= 0, tone * np.exp(-2 * np.maximum(since, 0)), 0)
+    return (0.02 * wave).astype(np.float32)
+
+
+def musicnn_organ() -> dict[str, object]:
+    """Have musicnn itself tag the organ; it needs its own environment, with tensorflow, tf_keras, librosa and musicnn.
+
+    Its program goes on with random weights where it cannot read its own; then this maker must not be believed, which
+    the comparison with our reading of the same weights would show.
+    """
+    import os
+    import tempfile
+    from pathlib import Path
+
+    import soundfile
+
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    from musicnn.extractor import extractor
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "organ.wav"
+        soundfile.write(path, organ(), 16_000, subtype="FLOAT")
+        tags, names = extractor(str(path), model="MTT_musicnn", input_length=3, extract_features=False)
+    return {
+        "rank": 2,
+        "source": "musicnn 0.1.0, MTT_musicnn, run by TensorFlow 2",
+        "tags": tags.astype(np.float32),
+        "names": np.array(names),
+    }
+
+
 def integrated_phase_chirp() -> dict[str, object]:
     """Integrate the phase gradients of the chirp's magnitudes with a heap, in float64, written from the formulae.
 
@@ -126,4 +164,5 @@ MAKERS: dict[str, Callable[[], dict[str, object]]] = {
     "warped_bank": warped_bank,
     "image_chirp": image_chirp,
     "integrated_phase_chirp": integrated_phase_chirp,
+    "musicnn_organ": musicnn_organ,
 }

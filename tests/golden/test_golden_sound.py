@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from audiotrans.evaluation.tagger import TAGS, tagger, tagger_available
+from audiotrans.evaluation.tagger.network import FRAMES as FRAMES_OF_A_WINDOW
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.sound.phase.gradients import integrated_phase
 from audiotrans.sound.representations import REPRESENTATIONS, triangular_bank, warped_centres
 from audiotrans.sound.stft import STFT
 from tests.golden.make import DATA, load
-from tests.golden.makers_sound import FRAMES, MAKERS, chirp, magnitude_of_chirp
+from tests.golden.makers_sound import FRAMES, MAKERS, chirp, magnitude_of_chirp, organ
 
 
 def test_the_stft_of_a_chirp_is_librosas() -> None:
@@ -68,3 +70,14 @@ def test_golden_files_are_small_and_all_have_makers() -> None:
         assert golden["rank"] in (1, 2, 3, 4)
         assert str(golden["source"])
     assert sum((DATA / f"{name}.npz").stat().st_size for name in MAKERS) < 100_000
+
+
+@pytest.mark.skipif(not tagger_available(), reason="needs the weights of musicnn")
+def test_tags_are_those_of_musicnn() -> None:
+    golden = load("musicnn_organ")
+    assert golden["rank"] == 2
+    assert tuple(golden["names"]) == TAGS
+    network = tagger.load_network()
+    found = network.tags(network.embed(torch.from_numpy(tagger.picture(organ())[None, :FRAMES_OF_A_WINDOW])))
+    # The original keeps its picture in float16, which moves a tag by up to 2e-4.
+    np.testing.assert_allclose(found.numpy(), golden["tags"], rtol=0, atol=1e-3)

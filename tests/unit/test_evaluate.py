@@ -15,7 +15,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from audiotrans.cli import main
-from audiotrans.evaluation import transcription
+from audiotrans.evaluation import tagger, transcription
 from audiotrans.evaluation.judge import Judge
 from audiotrans.evaluation.metrics.pitch import Note, PitchTrack
 from audiotrans.evaluation.scoring import anchors, comparison, measures, plan
@@ -76,7 +76,7 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
-    """Put stand-ins for a judge, a model, a transcriber and the pitch tracker; there is no SoundFont."""
+    """Put stand-ins for a judge, a tagger, a model, a transcriber and the pitch tracker; there is no SoundFont."""
     weights = folder / "net.safetensors"
     weights.write_bytes(b"weights")
     found = SimpleNamespace(loaded=[], converter=converter(Identity(), sample_rate=RATE), tracked=0)
@@ -96,8 +96,18 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
     monkeypatch.setattr(transcription, "transcribe", lambda wave, _rate: [Note(0.0, 0.7, 57.0)] * bool(wave.any()))
     for module in (plan, anchors, transcription):
         monkeypatch.setattr(module, "transcription_available", lambda: True)
+    monkeypatch.setattr(plan, "tagger_available", lambda: True)
+    monkeypatch.setattr(tagger, "tags_and_embedding", fake_tags)
     monkeypatch.setattr(anchors.soundfont, "SOUNDFONT_FOLDERS", ())
     return found
+
+
+def fake_tags(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hear a piano in whatever sounds."""
+    windows = 3 if wave.any() else 0
+    tags = np.zeros((windows, len(tagger.TAGS)), np.float32)
+    tags[:, tagger.TAGS.index("piano")] = 0.7
+    return tags, np.full((windows, 2), wave.std(), np.float32)
 
 
 @pytest.fixture
@@ -295,13 +305,34 @@ def test_silent_outputs_are_scored_not_crashed_on(pairs, tools, tmp_path):
 def test_missing_tools_leave_measures_out_and_say_so(pairs, tools, tmp_path, monkeypatch):
     for module in (plan, anchors):
         monkeypatch.setattr(module, "transcription_available", lambda: False)
+    monkeypatch.setattr(plan, "tagger_available", lambda: False)
     monkeypatch.setattr(FakeJudge, "classes", ("violin", "flute"))
     result = evaluate(options_for(pairs), tmp_path / "out")
-    assert {"note_f1", "kad", "target_probability"}.isdisjoint(result["metrics"])
+    left_out = {"note_f1", "kad", "target_probability", "tagger_probability", "tagger_accuracy", "kad_tagger"}
+    assert left_out.isdisjoint(result["metrics"])
     assert {"pitch_error_cents", "band_distance_db"} <= set(result["metrics"])
     said = "\n".join(result["warnings"])
     assert "pip install --no-deps basic-pitch" in said
+    assert "pip install --no-deps musicnn" in said
     assert "knows violin and flute, not piano" in said
+
+
+def test_the_tagger_judges_beside_the_judge(whole):
+    metrics = whole.result["metrics"]
+    assert metrics["kad_tagger"]["label"] == "KAD (musicnn, 200-d)"
+    assert metrics["kad"]["label"] == "KAD (fake, 3-d)"
+    assert mean(whole.result, "copy", "tagger_probability") == pytest.approx(0.7, abs=1e-6)
+    assert mean(whole.result, "copy", "tagger_accuracy") == 1.0
+    assert any("tagger's probability of target" in line for line in whole.result["verdicts"])
+
+
+def test_a_domain_without_a_tag_leaves_the_tagger_out(tmp_path, tools, pairs):
+    (pairs / "piano").rename(pairs / "grand")
+    selection = Selection(source="violin", target="grand")
+    options = options_for(pairs, systems=(("same", pairs / "violin"),), models=(), selection=selection)
+    result = evaluate(options, tmp_path / "out")
+    assert "tagger_probability" not in result["metrics"]
+    assert any("left out for grand: it knows guitar" in note for note in result["warnings"])
 
 
 def test_the_code_that_measures_is_part_of_every_key():
@@ -328,12 +359,12 @@ def test_a_measure_that_cannot_be_taken_is_nan(tools):
 def test_records_survive_the_journal(tmp_path):
     rows = np.arange(6, dtype=np.float32).reshape(2, 3)
     store = Store(tmp_path / "out")
-    store.put(Record("k", {"a": 0.5, "b": math.nan, "c": math.inf}, "", "other", rows, ("beware",)))
+    store.put(Record("k", {"a": 0.5, "b": math.nan, "c": math.inf}, "", "other", {"kad": rows}, ("beware",)))
     found = Store(tmp_path / "out", resume=True).get("k")
     assert found.scores["a"] == 0.5
     assert math.isnan(found.scores["b"])
     assert math.isnan(found.scores["c"])
-    assert np.array_equal(found.embedding, rows)
+    assert np.array_equal(found.embeddings["kad"], rows)
     assert (found.heard, found.warnings) == ("other", ("beware",))
 
 

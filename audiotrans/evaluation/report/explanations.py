@@ -41,8 +41,12 @@ METRICS: Mapping[str, str] = {
     "target_probability": "How sure an independent classifier is that it hears the target; it learned from other "
     "recordings and never from a model's output.",
     "target_accuracy": "Share of clips that the independent classifier takes for the target.",
+    "tagger_probability": "How sure a public music tagger, which others trained on other music, is that it hears the "
+    "target.",
+    "tagger_accuracy": "Share of clips in which the public tagger hears no other instrument more than the target.",
     "kad": "Kernel distance between all the system's sounds and real ones of the target, in the named embedding: "
     "around 0 they cannot be told apart.",
+    "kad_tagger": "The same kernel distance in the public tagger's embedding.",
     "attack_ms": "How long notes take to rise.",
     "attack_gap_ms": "How far the rise of notes lies from that of real clips of the target.",
     "decay_db_per_s": "How fast held notes die away.",

@@ -46,7 +46,7 @@ def evaluate(
     store = Store(output, force=force, resume=resume)
     run = _Run(store, plans, progress)
     summaries = [
-        summarise(plan.direction, run.rows(plan), run.reals(plan), plan.embedding, options.seed) for plan in plans
+        summarise(plan.direction, run.rows(plan), run.reals(plan), plan.embeddings, options.seed) for plan in plans
     ]
     metrics = {name: about for summary in summaries for name, about in summary.metrics.items()}
     comparisons = [comparison for summary in summaries for comparison in summary.comparisons]
@@ -97,7 +97,7 @@ class _Run:
             heard = Hearing(clip.read(), plan.judge)
             attack, decay = heard.shapes
             scores = {"attack_ms": attack, "decay_db_per_s": decay}
-            record = self._store.put(Record(key, scores, embedding=heard.embedding if plan.judge else None))
+            record = self._store.put(Record(key, scores, embeddings=heard.embeddings(plan.tools)))
         return record
 
     def _domain(self, plan: Plan) -> Callable[[str], Mapping[str, float]]:
@@ -148,8 +148,8 @@ class _Run:
         warnings = list(made.warnings)
         if gain_db < 0:
             warnings.append(f"the file is {-gain_db:.1f} dB lower than what was measured, so that no peak clips")
-        embedding = output.embedding if plan.judge and system.kind != "input" else None
-        return Record(key, scores, sound, made.heard or clip.recording, embedding, tuple(warnings))
+        embeddings = {} if system.kind == "input" else output.embeddings(plan.tools)
+        return Record(key, scores, sound, made.heard or clip.recording, embeddings, tuple(warnings))
 
     def _scores(
         self, plan: Plan, clip: Clip, made: Made, heard: Hearing, output: Hearing, domain: Mapping[str, float]

@@ -1,7 +1,8 @@
 """What is measured on one clip of one system: a table of names, labels, directions of better, and functions.
 
 To add a measure, write a function of a `Case` and give it a line in `MEASURES`. What a function needs beyond the two
-sounds (a truth, a score, a transcriber, a judge) is named there too; where it is missing, the measure is left out.
+sounds (a truth, a score, a transcriber, a judge, a tagger) is named there too; where it is missing, the measure is
+left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ Array = npt.NDArray[np.floating[Any]]
 
 GROUPS = ("content", "timbre", "artefacts", "distance", "speed")
 ONSET_AGREEMENT_SECONDS = 0.03
+
+KERNEL_OF = {"judge": "kad", "tagger": "kad_tagger"}
+"""Who gives an embedding, and the measure made of it."""
+
+KERNEL_DISTANCES = frozenset(KERNEL_OF.values())
 
 
 class Hearing:
@@ -78,6 +84,22 @@ class Hearing:
         assert self.judge is not None  # noqa: S101
         return self.judge.embed(self.wave, RATE)
 
+    @cached_property
+    def tagged(self) -> tuple[Array, Array]:
+        """What the tagger says of each window, shape (windows, tags), and its embedding, (windows, dims)."""
+        from audiotrans.evaluation.tagger import tags_and_embedding
+
+        return tags_and_embedding(self.wave, RATE)
+
+    def embeddings(self, tools: Iterable[str]) -> dict[str, Array]:
+        """Return the embeddings by the kernel distance that they serve, of the tools that there are."""
+        found = {}
+        if "judge" in tools:
+            found[KERNEL_OF["judge"]] = self.embedding
+        if "tagger" in tools:
+            found[KERNEL_OF["tagger"]] = self.tagged[1]
+        return found
+
 
 @dataclass(frozen=True)
 class Case:
@@ -121,7 +143,7 @@ class Measure:
         better: ``higher``, ``lower``, ``closer to truth`` or empty.
         unit: of the figure; empty for shares and correlations.
         compute: takes a `Case`; None for what is measured elsewhere (speed, and what belongs to a system as a whole).
-        needs: of transcriber, judge, truth, score and domain, what the function cannot do without.
+        needs: of transcriber, judge, tagger, truth, score and domain, what the function cannot do without.
     """
 
     label: str
@@ -141,7 +163,7 @@ def measure(case: Case, tools: Iterable[str]) -> dict[str, float]:
 
     Args:
         case: the output and what is known.
-        tools: of transcriber, mir_eval and judge, what is installed.
+        tools: of transcriber, mir_eval, judge and tagger, what is installed.
 
     Returns:
         Name and figure; nan where there is nothing to measure, such as the pitch of a sound that has none.
@@ -185,6 +207,16 @@ def _judged(case: Case) -> tuple[float, float]:
     mean = case.output.probabilities.mean(axis=0)
     place = case.output.judge.classes.index(case.target)
     return float(mean[place]), float(np.argmax(mean) == place)
+
+
+def _tagged(case: Case) -> tuple[float, float]:
+    """Return the mean probability of the target's tag, and whether no other instrument's is likelier."""
+    from audiotrans.evaluation.tagger import TAGS, taken_for
+
+    tags = case.output.tagged[0]
+    if not len(tags):  # silence
+        return math.nan, math.nan
+    return float(tags[:, TAGS.index(case.target)].mean()), float(taken_for(tags) == case.target)
 
 
 def _against_truth(distance: Callable[[Wave, Wave, int], float]) -> Callable[[Case], float]:
@@ -258,6 +290,13 @@ MEASURES: Mapping[str, Measure] = {
         "taken for target by judge", "timbre", "higher", "", lambda case: _judged(case)[1], _needs("judge")
     ),
     "kad": Measure("KAD", "timbre", "lower", "", None, _needs("judge")),
+    "tagger_probability": Measure(
+        "tagger's probability of target", "timbre", "higher", "", lambda case: _tagged(case)[0], _needs("tagger")
+    ),
+    "tagger_accuracy": Measure(
+        "taken for target by tagger", "timbre", "higher", "", lambda case: _tagged(case)[1], _needs("tagger")
+    ),
+    "kad_tagger": Measure("KAD, tagger", "timbre", "lower", "", None, _needs("tagger")),
     "attack_ms": Measure("attack", "timbre", "closer to truth", "ms", lambda case: case.output.shapes[0]),
     "attack_gap_ms": Measure(
         "attack, distance to target",

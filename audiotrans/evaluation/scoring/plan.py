@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from audiotrans import __version__
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.scoring.anchors import AnchorOptions, build_anchors
+from audiotrans.evaluation.scoring.measures import KERNEL_OF
 from audiotrans.evaluation.scoring.systems import (
     System,
     folder_system,
@@ -23,6 +24,7 @@ from audiotrans.evaluation.scoring.systems import (
     truth,
 )
 from audiotrans.evaluation.scoring.testset import Clip, Direction, Selection, digest_of, find_directions
+from audiotrans.evaluation.tagger import EMBEDDING_NAME, INSTRUMENTS, tagger_available
 from audiotrans.evaluation.transcription import transcription_available
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ MEASURING_CODE = (
     "evaluation/metrics",
     "evaluation/scoring/anchors",
     "evaluation/judge",
+    "evaluation/tagger",
     "evaluation/scoring/measures.py",
     "evaluation/transcription.py",
 )
@@ -79,7 +82,7 @@ class Plan:
         direction: what into what.
         systems: the rows: input, truth, systems, anchors.
         judge: who tells the timbre, or None.
-        tools: of transcriber, mir_eval and judge, what there is.
+        tools: of transcriber, mir_eval, judge and tagger, what there is.
         basis: a text that changes whenever figures of the same output would.
     """
 
@@ -90,9 +93,10 @@ class Plan:
     basis: str
 
     @property
-    def embedding(self) -> str | None:
-        """The name of the embedding for kernel distances."""
-        return None if self.judge is None else self.judge.name
+    def embeddings(self) -> dict[str, str]:
+        """The names of the embeddings by the kernel distance made of them."""
+        names = {"tagger": EMBEDDING_NAME, **({} if self.judge is None else {"judge": self.judge.name})}
+        return {KERNEL_OF[tool]: name for tool, name in names.items() if tool in self.tools}
 
     def key(self, what: str, clip: Clip) -> str:
         """Name what is measured of a system or real clip: another input, system or measure has another name."""
@@ -122,7 +126,7 @@ def make_plans(options: Options) -> tuple[list[Plan], list[str]]:
     known = [] if options.systems else [model.converter.domains for model in models]
     directions, notes = find_directions(options.test_set, options.selection, train=options.train, known=known)
     judge, judge_notes = _load_judge(options, directions)
-    notes += judge_notes + _missing_tools()
+    notes += judge_notes + _missing_tools(directions)
     others, found = _folders(options, directions)
     notes += found
     plans = []
@@ -169,12 +173,18 @@ def _load_judge(options: Options, directions: list[Direction]) -> tuple[Judge | 
     return judge, []
 
 
-def _missing_tools() -> list[str]:
+def _missing_tools(directions: list[Direction]) -> list[str]:
     notes = []
     if not transcription_available():
         notes.append("note measures are left out: pip install --no-deps basic-pitch, and 'audiotrans[eval]'")
     if importlib.util.find_spec("mir_eval") is None:
         notes.append("note F1 is left out: pip install 'audiotrans[eval]'")
+    unknown = [direction.target for direction in directions if direction.target not in INSTRUMENTS]
+    if not tagger_available():
+        notes.append("the tagger's measures are left out: pip install --no-deps musicnn")
+    elif unknown:
+        known = ", ".join(INSTRUMENTS)
+        notes.append(f"the tagger's measures are left out for {unknown[0]}: it knows {known} by these names")
     return notes
 
 
@@ -221,6 +231,7 @@ def _plan(direction: Direction, systems: list[System], judge: Judge | None) -> P
         "transcriber": transcription_available(),
         "mir_eval": importlib.util.find_spec("mir_eval") is not None,
         "judge": judge is not None,
+        "tagger": tagger_available() and direction.target in INSTRUMENTS,
     }
     tools = frozenset(name for name, installed in there.items() if installed)
     weights = "" if judge is None else _digest_of_judge(judge)

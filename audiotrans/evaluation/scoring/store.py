@@ -38,7 +38,7 @@ class Record:
         scores: name and figure.
         sound: file of the output, relative to the folder; empty for a real clip.
         heard: recording that is heard in it.
-        embedding: the judge's, shape (windows, dims), or None.
+        embeddings: by the kernel distance that they serve, shape (windows, dims) each.
         warnings: one line each.
     """
 
@@ -46,15 +46,14 @@ class Record:
     scores: Mapping[str, float]
     sound: str = ""
     heard: str = ""
-    embedding: Array | None = None
+    embeddings: Mapping[str, Array] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default_factory=tuple)
 
     def to_json(self) -> str:
         """Return the journal's line."""
-        rows = self.embedding
-        packed = None if rows is None else [list(rows.shape), base64.b64encode(rows.astype("<f4").tobytes()).decode()]
+        packed = {name: _packed(rows) for name, rows in self.embeddings.items()}
         scores = {name: plain(value) for name, value in self.scores.items()}
-        values = {"key": self.key, "scores": scores, "sound": self.sound, "heard": self.heard, "embedding": packed}
+        values = {"key": self.key, "scores": scores, "sound": self.sound, "heard": self.heard, "embeddings": packed}
         return json.dumps({**values, "warnings": self.warnings})
 
     @classmethod
@@ -67,13 +66,18 @@ class Record:
         values = json.loads(line)
         try:
             scores = {name: math.nan if value is None else float(value) for name, value in values["scores"].items()}
-            packed = values["embedding"]
-            rows = None
-            if packed is not None:
-                rows = np.frombuffer(base64.b64decode(packed[1]), "<f4").reshape(packed[0])
+            rows = {name: _unpacked(*packed) for name, packed in values["embeddings"].items()}
             return cls(values["key"], scores, values["sound"], values["heard"], rows, tuple(values["warnings"]))
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no record: {error}") from error
+
+
+def _packed(rows: Array) -> tuple[list[int], str]:
+    return list(rows.shape), base64.b64encode(rows.astype("<f4").tobytes()).decode()
+
+
+def _unpacked(shape: list[int], text: str) -> Array:
+    return np.frombuffer(base64.b64decode(text), "<f4").reshape(shape)
 
 
 def plain(value: float) -> float | None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from audiotrans.evaluation.scoring.measures import MEASURES
+from audiotrans.evaluation.scoring.measures import KERNEL_DISTANCES, MEASURES
 from audiotrans.evaluation.scoring.statistics import Draws, Interval, KernelDistances, Value, paired_difference
 from audiotrans.evaluation.scoring.store import Record, plain
 from audiotrans.evaluation.scoring.testset import Clip, Direction
 from audiotrans.evaluation.scoring.verdicts import Comparison, compare_all
 
 Array = npt.NDArray[np.floating[Any]]
-KAD = "kad"
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,11 @@ class Summary:
 
 
 def summarise(
-    direction: Direction, rows: Sequence[Row], reals: Sequence[tuple[Clip, Record]], embedding: str | None, seed: int
+    direction: Direction,
+    rows: Sequence[Row],
+    reals: Sequence[tuple[Clip, Record]],
+    embeddings: Mapping[str, str],
+    seed: int,
 ) -> Summary:
     """Sum a direction up.
 
@@ -55,7 +57,7 @@ def summarise(
         direction: what into what.
         rows: every system.
         reals: the real clips of the target.
-        embedding: its name, for the label of the kernel distance; None without a judge.
+        embeddings: their names by kernel distance, for its label.
         seed: of the bootstrap.
     """
     figures = _Figures(direction, rows, reals, seed)
@@ -73,8 +75,8 @@ def summarise(
     comparisons = compare_all(f"{direction.source} to {direction.target}", names, measured, figures.difference)
     there = {name for found in measured.values() for name in found}
     metrics = {name: MEASURES[name].as_dict() for name in MEASURES if name in there}
-    if KAD in metrics and embedding is not None:
-        metrics[KAD] |= {"label": f"KAD ({embedding})"}
+    for kad in KERNEL_DISTANCES & metrics.keys() & embeddings.keys():
+        metrics[kad] |= {"label": f"KAD ({embeddings[kad]})"}
     return Summary({"source": direction.source, "target": direction.target, "systems": systems}, comparisons, metrics)
 
 
@@ -96,14 +98,20 @@ class _Figures:
     ) -> None:
         self._rows: Mapping[str, Row] = {row.name: row for row in rows}
         self._draws = Draws.of([clip.recording for clip in direction.clips], seed)
-        self._reals = [(clip.recording, record.embedding) for clip, record in reals if record.embedding is not None]
+        self._reals = reals
         self._seed = seed
-        self._kernel: dict[str, Array] = {}
+        self._distances: dict[str, KernelDistances | None] = {}
+        self._kernel: dict[tuple[str, str], Array] = {}
         self._found: dict[str, dict[str, Interval]] = {}
 
-    @cached_property
-    def _distances(self) -> KernelDistances:
-        return KernelDistances(self._reals, self._draws, self._seed)
+    def _distances_in(self, kad: str) -> KernelDistances | None:
+        """Return the distances in one embedding; None where no real clip has it."""
+        if kad not in self._distances:
+            reals = [
+                (clip.recording, record.embeddings[kad]) for clip, record in self._reals if kad in record.embeddings
+            ]
+            self._distances[kad] = KernelDistances(reals, self._draws, self._seed) if reals else None
+        return self._distances[kad]
 
     def of(self, row: Row) -> dict[str, Interval]:
         """Return a system's figures by measure, in the order of `MEASURES`."""
@@ -114,24 +122,27 @@ class _Figures:
         return self._found[row.name]
 
     def _interval(self, row: Row, metric: str) -> Interval | None:
-        if metric == KAD:
-            return self._kernel_interval(row)
+        if metric in KERNEL_DISTANCES:
+            return self._kernel_interval(row, metric)
         values = row.values(metric)
         return self._draws.mean(list(values.values())) if values else None
 
-    def _kernel_interval(self, row: Row) -> Interval | None:
-        clips = [(c.recording, r.heard, r.embedding) for c, r in row.clips if r.embedding is not None]
-        if not clips or not self._reals:
+    def _kernel_interval(self, row: Row, kad: str) -> Interval | None:
+        clips = [(c.recording, r.heard, r.embeddings[kad]) for c, r in row.clips if kad in r.embeddings]
+        distances = self._distances_in(kad)
+        if not clips or distances is None:
             return None
-        self._kernel[row.name] = self._distances.statistics(clips)
-        return self._distances.interval(self._kernel[row.name], len(clips))
+        self._kernel[row.name, kad] = distances.statistics(clips)
+        return distances.interval(self._kernel[row.name, kad], len(clips))
 
     def difference(self, metric: str, first: str, second: str) -> Interval | None:
         """Return the mean difference over the clips that both have."""
-        if metric == KAD:
-            if first not in self._kernel or second not in self._kernel:
+        if metric in KERNEL_DISTANCES:
+            distances = self._distances_in(metric)
+            if distances is None or not {(first, metric), (second, metric)} <= self._kernel.keys():
                 return None
-            return self._distances.interval(self._kernel[first] - self._kernel[second], len(self._rows[first].clips))
+            difference = self._kernel[first, metric] - self._kernel[second, metric]
+            return distances.interval(difference, len(self._rows[first].clips))
         one, other = self._rows[first].values(metric), self._rows[second].values(metric)
         shared = [name for name in one if name in other]
         if not shared:

@@ -21,12 +21,16 @@ YES, NO, UNSURE, UNKNOWN = "yes", "no", "the interval is too wide to tell", "too
 ALIKE = 0.1
 """Two F1 scores closer than this are called alike: a transcriber hears different instruments differently well."""
 
-TIMBRE = ("target_probability", "kad")
+TIMBRE = ("target_probability", "kad", "tagger_probability", "kad_tagger")
 DISTANCE = ("band_distance_db", "log_spectral_distance_db")
 CONTENT = ("note_f1_score", "note_f1", "onset_f1")
 """The first that was measured decides."""
 
-RIVALS = {"target_probability": (SYNTHESISED,), "band_distance_db": (EQUALISED, SYNTHESISED)}
+RIVALS = {
+    "target_probability": (SYNTHESISED,),
+    "tagger_probability": (SYNTHESISED,),
+    "band_distance_db": (EQUALISED, SYNTHESISED),
+}
 """Anchors that are hard to beat, by measure: what an equaliser, and a transcriber with a sound bank, make of it."""
 
 TRUTH = "truth"
