@@ -19,10 +19,9 @@ from audiotrans.evaluation import tagger, transcription
 from audiotrans.evaluation.judge import Judge
 from audiotrans.evaluation.metrics.pitch import Note, PitchTrack
 from audiotrans.evaluation.scoring import anchors, comparison, measures, plan
-from audiotrans.evaluation.scoring.comparison import evaluate, slug
+from audiotrans.evaluation.scoring.comparison import evaluate
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, measure
 from audiotrans.evaluation.scoring.plan import Options
-from audiotrans.evaluation.scoring.store import Record, Store
 from audiotrans.evaluation.scoring.testset import RATE, Selection
 from audiotrans.training import shipped
 from audiotrans.translation import models
@@ -354,32 +353,6 @@ def test_a_measure_that_cannot_be_taken_is_nan(tools):
     assert math.isnan(figures["band_distance_db"])
     assert "target_probability" not in figures
     assert figures["silent_fraction"] == 1.0
-
-
-def test_records_survive_the_journal(tmp_path):
-    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
-    store = Store(tmp_path / "out")
-    store.put(Record("k", {"a": 0.5, "b": math.nan, "c": math.inf}, "", "other", {"kad": rows}, ("beware",)))
-    found = Store(tmp_path / "out", resume=True).get("k")
-    assert found.scores["a"] == 0.5
-    assert math.isnan(found.scores["b"])
-    assert math.isnan(found.scores["c"])
-    assert np.array_equal(found.embeddings["kad"], rows)
-    assert (found.heard, found.warnings) == ("other", ("beware",))
-
-
-def test_sounds_that_would_clip_are_lowered(tmp_path):
-    store = Store(tmp_path / "out")
-    gain = store.write_sound("sounds/x.flac", 2 * tone(0.1, 1, RATE, 1.0) / np.abs(tone(0.1, 1, RATE, 1.0)).max())
-    assert gain == pytest.approx(-6.02, abs=0.01)
-    assert np.abs(soundfile.read(tmp_path / "out" / "sounds" / "x.flac")[0]).max() <= 1.0
-
-
-@pytest.mark.parametrize(
-    ("name", "folder"), [("copy + EQ", "copy-EQ"), ("a/b", "a-b"), ("..", "system"), ("Griffin-Lim", "Griffin-Lim")]
-)
-def test_names_of_folders(name, folder):
-    assert slug(name) == folder
 
 
 def invoke(*arguments: object) -> Result:
