@@ -28,7 +28,7 @@ def test_records_survive_the_journal(tmp_path):
 
 def test_lines_of_another_form_are_no_records():
     for line in ("", "{}", '{"key": "k", "scores": {}, "sound": "", "heard": "", "embedding": null, "warnings": []}'):
-        with pytest.raises(ValueError, match="no record|Expecting"):
+        with pytest.raises(ValueError, match=r"no record|Expecting"):
             Record.from_json(line)
 
 
