@@ -85,6 +85,11 @@ def _decoded(source: Path | io.BytesIO, path: Path) -> dict[str, Any]:
     return state
 
 
+def steps_of(state: dict[str, Any]) -> int:
+    """Return how many steps a checkpoint's weights have taken, with those of the runs that it was fine-tuned from."""
+    return int(state["step"]) + int(state.get("steps_before", 0))
+
+
 def export_weights(
     weights: dict[str, Tensor],
     recipe: Recipe,

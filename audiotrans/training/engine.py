@@ -46,6 +46,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, image_channels: int, device: torch.device) -> None:
         self.recipe, self.device, self.step = recipe, device, 0
+        self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         with torch.random.fork_rng():
@@ -145,7 +146,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""
         parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        return {"step": self.step, **parts}
+        return {"step": self.step, "steps_before": self.steps_before, **parts}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take what `state` gave."""
@@ -154,7 +155,7 @@ class Trainer:
             raise AudiotransError(f"the checkpoint lacks {', '.join(missing)}: it is of another version of audiotrans")
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
+        self.step, self.steps_before = state["step"], state.get("steps_before", 0)
 
 
 _STATEFUL = ("model", "critics", "ema", "model_adam", "critics_adam", "pool")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from audiotrans.errors import UsageError
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, load_checkpoint, read_weights
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, load_checkpoint, read_weights, steps_of
 from audiotrans.training.recipe import Recipe, recipe_to_dict
 from audiotrans.training.shipped import SUFFIX, find
 
@@ -25,7 +25,7 @@ _CRITICS = {
 def warm_start(trainer: Trainer, source: str) -> None:
     """Give a new run the weights of a model; optimisers, past translations and the step count start anew.
 
-    Of a run the averaged weights are taken, which are those that it would export, and its discriminators and T. A
+    How many steps the weights had taken before is remembered (`steps_of`). Of a run the averaged weights are taken, which are those that it would export, and its discriminators and T. A
     weights file has no discriminators: they start at random, and ``train.critic_warmup`` lets them learn first.
 
     Args:
@@ -41,12 +41,15 @@ def warm_start(trainer: Trainer, source: str) -> None:
     if path.suffix != SUFFIX and has_checkpoint(checkpoint):
         state, before = load_checkpoint(checkpoint)
         weights, critics, nets = state["ema"], state["critics"], before.model.nets
+        steps = steps_of(state)
     else:
-        model, before, _ = read_weights(find(source))
+        model, before, card = read_weights(find(source))
         weights, critics, nets = model.state_dict(), None, model.nets
+        steps = card.get("steps", 0)
     _check_alike(source, _described(before, asdict(nets)), _described(trainer.recipe, asdict(trainer.model.nets)))
     trainer.model.load_state_dict(weights)
     trainer.ema.load_state_dict(weights)
+    trainer.steps_before = steps
     if critics is not None:
         _take(trainer.critics, critics)
 

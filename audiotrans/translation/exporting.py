@@ -12,6 +12,7 @@ from audiotrans.training.checkpoints import (
     export_weights,
     load_checkpoint,
     read_recipe,
+    steps_of,
 )
 from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.training.shipped import SUFFIX
@@ -64,7 +65,9 @@ def export_run(
         return output
     state, recipe = load_checkpoint(run / CHECKPOINT_NAME if run.is_dir() else run)
     recipe = _converting(recipe, articulation or {}, passes)
-    card = {"summary": summary, "steps": state["step"]}
+    # Of what it was fine-tuned from, the name: a folder of this computer means nothing on another.
+    recipe = recipe.model_copy(update={"init": Path(recipe.init).name})
+    card = {"summary": summary, "steps": steps_of(state)}
     profile = profile_for(recipe, cache, progress=progress)
     values = profile.to_dict() if profile else None
     export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)

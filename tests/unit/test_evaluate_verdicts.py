@@ -76,6 +76,13 @@ def test_less_is_better_in_distances_and_units_are_said():
     assert line.endswith("distance to truth, 256 bands): no (difference -4.00 [-4.10, -3.90] dB)")
 
 
+def test_kernel_distances_are_compared_with_the_synthesiser():
+    lines = compared({("net", "kad_tagger"): 0.1, ("transcribe + synthesise", "kad_tagger"): 0.4})
+    assert lines == [
+        "violin to piano: net > transcribe + synthesise on timbre (KAD, tagger): yes (difference 0.300 [0.200, 0.400])"
+    ]
+
+
 def test_the_rivals_are_asked_too():
     means = {("net", "band_distance_db"): 9.0, ("copy + EQ", "band_distance_db"): 12.0}
     lines = compared({**means, ("transcribe + synthesise", "band_distance_db"): 9.05})

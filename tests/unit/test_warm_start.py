@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from audiotrans.errors import UsageError
-from audiotrans.training.checkpoints import export_weights, load_checkpoint
+from audiotrans.training.checkpoints import export_weights, load_checkpoint, read_weights, steps_of
 from audiotrans.training.engine import Trainer, train
 from audiotrans.training.warm_start import warm_start
 from audiotrans.translation.exporting import export_run
@@ -125,6 +125,20 @@ def test_a_run_goes_on_from_the_weights_and_resumes_without_them(cache, parent, 
     further = still.model_copy(update={"train": still.train.model_copy(update={"steps": 2})})
     train(further, cache, tmp_path / "run", resume=True, progress=False)
     assert load_checkpoint(tmp_path / "run" / "last.pt")[0]["step"] == 2
+
+
+def test_steps_are_counted_over_all_runs(cache, parent, tmp_path):
+    """Of a parent, a run from it and one from the exported file of that; the parent's folder is nobody's business."""
+    child, grandchild = tiny_recipe(train={"steps": 3}), tiny_recipe(train={"steps": 4})
+    train(child.model_copy(update={"init": str(parent)}), cache, tmp_path / "child", progress=False)
+    own = export_run(tmp_path / "child", tmp_path / "child.safetensors")
+    _, recipe, card = read_weights(own)
+    assert (recipe.init, card["steps"]) == (parent.name, 2 + 3)
+    train(grandchild.model_copy(update={"init": str(own)}), cache, tmp_path / "grandchild", progress=False)
+    train(grandchild, cache, tmp_path / "grandchild", resume=True, progress=False)
+    state, _ = load_checkpoint(tmp_path / "grandchild" / "last.pt")
+    assert (state["step"], steps_of(state)) == (4, 2 + 3 + 4)
+    assert steps_of({"step": 7}) == 7  # of a checkpoint written before they were counted
 
 
 def test_only_the_critics_learn_while_they_warm_up():

@@ -28,7 +28,9 @@ CONTENT = ("note_f1_score", "note_f1", "onset_f1")
 
 RIVALS = {
     "target_probability": (SYNTHESISED,),
+    "kad": (SYNTHESISED,),
     "tagger_probability": (SYNTHESISED,),
+    "kad_tagger": (SYNTHESISED,),
     "band_distance_db": (EQUALISED, SYNTHESISED),
 }
 """Anchors that are hard to beat, by measure: what an equaliser, and a transcriber with a sound bank, make of it."""
