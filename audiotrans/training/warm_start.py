@@ -25,8 +25,9 @@ _CRITICS = {
 def warm_start(trainer: Trainer, source: str) -> None:
     """Give a new run the weights of a model; optimisers, past translations and the step count start anew.
 
-    How many steps the weights had taken before is remembered (`steps_of`). Of a run the averaged weights are taken, which are those that it would export, and its discriminators and T. A
-    weights file has no discriminators: they start at random, and ``train.critic_warmup`` lets them learn first.
+    How many steps the weights had taken before is remembered (`steps_of`). Of a run the
+    averaged weights are taken, which are those that it would export, and its discriminators and T. A weights file has
+    no discriminators: they start at random, and ``train.critic_warmup`` lets them learn first.
 
     Args:
         trainer: at step 0.
