@@ -31,8 +31,8 @@ HEADER = (
     "clips",
     "note F1 of the input",
     "of the output",
-    "tagger's probability of target",
-    "taken for it",
+    "tagger's probability",
+    "taken for the target",
 )
 
 
