@@ -74,14 +74,20 @@ def settings(**changes: Any) -> AudioSettings:
 
 
 def converter(
-    model: nn.Module, *, articulation: tuple[float, float] = (1.0, 1.0), passes: int = 1, **changes: Any
+    model: nn.Module,
+    *,
+    articulation: tuple[float, float] = (1.0, 1.0),
+    passes: int = 1,
+    vibrato: tuple[float, float] = (0.0, 0.0),
+    **changes: Any,
 ) -> Converter:
-    """Build a converter of violin and piano around a stand-in; ``articulation`` is by target, see `Recipe`."""
+    """Build a converter of violin and piano around a stand-in; what is given in pairs is by target."""
     recipe = SimpleNamespace(
         imaging=settings(**changes),
         domains=SimpleNamespace(a="violin", b="piano"),
         articulation=SimpleNamespace(a=articulation[0], b=articulation[1]),
         passes=passes,
+        vibrato=SimpleNamespace(a=vibrato[0], b=vibrato[1]),
     )
     return Converter(model, recipe)  # type: ignore[arg-type]
 

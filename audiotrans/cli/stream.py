@@ -117,7 +117,7 @@ def convert_stream(
 def asked_of(converter: Converter | PhotoConverter, to: str, source: str | None, options: dict[str, Any]) -> Request:
     """Return the request that a command's options make, checked by the model."""
     asked = (to, source, options["strength"], options["phase"], options["seed"])
-    given = {name: options[name] for name in ("articulation", "passes") if options[name] is not None}
+    given = {name: options[name] for name in ("articulation", "passes", "vibrato") if options[name] is not None}
     return converter.request(*asked, **given)
 
 

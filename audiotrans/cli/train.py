@@ -172,23 +172,27 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--articulation", multiple=True, metavar="TO=FACTOR", help="How clearly notes begin and end; may be repeated."
 )
+@click.option("--vibrato", multiple=True, metavar="TO=CENTS", help="How far lasting notes swing; may be repeated.")
 @click.option("--passes", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
-def export_weights(run: Path, output: Path, articulation: tuple[str, ...], **options: Any) -> None:
+def export_weights(
+    run: Path, output: Path, articulation: tuple[str, ...], vibrato: tuple[str, ...], **options: Any
+) -> None:
     """Write the averaged weights of a run as a model for convert; RUN may be a weights file, to be described anew."""
     from audiotrans.translation.exporting import export_run
     from audiotrans.translation.models import is_photo_model
     from audiotrans.translation.profile import read_profile
 
-    options["articulation"] = dict(_named_factor(text) for text in articulation)
+    options["articulation"] = dict(_named_value("--articulation", "FACTOR", "piano=1.3", text) for text in articulation)
+    options["vibrato"] = dict(_named_value("--vibrato", "CENTS", "violin=12", text) for text in vibrato)
     click.echo(str(export_run(run, output, progress=sys.stderr.isatty(), **options)))
     if read_profile(output) is None and not is_photo_model(output):  # pictures are not checked
         click.echo("no profile of its training data: convert will not warn (name its cache with --cache)", err=True)
 
 
-def _named_factor(text: str) -> tuple[str, float]:
-    name, _, factor = text.partition("=")
+def _named_value(option: str, unit: str, example: str, text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
     try:
-        return name, float(factor)
+        return name, float(value)
     except ValueError:
-        raise UsageError(f"--articulation {text!r}: write TO=FACTOR, such as piano=1.3") from None
+        raise UsageError(f"{option} {text!r}: write TO={unit}, such as {example}") from None

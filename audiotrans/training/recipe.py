@@ -29,8 +29,10 @@ from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.sound.imaging import AudioSettings
 
 MOST_ARTICULATION = 4.0
-MOST_PASSES = 8
 """Beyond this factor, noise is all that grows."""
+
+MOST_PASSES = 8
+MOST_CENTS = 100.0
 
 
 class _Part(BaseModel):
@@ -102,6 +104,18 @@ class Articulation(_Part):
 
     a: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
     b: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
+
+
+class Vibrato(_Part):
+    """How far the pitch of lasting notes of translations swings to each side; not read in training.
+
+    Attributes:
+        a: of translations to A, cents; 0 leaves it as straight as the source's.
+        b: of translations to B.
+    """
+
+    a: float = Field(default=0.0, ge=0, le=MOST_CENTS)
+    b: float = Field(default=0.0, ge=0, le=MOST_CENTS)
 
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -186,6 +200,7 @@ class Recipe(_Part):
         train: see `Train`.
         articulation: see `Articulation`; the default of ``convert``.
         passes: translations that ``convert`` averages, each a little out of place; as many times the work.
+        vibrato: see `Vibrato`; the default of ``convert``.
     """
 
     imaging: Imaging = AudioSettings()
@@ -197,6 +212,7 @@ class Recipe(_Part):
     train: Train = Train()
     articulation: Articulation = Articulation()
     passes: int = Field(default=1, ge=1, le=MOST_PASSES)
+    vibrato: Vibrato = Vibrato()
 
     @model_validator(mode="after")
     def _suits_its_images(self) -> Recipe:
@@ -207,6 +223,7 @@ class Recipe(_Part):
             asked += [name for name in ("gain_db", "transpose", "match_range") if getattr(self.train, name)]
             asked += ["articulation"] if self.articulation != Articulation() else []
             asked += ["passes"] if self.passes != 1 else []
+            asked += ["vibrato"] if photo and self.vibrato != Vibrato() else []
             if asked:
                 kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
                 raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] in ('articulation', 'passes') else 0}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,12 +17,13 @@ from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.sound.audio import resample_blocks, resampled_length
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.sound.phase import PHASES
-from audiotrans.training.recipe import MOST_ARTICULATION, MOST_PASSES
 from audiotrans.translation.articulation import articulate, window
 from audiotrans.translation.noise import aligned_noise
 from audiotrans.translation.passes import reach, spin
 from audiotrans.translation.request import Request, Side, make_request
+from audiotrans.translation.sound_options import with_sound_options
 from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles, plan_tiles
+from audiotrans.translation.vibrato import Vibrato
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
@@ -72,6 +72,7 @@ class Converter:
         seed: int = 0,
         articulation: float | None = None,
         passes: int | None = None,
+        vibrato: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
 
@@ -84,6 +85,8 @@ class Converter:
             articulation: how much clearer notes begin and end than the network paints them (1); None for the model's
                 own choice, which is 1 for reconstructions.
             passes: translations that are averaged, 1 to 8, as many times the work; None for the model's own choice.
+            vibrato: cents that the pitch of lasting notes swings to each side, 0 to 100; None for the model's own
+                choice, which is 0 for reconstructions. It fades with ``strength``.
 
         Raises:
             UsageError: naming the argument, and what it may be.
@@ -93,26 +96,7 @@ class Converter:
             if phase == "network" and self.settings.representation != "magnitude_phase":
                 raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
         request = make_request(self.domains, to, source, strength, phase, seed)
-        return replace(request, articulation=self._articulation(request, articulation), passes=self._passes(passes))
-
-    def _articulation(self, request: Request, wanted: float | None) -> float:
-        if wanted is None:
-            return 1.0 if request.source == request.target else getattr(self.recipe.articulation, request.target)
-        if not 0 <= wanted <= MOST_ARTICULATION:
-            raise UsageError(
-                f"articulation {wanted:g} is outside 0..{MOST_ARTICULATION:g} (1 is what the network paints)"
-            )
-        if wanted != 1 and self.settings.representation == "magnitude_phase":
-            raise UsageError("articulation needs a model of logarithmic images: leave it out with magnitude_phase")
-        return wanted
-
-    def _passes(self, wanted: int | None) -> int:
-        passes = self.recipe.passes if wanted is None else wanted
-        if not 1 <= passes <= MOST_PASSES:
-            raise UsageError(f"passes {passes} is outside 1..{MOST_PASSES} (1 is the fastest)")
-        if passes != 1 and self.settings.representation == "magnitude_phase":
-            raise UsageError("passes need a model of logarithmic images: leave them out with magnitude_phase")
-        return passes
+        return with_sound_options(request, self.recipe, articulation, passes, vibrato)
 
     def convert(
         self,
@@ -126,6 +110,7 @@ class Converter:
         seed: int = 0,
         articulation: float | None = None,
         passes: int | None = None,
+        vibrato: float | None = None,
     ) -> Wave:
         """Translate a wave.
 
@@ -139,6 +124,7 @@ class Converter:
             seed: the same seed gives the same samples.
             articulation: see `request`.
             passes: see `request`.
+            vibrato: see `request`.
 
         Returns:
             float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
@@ -146,7 +132,7 @@ class Converter:
         Raises:
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
-        request = self.request(to, source, strength, phase, seed, articulation, passes)
+        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato)
         checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
         channels, frames = checked.shape
         _, level_db = self.measure([checked], sample_rate, channels)
@@ -165,6 +151,7 @@ class Converter:
         seed: int = 0,
         articulation: float | None = None,
         passes: int | None = None,
+        vibrato: float | None = None,
         samples: int = 1,
         force: bool = False,
         progress: Callable[[float, float], None] | None = None,
@@ -181,6 +168,7 @@ class Converter:
             seed: the same seed gives the same bytes.
             articulation: see `request`.
             passes: see `request`.
+            vibrato: see `request`.
             samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
                 called ``name.1.wav``, ``name.2.wav``, ...
             force: whether to overwrite an output that exists.
@@ -194,7 +182,7 @@ class Converter:
         """
         from audiotrans.translation.files import convert_file, numbered
 
-        request = self.request(to, source, strength, phase, seed, articulation, passes)
+        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato)
         outputs = numbered(Path(output), samples)
         written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
         return [item.path for item in written]
@@ -289,6 +277,8 @@ class Converter:
             return self._convert_piece(piece, start, request, level_db, listener)
 
         outer = convert_tiles(inner, length, plan, convert)
+        if request.vibrato:
+            outer = Vibrato(rate, channels, request.vibrato, request.seed).through(outer)
         return resample_blocks(outer, rate, sample_rate, channels, length=frames)
 
     def plan_for(self, request: Request) -> TilePlan:

@@ -29,6 +29,7 @@ def export_run(
     cache: Path | None = None,
     articulation: Mapping[str, float] | None = None,
     passes: int | None = None,
+    vibrato: Mapping[str, float] | None = None,
     progress: bool = False,
 ) -> Path:
     """Write the averaged weights of a training run as a model, with a profile of its training data.
@@ -43,6 +44,7 @@ def export_run(
             this recipe, the model gets no profile, and `convert` no warnings.
         articulation: of translations by their target's name, in place of the recipe's, see `articulate`.
         passes: of translations, in place of the recipe's, see `spin`.
+        vibrato: of translations by their target's name, in cents, in place of the recipe's, see `Vibrato`.
         progress: show a bar.
 
     Returns:
@@ -59,12 +61,12 @@ def export_run(
     if run.suffix == SUFFIX:
         if summary or half:
             raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")
-        recipe = _converting(read_recipe(run)[0], articulation or {}, passes)
+        recipe = _converting(read_recipe(run)[0], {"articulation": articulation, "vibrato": vibrato}, passes)
         profile = profile_for(recipe, cache, progress=progress)
         describe_weights(run, output, profile.to_dict() if profile else None, recipe)
         return output
     state, recipe = load_checkpoint(run / CHECKPOINT_NAME if run.is_dir() else run)
-    recipe = _converting(recipe, articulation or {}, passes)
+    recipe = _converting(recipe, {"articulation": articulation, "vibrato": vibrato}, passes)
     # Of what it was fine-tuned from, the name: a folder of this computer means nothing on another.
     recipe = recipe.model_copy(update={"init": Path(recipe.init).name})
     card = {"summary": summary, "steps": steps_of(state)}
@@ -74,13 +76,14 @@ def export_run(
     return output
 
 
-def _converting(recipe: Recipe, articulation: Mapping[str, float], passes: int | None) -> Recipe:
+def _converting(recipe: Recipe, by_target: Mapping[str, Mapping[str, float] | None], passes: int | None) -> Recipe:
     """Return a recipe with other settings of conversion, checked as any recipe is."""
-    values = recipe_to_dict(recipe)
     sides = {recipe.domains.a: "a", recipe.domains.b: "b"}
-    if articulation:
-        wanted = {lookup(sides, name, "domain of this model"): factor for name, factor in articulation.items()}
-        recipe = recipe_from_dict(values | {"articulation": values["articulation"] | wanted}, "--articulation")
+    for setting, chosen in by_target.items():
+        if chosen:
+            wanted = {lookup(sides, name, "domain of this model"): value for name, value in chosen.items()}
+            values = recipe_to_dict(recipe)
+            recipe = recipe_from_dict(values | {setting: values[setting] | wanted}, f"--{setting}")
     if passes is not None:
         recipe = recipe_from_dict(recipe_to_dict(recipe) | {"passes": passes}, "--passes")
     return recipe

@@ -94,6 +94,7 @@ class PhotoConverter:
         seed: int = 0,
         articulation: float | None = None,
         passes: int | None = None,
+        vibrato: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`.
 
@@ -106,6 +107,8 @@ class PhotoConverter:
             raise UsageError(f"articulation {articulation:g} is for sound: leave --articulation out with pictures")
         if passes is not None:
             raise UsageError(f"passes {passes} is for sound: leave --passes out with pictures")
+        if vibrato is not None:
+            raise UsageError(f"vibrato {vibrato:g} is for sound: leave --vibrato out with pictures")
         return make_request(self.domains, to, source, strength, None, seed)
 
     def convert(

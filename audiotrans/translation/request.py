@@ -24,6 +24,7 @@ class Request:
         seed: decides the noise that the encoder is given.
         articulation: factor of the fast part of gains, see `articulate`; 1 for photos.
         passes: translations that are averaged, see `spin`; 1 for photos.
+        vibrato: cents that the pitch swings to each side, see `Vibrato`; 0 for photos.
     """
 
     source: Side
@@ -33,6 +34,7 @@ class Request:
     seed: int = 0
     articulation: float = 1.0
     passes: int = 1
+    vibrato: float = 0.0
 
 
 def make_request(

@@ -25,6 +25,7 @@ from audiotrans.sound.stft import STFT
 from audiotrans.translation.convert import MAX_CHANNELS, check_wave
 from audiotrans.translation.stream_phases import stream_phase
 from audiotrans.translation.tiles import Wave
+from audiotrans.translation.vibrato import Vibrato
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
@@ -161,6 +162,7 @@ class StreamConverter:
         self._held = np.zeros((channels, self._plan.capacity), np.float32)
         self._first = self._end = self._chunk = 0  # the samples held, and the chunk that is due
         self._joiner = _Joiner(stft, channels)
+        self._vibrato = Vibrato(settings.sample_rate, channels, request.vibrato, request.seed)
         self._inner = Resampler(sample_rate, settings.sample_rate, channels)
         self._outer = Resampler(settings.sample_rate, sample_rate, channels)
         self._taken = self._given = 0
@@ -177,10 +179,11 @@ class StreamConverter:
         if self.request.strength == 0:
             return 0
         rate, inner = self.sample_rate, self.converter.settings.sample_rate
+        delay = self._plan.delay + (self._vibrato.delay_samples if self.request.vibrato else 0)
         if rate == inner:
-            return self._plan.delay
+            return delay
         resampling = resampling_delay_seconds(rate, inner) + resampling_delay_seconds(inner, rate)
-        return math.ceil((self._plan.delay / inner + resampling) * rate)
+        return math.ceil((delay / inner + resampling) * rate)
 
     @property
     def delay_seconds(self) -> float:
@@ -252,7 +255,8 @@ class StreamConverter:
         columns = self._plan.stft.frames(self._end)
         while self._chunk * self._plan.core < columns:
             out.append(self._convert_chunk(columns))
-        return [*out, self._joiner.push(self._phase.finish(), self._end)]
+        out.append(self._swing(self._joiner.push(self._phase.finish(), self._end)))
+        return [*out, self._vibrato.finish()] if self.request.vibrato else out
 
     def _hold(self, part: Wave) -> None:
         at = self._end - self._first
@@ -279,7 +283,10 @@ class StreamConverter:
         picture, spectrum = self._translate(first, last, stop)
         self._chunk += 1
         self._forget(self._plan.start(self._chunk))
-        return self._joiner.push(self._phase.push(picture, spectrum))
+        return self._swing(self._joiner.push(self._phase.push(picture, spectrum)))
+
+    def _swing(self, wave: Wave) -> Wave:
+        return self._vibrato.push(wave) if self.request.vibrato else wave
 
     def _translate(self, first: int, last: int, stop: int) -> tuple[Picture, Tensor]:
         """Return the translated magnitudes and the source's spectrum of columns ``first`` to ``last``."""

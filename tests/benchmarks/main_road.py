@@ -29,7 +29,7 @@ from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.sound import audio
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.training.recipe import Articulation
+from audiotrans.training.recipe import Articulation, Vibrato
 from tests.benchmarks import paired, scale
 from tests.benchmarks.table import Row, markdown, write_json
 
@@ -80,7 +80,11 @@ def toy_converter(model: torch.nn.Module, settings: AudioSettings):
     from audiotrans.translation.convert import Converter
 
     recipe = SimpleNamespace(
-        imaging=settings, domains=SimpleNamespace(a="violin", b="piano"), articulation=Articulation(), passes=1
+        imaging=settings,
+        domains=SimpleNamespace(a="violin", b="piano"),
+        articulation=Articulation(),
+        passes=1,
+        vibrato=Vibrato(),
     )
     return Converter(model, recipe, "cpu")
 

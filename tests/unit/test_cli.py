@@ -226,6 +226,9 @@ def test_export_refuses_before_it_reads(tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").touch()
     assert "--force" in refused(invoke("export-weights", tmp_path, "-o", tmp_path / "m.safetensors"))
     assert "last.pt" in refused(invoke("export-weights", tmp_path, "-o", tmp_path / "new.safetensors"), 1)
+    for option, wanted in (("--articulation", "TO=FACTOR, such as piano=1.3"), ("--vibrato", "TO=CENTS")):
+        command = ("export-weights", tmp_path, "-o", tmp_path / "new.safetensors", option, "much")
+        assert f"{option} 'much': write {wanted}" in refused(invoke(*command))
 
 
 def test_the_bar_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,12 @@ def test_a_model_trained_to_keep_keeps_as_it_was_trained():
         PhotoConverter(Blurring(), recipe(), keep=2)
 
 
+@pytest.mark.parametrize(("option", "value"), [("phase", "pghi"), ("articulation", 1.5), ("passes", 2), ("vibrato", 9)])
+def test_what_is_for_sound_is_refused(option, value):
+    with pytest.raises(UsageError, match=f"{option} '?{value}'? is for sound: leave --{option} out"):
+        PhotoConverter(Blurring(), recipe()).request("brown", **{option: value})
+
+
 def test_strength_scales_the_change():
     pixels = picture()
     half = PhotoConverter(Blurring(), recipe()).convert(pixels, to="brown", strength=50)

@@ -1,0 +1,158 @@
+"""Lasting notes swing by as much as asked, attacks are left straight, and nothing depends on how a wave is cut."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiotrans.errors import UsageError
+from audiotrans.training.recipe import recipe_from_dict
+from audiotrans.translation.stream import StreamConverter
+from audiotrans.translation.vibrato import RATE_HZ, Vibrato
+from tests.standins import RATE, Local, converter, error_db, tone
+
+HERTZ = 44_100
+
+
+def note(seconds, hertz=440.0, rate=HERTZ, attack=0.005):
+    """A tone of ten partials that sets in at once and lasts."""
+    at = np.arange(round(seconds * rate)) / rate
+    wave = sum(np.sin(2 * np.pi * k * hertz * at) / k for k in range(1, 11))
+    return (0.2 * wave * np.minimum(at / attack, 1)).astype(np.float32)
+
+
+def vibrated(wave, cents=20.0, rate=HERTZ, seed=0):
+    vibrato = Vibrato(rate, len(wave), cents, seed)
+    return np.concatenate(list(vibrato.through([wave])), axis=1)
+
+
+def cents_of(wave, hertz=440.0, rate=HERTZ):
+    """Return the pitch of a lasting tone at every sample, cents from ``hertz``, from the phase of its first partial."""
+    band = scipy.signal.butter(4, [hertz * 0.8, hertz * 1.25], "band", fs=rate, output="sos")
+    phase = np.unwrap(np.angle(scipy.signal.hilbert(scipy.signal.sosfiltfilt(band, wave))))
+    return 1200 * np.log2(np.gradient(phase)[round(0.6 * rate) : -rate // 4] * rate / (2 * np.pi) / hertz)
+
+
+@pytest.mark.parametrize("cents", [8.0, 20.0, 50.0])
+def test_a_lasting_note_swings_by_as_much_as_asked_about_its_pitch(cents):
+    pitch = cents_of(vibrated(note(4.0)[None], cents)[0])
+    assert np.percentile(pitch, 99) == pytest.approx(cents, rel=0.12)
+    assert np.percentile(pitch, 1) == pytest.approx(-cents, rel=0.12)
+    assert abs(np.median(pitch)) < 0.15 * cents
+    crossings = np.count_nonzero(np.diff(np.signbit(pitch))) / (len(pitch) / HERTZ)
+    assert crossings / 2 == pytest.approx(RATE_HZ, rel=0.1)
+
+
+def test_a_note_begins_straight_and_the_next_attack_ends_the_swing():
+    wave = np.concatenate([np.zeros(HERTZ // 5, np.float32), note(1.5), note(1.5, 660.0)])[None]
+    moved = np.abs(vibrated(wave, 30.0) - wave)[0]
+    second = round(1.7 * HERTZ)
+
+    def level(start, stop):
+        return moved[start:stop].max()
+
+    assert level(0, round(0.25 * HERTZ)) < 1e-6
+    assert level(second - HERTZ // 4, second) > 0.02
+    assert level(second, second + round(0.1 * HERTZ)) < 0.02
+    assert level(second + HERTZ // 2, second + HERTZ) > 0.02
+
+
+def test_every_channel_swings_alike_and_stays_where_it_was():
+    left = note(2.0)
+    both = vibrated(np.stack([left, -0.5 * left]))
+    np.testing.assert_allclose(both[1], -0.5 * both[0], atol=1e-6)
+    power = np.square(np.stack([left, both[0]])[:, HERTZ // 2 :]).mean(axis=1)
+    assert power[1] == pytest.approx(power[0], rel=0.01)
+
+
+def test_high_partials_pass():
+    wave = np.sin(2 * np.pi * 12_000 * np.arange(2 * HERTZ) / HERTZ).astype(np.float32)[None] * 0.3
+    got = vibrated(wave, 15.0)[:, HERTZ:]
+    assert 10 * math.log10(np.square(got).mean() / np.square(wave[:, HERTZ:]).mean()) == pytest.approx(0, abs=0.3)
+
+
+@settings(max_examples=25)
+@given(
+    cuts=st.lists(st.integers(0, 9000), max_size=6),
+    samples=st.integers(1, 9000),
+    rate=st.sampled_from([8000, 16_000, 44_100]),
+)
+def test_cuts_change_nothing_and_the_lag_is_bounded(cuts, samples, rate):
+    wave = np.random.default_rng(samples).normal(0, 0.1, (2, samples)).astype(np.float32)
+    vibrato, parts, taken, given_out = Vibrato(rate, 2, 30.0), [], 0, 0
+    for block in np.split(wave, sorted(min(cut, samples) for cut in cuts), axis=1):
+        parts.append(vibrato.push(block))
+        taken, given_out = taken + block.shape[1], given_out + parts[-1].shape[1]
+        assert taken - vibrato.delay_samples <= given_out <= taken
+    got = np.concatenate([*parts, vibrato.finish()], axis=1)
+    assert got.shape == wave.shape
+    np.testing.assert_array_equal(got, vibrated(wave, 30.0, rate))
+
+
+def test_silence_stays_silence():
+    assert not vibrated(np.zeros((1, 30_000), np.float32)).any()
+
+
+def test_the_same_seed_gives_the_same_samples():
+    wave = note(1.0)[None]
+    np.testing.assert_array_equal(vibrated(wave, seed=3), vibrated(wave, seed=3))
+    assert (vibrated(wave, seed=3) != vibrated(wave, seed=4)).any()
+
+
+def test_the_model_says_how_much_by_target_and_a_user_may_say_else():
+    model = converter(Local(), vibrato=(12.0, 0.0))
+    assert model.request("violin").vibrato == 12
+    assert model.request("piano").vibrato == 0
+    assert model.request("violin", vibrato=0).vibrato == 0
+    assert model.request("piano", vibrato=25).vibrato == 25
+    assert model.request("violin", "violin").vibrato == 0  # a reconstruction shall be like its input
+    assert model.request("violin", strength=50).vibrato == 6
+
+
+@pytest.mark.parametrize("cents", [-1, 101, math.nan])
+def test_other_extents_are_refused(cents):
+    with pytest.raises(UsageError, match=r"vibrato \S+ is outside 0\.\.100 cents \(0 is none\)"):
+        converter(Local()).request("piano", vibrato=cents)
+
+
+def test_photos_know_no_vibrato():
+    losses = {"generator": {"gan": 1}}
+    photos = {"imaging": {"type": "photo"}, "losses": losses, "vibrato": {"b": 5}}
+    with pytest.raises(UsageError, match="vibrato is for sounds, not photos: set it to 0"):
+        recipe_from_dict(photos)
+
+
+def test_a_conversion_swings_and_without_strength_is_the_input():
+    model, wave = converter(Local()), tone(3.0, 2)
+    straight, swung = (model.convert(wave, RATE, to="violin", vibrato=cents) for cents in (0, 15))
+    assert swung.shape == straight.shape
+    assert -25 < error_db(swung, straight) < 0
+    np.testing.assert_array_equal(model.convert(wave, RATE, to="violin", vibrato=15, strength=0), wave)
+
+
+def test_tiles_agree_with_the_whole(monkeypatch):
+    wave = tone(9.0)
+    whole = converter(Local()).convert(wave, RATE, to="violin", vibrato=20)
+    monkeypatch.setattr("audiotrans.translation.tiles.TILE_PIXELS", 64 * 64)
+    assert error_db(converter(Local()).convert(wave, RATE, to="violin", vibrato=20), whole) < -100
+
+
+@pytest.mark.parametrize("rate", [RATE, 22_050])
+def test_a_stream_swings_as_the_whole_does_and_says_its_lag(rate):
+    model, wave = converter(Local()), tone(3.1, 2, rate)
+    request = model.request("violin", vibrato=20, phase="source")
+    _, level_db = model.measure([wave], rate, 2)
+    stream = StreamConverter(model, rate, 2, request, level_db=level_db, chunk_seconds=0.2)
+    parts, given_out = [], 0
+    for start in range(0, wave.shape[1], 777):
+        parts.append(stream.push(wave[:, start : start + 777]))
+        given_out += parts[-1].shape[1]
+        assert given_out >= min(start + 777, wave.shape[1]) - stream.delay_samples
+    got = np.concatenate([*parts, stream.finish()], axis=1)
+    assert got.shape == wave.shape
+    assert error_db(got, model.convert(wave, rate, to="violin", vibrato=20, phase="source")) < -100
