@@ -108,7 +108,7 @@ class Vibrato:
         share = self._steadiness.push(piece[:, heard : heard + self._segment])
         time = (self._at + np.arange(self._segment)) / self._rate
         places = self._margin + np.arange(self._segment) + self._depth * share * np.sin(self._phase(time))
-        swung = [map_coordinates(channel, places[None], np.float32, order=5, mode="nearest") for channel in piece]
+        swung = [map_coordinates(channel, places[None], np.float32, order=5, mode="mirror") for channel in piece]
         out: Wave = np.stack(swung)
         return out
 
@@ -135,6 +135,7 @@ class Steadiness:
         self.step = 1 << round(math.log2(_STEP_SECONDS * sample_rate))
         self._seconds = self.step / sample_rate
         self._bands = _band_edges(2 * self.step, sample_rate)
+        self._window = np.hanning(2 * self.step).astype(np.float32)
         self._past = np.zeros((0, len(self._bands) - 1))
         self._loudest = 0.0
         self._heard = np.zeros((channels, 2 * self.step), np.float32)
@@ -161,7 +162,9 @@ class Steadiness:
 
     def _rise(self) -> float | None:
         """Return by how many dB the level of the bands has risen on average, a fall being no rise; None of silence."""
-        power = np.square(np.abs(np.fft.rfft(self._heard * np.hanning(self._heard.shape[1])))).sum(axis=0)
+        from scipy.fft import rfft
+
+        power = np.square(np.abs(rfft(self._heard * self._window))).sum(axis=0)
         bands = np.add.reduceat(power, self._bands[:-1])[: len(self._bands) - 1]
         self._loudest = max(self._loudest, float(bands.max()))
         if bands.max() <= self._loudest * 10 ** (-_RANGE_DB / 10):
