@@ -198,6 +198,46 @@ def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("moment", ["file", "header", "samples"])
+def test_ctrl_c_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], moment: str
+) -> None:
+    class Interrupted:
+        """A file at whose opening, first (header) or later write Ctrl-C arrives."""
+
+        def __init__(self, path: Path) -> None:
+            self.file = open(path, "w+b", buffering=0)
+            self.writes = 0
+            if moment == "file":
+                self.file.close()
+                raise KeyboardInterrupt
+
+        def write(self, data: memoryview) -> int:
+            self.writes += 1
+            if moment == "header" or self.writes == 5:
+                raise KeyboardInterrupt
+            return self.file.write(data)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(writing, "_open_partial", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        audio.write(tmp_path / "x.wav", tones(2), 48_000)
+    assert leftovers(tmp_path) == []
+    assert capfd.readouterr().err == ""  # it is not lost on its way through C
+
+
+def test_ctrl_c_while_the_encoder_starts_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing.soundfile, "SoundFile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        audio.write(tmp_path / "x.wav", tones(2), 48_000)
+    assert leftovers(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("number", "match"),
     [(errno.EACCES, "you are not allowed to write there"), (errno.EROFS, "that disk is read-only")],

@@ -6,6 +6,7 @@ process. Every picture is written beside its place and then renamed, so a reader
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -235,6 +236,8 @@ def _save_whole(target: Path, write: Callable[[Path, str], None]) -> Path:
         write(partial, kind)
         os.replace(partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise AudiotransError(f"cannot write the picture {target}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return target

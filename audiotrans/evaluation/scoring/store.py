@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import os
@@ -150,6 +151,9 @@ class Store:
             os.replace(partial, path)
         except OSError as error:
             raise AudiotransError(f"cannot write {path}: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def write_json(self, values: Mapping[str, Any]) -> None:
         """Write the result."""

@@ -86,12 +86,14 @@ class Writer:
         self.clipped = 0
         self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
         self._resampler = Resampler(sample_rate, self.file_sample_rate, channels)
+        self._begun = False
         self._sink: _Sink | None = None
         self._sound: Any = None  # soundfile.SoundFile, which has no types
 
     def __enter__(self) -> Writer:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._begun = True  # before the file is there: Ctrl-C may come at any moment
             self._sink = _Sink(self._partial)
             self._sound = soundfile.SoundFile(
                 self._sink,
@@ -109,6 +111,9 @@ class Writer:
             failure = self._failure(error)
             self._discard()
             raise failure from None
+        except BaseException:  # Ctrl-C: __exit__ is not called for what __enter__ began
+            self._discard()
+            raise
         # soundfile would seek after every block, which the encoders of lossy formats do not like.
         self._sound.seekable = lambda: False
         return self
@@ -173,10 +178,12 @@ class Writer:
             if limit is not None and self._sink.written > limit:
                 raise AudiotransError(f"{self.path}: this format ends at 4 GiB; write .flac, .w64 or .rf64 instead.")
 
-    def _failure(self, error: Exception) -> AudiotransError:
+    def _failure(self, error: BaseException) -> AudiotransError | KeyboardInterrupt:
         """Name the disk's error, which soundfile does not know, before soundfile's."""
         if self._sink is not None and self._sink.error is not None:
             error = self._sink.error
+        if isinstance(error, KeyboardInterrupt):
+            return error
         if isinstance(error, OSError):
             return _cannot_write(self.path, error)
         return AudiotransError(
@@ -186,15 +193,19 @@ class Writer:
 
     def _discard(self) -> None:
         """Close what is open and delete the partial file, if it has not taken the output's name."""
-        if self._sound is not None:
-            with contextlib.suppress(soundfile.SoundFileError):
-                self._sound.close()
-        if self._sink is not None:
-            with contextlib.suppress(OSError):
-                self._sink.close()
-            with contextlib.suppress(OSError):
-                self._partial.unlink(missing_ok=True)
-        self._sound = self._sink = None
+        try:
+            if self._sound is not None:
+                with contextlib.suppress(soundfile.SoundFileError):
+                    self._sound.close()
+            if self._sink is not None:
+                with contextlib.suppress(OSError):
+                    self._sink.close()
+        finally:
+            if self._begun:
+                with contextlib.suppress(OSError):
+                    self._partial.unlink(missing_ok=True)
+            self._sound = self._sink = None
+            self._begun = False
 
 
 def write(
@@ -236,11 +247,11 @@ def _open_partial(path: Path) -> io.FileIO:
 
 
 class _Sink:
-    """The partial file as libsndfile sees it; it keeps the disk's error, which is lost on the way through C."""
+    """The partial file as libsndfile sees it; it keeps the error or Ctrl-C that is lost on the way through C."""
 
     def __init__(self, path: Path) -> None:
         self._file = _open_partial(path)
-        self.error: OSError | None = None
+        self.error: OSError | KeyboardInterrupt | None = None
         self.written = 0
 
     def write(self, data: bytes) -> int:
@@ -251,7 +262,7 @@ class _Sink:
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except OSError as error:
+        except (OSError, KeyboardInterrupt) as error:
             self.error = error
             return 0
         self.written += len(data)
@@ -270,7 +281,7 @@ class _Sink:
         return self._file.tell()
 
     def raise_error(self) -> None:
-        """Raise what the disk said, if anything."""
+        """Raise what the disk said, or Ctrl-C, if anything."""
         if self.error is not None:
             raise self.error
 
