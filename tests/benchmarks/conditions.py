@@ -81,7 +81,7 @@ CONDITIONS: dict[str, Callable[[Wave], Wave]] = {
 
 def cut(folder: Path, seconds: float, most: int) -> Iterator[Wave]:
     """Yield up to so many clips of every recording, from one second on."""
-    for path in find_audio(folder):
+    for path in find_audio([folder]):
         count = int((probe(path).seconds - 1) // seconds)
         for number in range(min(most, count)):
             yield read(path, sample_rate=RATE, start_seconds=1 + number * seconds, seconds=seconds)[0]

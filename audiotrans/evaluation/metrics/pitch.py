@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ OFF_CENTS = 50.0
 # Frames further below the loudest than this are room and hiss, whatever the tracker makes of them.
 _QUIET_DB = 50.0
 _HARMONICS = 5
+_MEDIAN_SECONDS = 0.33
+_SAME_NOTE_CENTS = 60.0
+_NOTE_SECONDS = 0.3
 _COLUMNS = {
     "onset": ("start_s", "onset_s", "start", "onset"),
     "duration": ("duration_s", "duration"),
@@ -225,6 +229,44 @@ def note_pitch(note: Note, track: PitchTrack) -> float:
     end = note.onset_seconds + 0.9 * note.duration_seconds
     inside = track.hertz[(track.seconds >= begin) & (track.seconds <= end) & np.isfinite(track.hertz)]
     return float(np.median(inside)) if len(inside) else math.nan
+
+
+def pitch_swing_cents(track: PitchTrack) -> float:
+    """Measure how far the pitch of lasting notes swings: vibrato.
+
+    A note is a stretch of at least `_NOTE_SECONDS` in which the pitch stays within `_SAME_NOTE_CENTS` of its median
+    over a third of a second. Its first and last frames, where the tracker hears two notes at once, and a straight glide
+    are left out. Where several notes sound, the tracker's jumps between them count as well.
+
+    Args:
+        track: from `pitch_track`.
+
+    Returns:
+        Root mean square in cents, times the square root of two: the swing to each side where it is a sine. The mean
+        over notes, weighted by their lengths; nan without a lasting note.
+    """
+    semitones = 12.0 * np.log2(track.hertz / 440.0)
+    swings, lengths = [], []
+    for first, last in _lasting_notes(track.seconds, semitones):
+        frames = np.arange(first + 1, last - 1)
+        line = np.polyval(np.polyfit(frames, semitones[frames], 1), frames)
+        swings.append(100.0 * math.sqrt(2.0 * float(np.mean(np.square(semitones[frames] - line)))))
+        lengths.append(len(frames))
+    return float(np.average(swings, weights=lengths)) if swings else math.nan
+
+
+def _lasting_notes(seconds: Array, semitones: Array) -> list[tuple[int, int]]:
+    """Return the first frame of every lasting note, and one past its last."""
+    from scipy.ndimage import median_filter
+
+    step = float(seconds[1] - seconds[0]) if len(seconds) > 1 else 1.0
+    heard = np.isfinite(semitones)
+    filled = np.where(heard, semitones, 1000.0)  # far from every note: silence is none
+    middle = median_filter(filled, 2 * round(_MEDIAN_SECONDS / step / 2) + 1, mode="nearest")
+    same = heard & (np.abs(filled - middle) <= _SAME_NOTE_CENTS / 100.0)
+    breaks = np.flatnonzero(~same[1:] | ~same[:-1] | (np.abs(np.diff(middle)) > _SAME_NOTE_CENTS / 100.0)) + 1
+    borders = [0, *breaks.tolist(), len(semitones)]
+    return [(a, b) for a, b in pairwise(borders) if (b - a) * step >= _NOTE_SECONDS and b - a >= 5]
 
 
 def read_notes(path: str | Path) -> list[Note]:

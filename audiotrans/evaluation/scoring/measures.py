@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics import artefacts, envelope, notes, spectral, stereo, timing
-from audiotrans.evaluation.metrics.pitch import Note, PitchError, PitchTrack, compare_tracks, pitch_track
+from audiotrans.evaluation.metrics.pitch import (
+    Note,
+    PitchError,
+    PitchTrack,
+    compare_tracks,
+    pitch_swing_cents,
+    pitch_track,
+)
 from audiotrans.evaluation.scoring.testset import RATE, Wave
 
 if TYPE_CHECKING:
@@ -314,6 +321,13 @@ MEASURES: Mapping[str, Measure] = {
         "dB/s",
         lambda case: abs(case.output.shapes[1] - case.domain["decay_db_per_s"]),
         _needs("domain"),
+    ),
+    "pitch_swing_cents": Measure(
+        "swing of lasting notes",
+        "timbre",
+        "closer to truth",
+        "cents",
+        lambda case: pitch_swing_cents(case.output.track),
     ),
     "pre_echo_db": Measure(
         "pre-echo",

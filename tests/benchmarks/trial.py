@@ -1,0 +1,114 @@
+"""One model, one choice of settings, on phrases and on recordings: the rows of docs/experiments.md.
+
+    python -m tests.benchmarks.trial MODEL --phrases PHRASES --clips SOUNDS [--passes N] [--articulation F] ...
+
+PHRASES is made by `tests.benchmarks.phrases`; SOUNDS holds a folder for each domain, with recordings that the model was
+not trained on, such as the validation sounds. To choose by: never by the pairs that final figures are measured on.
+Needs the networks of `audiotrans evaluate` (basic-pitch, musicnn).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+import audiotrans
+from audiotrans.evaluation.judge import Judge
+from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing
+from audiotrans.evaluation.scoring.testset import RATE, Wave
+from audiotrans.translation.convert import Converter
+from tests.benchmarks.conditions import cut
+from tests.benchmarks.paired import clips as pairs
+
+CHOSEN = {
+    "F1": "note_f1",
+    "onsets": "onsets_within_30_ms",
+    "judge": "target_probability",
+    "tagger": "tagger_probability",
+    "modulation, dB": "modulation_noise_db",
+    "swing, cents": "pitch_swing_cents",
+    "bands, dB": "band_distance_db",
+    "bins, dB": "log_spectral_distance_db",
+}
+CLIP_SECONDS = 8.0
+MOST_CLIPS = 3
+
+Convert = Callable[[Wave, str], Wave]
+
+
+@dataclass
+class Sound:
+    """An input, heard once, and its truth where there is one."""
+
+    heard: Hearing
+    truth: Wave | None
+
+
+def sounds(phrases: Path | None, clips: Path | None, source: str, target: str) -> dict[str, list[Sound]]:
+    """Return the inputs of one direction by the set that they are of."""
+    judge, found = Judge.load(), {}
+    if phrases is not None:
+        found["phrases"] = [Sound(Hearing(c.source, judge), c.truth) for c in pairs(phrases, source, target)]
+    if clips is not None:
+        found["clips"] = [Sound(Hearing(c, judge), None) for c in cut(clips / source, CLIP_SECONDS, MOST_CLIPS)]
+    return found
+
+
+def figures(chosen: list[Sound], target: str, convert: Convert) -> dict[str, float]:
+    """Return the mean of every figure over the inputs."""
+
+    def one(sound: Sound) -> list[float]:
+        made = Hearing(convert(sound.heard.wave, target), sound.heard.judge)
+        case = Case(sound.heard, made, target, sound.truth)
+        return [_measured(case, name) for name in CHOSEN.values()]
+
+    rows = np.array([one(sound) for sound in chosen])
+    return dict(zip(CHOSEN, np.nanmean(rows, axis=0) if len(rows) else (), strict=True))
+
+
+def _measured(case: Case, name: str) -> float:
+    measure = MEASURES[name]
+    if "truth" in measure.needs and case.truth is None:
+        return float("nan")
+    assert measure.compute is not None
+    return float(measure.compute(case))
+
+
+def table(
+    name: str, phrases: Path | None, clips: Path | None, domains: tuple[str, str], convert: Convert
+) -> Iterator[str]:
+    """Yield the lines of a Markdown table: each direction, each set."""
+    first, second = domains
+    yield f"| {name} | {' | '.join(CHOSEN)} |"
+    yield f"|{'---|' * (len(CHOSEN) + 1)}"
+    for source, target in ((first, second), (second, first)):
+        for kind, chosen in sounds(phrases, clips, source, target).items():
+            cells = [f"{value:.3g}" if value == value else "" for value in figures(chosen, target, convert).values()]
+            yield f"| {source} to {target}, {len(chosen)} {kind} | {' | '.join(cells)} |"
+
+
+def converting(converter: Converter, **options: float | None) -> Convert:
+    """Return a function that converts with these options of `Converter.convert`."""
+    return lambda wave, target: converter.convert(wave, RATE, to=target, **options)  # type: ignore[arg-type]
+
+
+@click.command()
+@click.argument("model")
+@click.option("--phrases", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--clips", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--articulation", type=float)
+@click.option("--passes", type=int)
+@click.option("--vibrato", type=float)
+def main(model: str, phrases: Path | None, clips: Path | None, **options: float | None) -> None:
+    """Print one Markdown table."""
+    converter = audiotrans.load(model)
+    for line in table(Path(model).stem, phrases, clips, converter.domains, converting(converter, **options)):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()
