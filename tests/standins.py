@@ -79,6 +79,7 @@ def converter(
     articulation: tuple[float, float] = (1.0, 1.0),
     passes: int = 1,
     vibrato: tuple[float, float] = (0.0, 0.0),
+    straighten: tuple[float, float] = (0.0, 0.0),
     **changes: Any,
 ) -> Converter:
     """Build a converter of violin and piano around a stand-in; what is given in pairs is by target."""
@@ -88,6 +89,7 @@ def converter(
         articulation=SimpleNamespace(a=articulation[0], b=articulation[1]),
         passes=passes,
         vibrato=SimpleNamespace(a=vibrato[0], b=vibrato[1]),
+        straighten=SimpleNamespace(a=straighten[0], b=straighten[1]),
     )
     return Converter(model, recipe)  # type: ignore[arg-type]
 

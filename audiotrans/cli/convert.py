@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     "--passes", type=int, help="Translations averaged: 1 fastest, 4 smoothest.  [default: the model's, 1 with --stream]"
 )
 @click.option("--vibrato", type=float, metavar="CENTS", help="How far lasting notes swing.  [default: the model's]")
+@click.option(
+    "--straighten",
+    type=float,
+    metavar="PERCENT",
+    help="How much of the input's vibrato is taken out.  [default: the model's, 0 with --stream]",
+)
 @click.option("--samples", default=1, show_default=True, help="Draws per input, with seeds S, S+1, ...")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")

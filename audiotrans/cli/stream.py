@@ -20,6 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DASH = ("-",)
 
+SOUND_OPTIONS = ("articulation", "passes", "vibrato", "straighten")
+"""Options that a model has its own values of."""
+
 
 class StreamOption(click.Option):
     """An option that is listed apart, because it goes with ``--stream`` alone."""
@@ -104,8 +107,7 @@ def convert_stream(
     how = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk)
     models.use_threads(options["threads"])
     converter = models.load(options["model"], device=options["device"])
-    passes = 1 if options["passes"] is None else options["passes"]  # what flows must not wait for better sound
-    request = asked_of(converter, to, source, options | {"passes": passes})
+    request = asked_of(converter, to, source, _soon(options))
     say = partial(_say, quiet=options["quiet"])
     with stream_bar("stream", quiet=options["quiet"]) as progress:
         done = convert_pipe(converter, request, *pipes, how, begun=say, progress=progress)
@@ -114,10 +116,16 @@ def convert_stream(
     say(str(done))
 
 
+def _soon(options: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what streams choose where nothing is asked: what flows must not wait for better sound."""
+    quickest = {"passes": 1, "straighten": 0.0}
+    return options | {name: value for name, value in quickest.items() if options[name] is None}
+
+
 def asked_of(converter: Converter | PhotoConverter, to: str, source: str | None, options: dict[str, Any]) -> Request:
     """Return the request that a command's options make, checked by the model."""
     asked = (to, source, options["strength"], options["phase"], options["seed"])
-    given = {name: options[name] for name in ("articulation", "passes", "vibrato") if options[name] is not None}
+    given = {name: options[name] for name in SOUND_OPTIONS if options[name] is not None}
     return converter.request(*asked, **given)
 
 

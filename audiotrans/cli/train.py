@@ -98,10 +98,12 @@ def _train(
     from audiotrans.training.engine import train
     from audiotrans.training.interrupt import TimeLimit
     from audiotrans.translation.models import choose_device, use_threads
+    from audiotrans.translation.teaching import teacher
 
     use_threads(threads)
     limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)
     rest["on_sample"] = _sample_writer(recipe, data, target)
+    rest["teach"] = teacher(recipe, str(target))
     last = train(recipe, data, run_dir, device=str(target), limit=limit, progress=not quiet, **rest)
     if limit.stopped_at is None:
         return f"last checkpoint: {last}"
@@ -173,21 +175,29 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
     "--articulation", multiple=True, metavar="TO=FACTOR", help="How clearly notes begin and end; may be repeated."
 )
 @click.option("--vibrato", multiple=True, metavar="TO=CENTS", help="How far lasting notes swing; may be repeated.")
+@click.option(
+    "--straighten", multiple=True, metavar="TO=PERCENT", help="How much of an input's vibrato goes; may be repeated."
+)
 @click.option("--passes", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
-def export_weights(
-    run: Path, output: Path, articulation: tuple[str, ...], vibrato: tuple[str, ...], **options: Any
-) -> None:
+def export_weights(run: Path, output: Path, **options: Any) -> None:
     """Write the averaged weights of a run as a model for convert; RUN may be a weights file, to be described anew."""
     from audiotrans.translation.exporting import export_run
     from audiotrans.translation.models import is_photo_model
     from audiotrans.translation.profile import read_profile
 
-    options["articulation"] = dict(_named_value("--articulation", "FACTOR", "piano=1.3", text) for text in articulation)
-    options["vibrato"] = dict(_named_value("--vibrato", "CENTS", "violin=12", text) for text in vibrato)
+    for name, unit, example in _BY_TARGET:
+        options[name] = dict(_named_value(f"--{name}", unit, example, text) for text in options[name])
     click.echo(str(export_run(run, output, progress=sys.stderr.isatty(), **options)))
     if read_profile(output) is None and not is_photo_model(output):  # pictures are not checked
         click.echo("no profile of its training data: convert will not warn (name its cache with --cache)", err=True)
+
+
+_BY_TARGET = (
+    ("articulation", "FACTOR", "piano=1.3"),
+    ("vibrato", "CENTS", "violin=12"),
+    ("straighten", "PERCENT", "piano=100"),
+)
 
 
 def _named_value(option: str, unit: str, example: str, text: str) -> tuple[str, float]:

@@ -120,7 +120,8 @@ class Translation:
     ``ab`` reads "from A to B". With ``carry`` translations may leave [-1, 1] by a little: `AVBGTN.translate` clamps
     them, training does not, so that no gradient is lost there. `mean_*` are latents before UNIT's noise; in AVB-GTN
     they are the latents themselves. `moments` are those of `AVBGTN.moments`, of the posteriors of a, b, ab and ba:
-    ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them.
+    ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them. `wanted_ab` and `wanted_ba` are what a
+    teacher makes of a and b, where there is one.
     """
 
     a: Tensor
@@ -140,11 +141,13 @@ class Translation:
     aba: Tensor
     bab: Tensor
     moments: Tensor | None = None
+    wanted_ab: Tensor | None = None
+    wanted_ba: Tensor | None = None
 
     def detached(self) -> Translation:
         """Return the same values without their history, for the discriminators' step."""
-        tensors = {f.name: getattr(self, f.name).detach() for f in fields(self) if f.name != "moments"}
-        return Translation(**tensors, moments=None if self.moments is None else self.moments.detach())
+        tensors: dict[str, Tensor | None] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: x.detach() for name, x in tensors.items() if x is not None})
 
 
 class AVBGTN(nn.Module):

@@ -165,6 +165,14 @@ def identity(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
     return F.l1_loss(t.ab, t.a) + F.l1_loss(t.ba, t.b)
 
 
+def imitation(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
+    """L1 between translation and what a teacher makes of the same source: not in the paper; 0 without a teacher."""
+    del v, s
+    if t.wanted_ab is None or t.wanted_ba is None:
+        return t.ab.new_zeros(())
+    return F.l1_loss(t.ab, t.wanted_ab) + F.l1_loss(t.ba, t.wanted_ba)
+
+
 def fine_structure(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
     """1 - cosine between the fine structures of translation and source, per frame: not in the paper.
 
@@ -237,9 +245,13 @@ GENERATOR_LOSSES: dict[str, Loss] = {
     "cycle_kl": cycle_kl,
     "cycle_reconstruction": cycle_reconstruction,
     "identity": identity,
+    "imitation": imitation,
     "fine_structure": fine_structure,
     "below_notes": below_notes,
 }
+
+JUDGED = frozenset({"gan", "vae_kl", "cycle_kl"})
+"""Generator losses that read what the discriminators say: without them these need not learn."""
 
 DISCRIMINATOR_LOSSES: dict[str, Loss] = {
     "image": critic_image,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.model.avb_gtn import AVBGTN, Critics, Translation, Verdict
-from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
+from audiotrans.model.avb_gtn import AVBGTN, Critics, Domain, Translation, Verdict
+from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, JUDGED
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, open_images, stream
 from audiotrans.training.feed import Feed
@@ -34,6 +35,9 @@ POOL_SIZE = 32
 
 OnSample = Callable[[AVBGTN, int, Path], None]
 
+Teach = Callable[[Tensor, Domain], Tensor]
+"""Takes images ``(n, c, h, w)`` and their domain, and gives what a teacher makes of them for the other one."""
+
 
 class Trainer:
     """Both players, their optimisers and the averaged weights: all that a checkpoint holds.
@@ -42,10 +46,12 @@ class Trainer:
         recipe: see `Recipe`.
         image_channels: channels of the images.
         device: where to train.
+        teach: gives what the loss ``imitation`` asks for.
     """
 
-    def __init__(self, recipe: Recipe, image_channels: int, device: torch.device) -> None:
-        self.recipe, self.device, self.step = recipe, device, 0
+    def __init__(self, recipe: Recipe, image_channels: int, device: torch.device, teach: Teach | None = None) -> None:
+        self.recipe, self.device, self.step, self.teach = recipe, device, 0, teach
+        self.judged = any(recipe.losses.generator.get(name) for name in JUDGED)
         self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -73,23 +79,39 @@ class Trainer:
         settings = self.recipe.train
         self._set_learning_rates()
         generator = torch.Generator(self.device).manual_seed(stream(settings.seed, "noise", self.step).initial_seed())
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            t = self.model(a, b, generator)
+        with self._precision():
+            t = self._taught(self.model(a, b, generator))
             self.critics.requires_grad_(False)
-            terms = self._terms(GENERATOR_LOSSES, t, self.critics(t, training=False))
+            verdict = self.critics(t, training=False) if self.judged else Verdict([], [])
+            terms = self._terms(self._generator_losses(), t, verdict)
         if self.step >= settings.critic_warmup:
             self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
-        self.critics.requires_grad_(True)
         t = t.detached()
-        shown = self._shown(t, more or {})
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            verdict = self.critics(t, training=True, generator=generator, shown=shown)
-            critic_terms = self._terms(DISCRIMINATOR_LOSSES, t, verdict)
-        self._descend(self.critics_adam, self._weighted(critic_terms, self.recipe.losses.discriminator))
+        found = {f"generator/{name}": value.detach() for name, value in terms.items()}
+        if self.judged:
+            found |= self._critics_step(t, more or {}, generator)
         self._average()
         self.step += 1
-        named = {f"generator/{k}": v for k, v in terms.items()} | {f"critic/{k}": v for k, v in critic_terms.items()}
-        return {name: value.detach() for name, value in named.items()} | health(t, verdict)
+        return found
+
+    def _critics_step(self, t: Translation, more: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        self.critics.requires_grad_(True)
+        shown = self._shown(t, more)
+        with self._precision():
+            verdict = self.critics(t, training=True, generator=generator, shown=shown)
+            terms = self._terms(DISCRIMINATOR_LOSSES, t, verdict)
+        self._descend(self.critics_adam, self._weighted(terms, self.recipe.losses.discriminator))
+        return {f"critic/{name}": value.detach() for name, value in terms.items()} | health(t, verdict)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+
+    def _taught(self, t: Translation) -> Translation:
+        """Add what the teacher makes of the same images, if it is asked for."""
+        if self.teach is None or not self.recipe.losses.generator.get("imitation"):
+            return t
+        with torch.no_grad():
+            return replace(t, wanted_ab=self.teach(t.a, "a").float(), wanted_ba=self.teach(t.b, "b").float())
 
     def _shown(self, t: Translation, more: dict[str, Tensor]) -> dict[str, Tensor]:
         """Put further real images and past translations beside the step's own."""
@@ -104,6 +126,9 @@ class Trainer:
 
     def _terms(self, losses: dict[str, Any], t: Translation, v: Verdict) -> dict[str, Tensor]:
         return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
+
+    def _generator_losses(self) -> dict[str, Any]:
+        return {name: loss for name, loss in GENERATOR_LOSSES.items() if self.judged or name not in JUDGED}
 
     @staticmethod
     def _weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
@@ -185,6 +210,7 @@ def train(
     progress: bool = True,
     limit: TimeLimit | None = None,
     part_mb: float | None = None,
+    teach: Teach | None = None,
 ) -> Path:
     """Train a model by a recipe.
 
@@ -198,6 +224,7 @@ def train(
         progress: show a bar on standard error.
         limit: stop after the step in which its time is over, at least after one, and save.
         part_mb: write last.pt in parts of at most so many MB, see `save_checkpoint`.
+        teach: of the recipe's teacher, see `audiotrans.translation.teaching`.
 
     Returns:
         Path of the last checkpoint, as one file; with ``part_mb`` its parts lie beside that path.
@@ -213,7 +240,7 @@ def train(
         torch.set_num_threads(recipe.train.threads)
     channels, rows = data.image_size()
     _check_size(recipe, rows)
-    trainer = Trainer(recipe, channels, torch.device(device))
+    trainer = Trainer(recipe, channels, torch.device(device), teach)
     _start(trainer, run, resume)
     limit, save = limit or TimeLimit(), partial(_save, trainer, run, part_mb)
     feed = Feed(recipe, data, trainer.device)
@@ -260,7 +287,8 @@ def _record(
         values = dict(zip(terms, torch.stack([value.float() for value in terms.values()]).tolist(), strict=True))
         _check_finite(values, step)
         journal.write(step, values)
-        bar.set_postfix(gan=f"{values['generator/gan']:.2f}", L1=f"{values['generator/vae_reconstruction']:.3f}")
+        shown = {"gan": values.get("generator/gan"), "L1": values["generator/vae_reconstruction"]}
+        bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
     if _due(trainer, settings.save_every):
         if data.has("valid"):
             values = validate(trainer.ema, data, trainer.recipe, trainer.device)

@@ -118,6 +118,18 @@ class Vibrato(_Part):
     b: float = Field(default=0.0, ge=0, le=MOST_CENTS)
 
 
+class Straighten(_Part):
+    """How much of an input's vibrato is taken out before it is translated, in percent; not read in training.
+
+    Attributes:
+        a: before translations to A; 0 leaves it.
+        b: before translations to B.
+    """
+
+    a: float = Field(default=0.0, ge=0, le=100)
+    b: float = Field(default=0.0, ge=0, le=100)
+
+
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -195,24 +207,28 @@ class Recipe(_Part):
         domains: names of A and B.
         cache: folder that `audiotrans prep` wrote; the command line may name another.
         init: what weights start from: a shipped model's name, a weights file, a checkpoint or a run; empty: random.
+        teacher: a model, by name or file, whose conversions the loss ``imitation`` asks for; empty: none.
         model: see `ModelSettings`.
         losses: see `Losses`.
         train: see `Train`.
         articulation: see `Articulation`; the default of ``convert``.
         passes: translations that ``convert`` averages, each a little out of place; as many times the work.
         vibrato: see `Vibrato`; the default of ``convert``.
+        straighten: see `Straighten`; the default of ``convert``.
     """
 
     imaging: Imaging = AudioSettings()
     domains: Domains = Domains()
     cache: str = "cache"
     init: str = ""
+    teacher: str = ""
     model: ModelSettings = ModelSettings()
     losses: Losses = Losses()
     train: Train = Train()
     articulation: Articulation = Articulation()
     passes: int = Field(default=1, ge=1, le=MOST_PASSES)
     vibrato: Vibrato = Vibrato()
+    straighten: Straighten = Straighten()
 
     @model_validator(mode="after")
     def _suits_its_images(self) -> Recipe:
@@ -224,9 +240,16 @@ class Recipe(_Part):
             asked += ["articulation"] if self.articulation != Articulation() else []
             asked += ["passes"] if self.passes != 1 else []
             asked += ["vibrato"] if photo and self.vibrato != Vibrato() else []
+            asked += ["straighten"] if photo and self.straighten != Straighten() else []
             if asked:
                 kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
                 raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] in ('articulation', 'passes') else 0}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_someone_to_imitate(self) -> Recipe:
+        if self.losses.generator.get("imitation") and not self.teacher:
+            raise ValueError("the loss imitation needs a teacher: name a model, or leave the loss out")
         return self
 
     @property

@@ -22,6 +22,7 @@ from audiotrans.translation.noise import aligned_noise
 from audiotrans.translation.passes import reach, spin
 from audiotrans.translation.request import Request, Side, make_request
 from audiotrans.translation.sound_options import with_sound_options
+from audiotrans.translation.straightening import Straightener
 from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles, plan_tiles
 from audiotrans.translation.vibrato import Vibrato
 
@@ -73,6 +74,7 @@ class Converter:
         articulation: float | None = None,
         passes: int | None = None,
         vibrato: float | None = None,
+        straighten: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
 
@@ -87,6 +89,8 @@ class Converter:
             passes: translations that are averaged, 1 to 8, as many times the work; None for the model's own choice.
             vibrato: cents that the pitch of lasting notes swings to each side, 0 to 100; None for the model's own
                 choice, which is 0 for reconstructions. It fades with ``strength``.
+            straighten: percent of the input's vibrato that is taken out first, 0 to 100; None for the model's own
+                choice, which is 0 for reconstructions. It fades with ``strength``.
 
         Raises:
             UsageError: naming the argument, and what it may be.
@@ -96,7 +100,7 @@ class Converter:
             if phase == "network" and self.settings.representation != "magnitude_phase":
                 raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
         request = make_request(self.domains, to, source, strength, phase, seed)
-        return with_sound_options(request, self.recipe, articulation, passes, vibrato)
+        return with_sound_options(request, self.recipe, articulation, passes, vibrato, straighten)
 
     def convert(
         self,
@@ -111,6 +115,7 @@ class Converter:
         articulation: float | None = None,
         passes: int | None = None,
         vibrato: float | None = None,
+        straighten: float | None = None,
     ) -> Wave:
         """Translate a wave.
 
@@ -125,6 +130,7 @@ class Converter:
             articulation: see `request`.
             passes: see `request`.
             vibrato: see `request`.
+            straighten: see `request`.
 
         Returns:
             float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
@@ -132,7 +138,7 @@ class Converter:
         Raises:
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
-        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato)
+        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten)
         checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
         channels, frames = checked.shape
         _, level_db = self.measure([checked], sample_rate, channels)
@@ -152,6 +158,7 @@ class Converter:
         articulation: float | None = None,
         passes: int | None = None,
         vibrato: float | None = None,
+        straighten: float | None = None,
         samples: int = 1,
         force: bool = False,
         progress: Callable[[float, float], None] | None = None,
@@ -169,6 +176,7 @@ class Converter:
             articulation: see `request`.
             passes: see `request`.
             vibrato: see `request`.
+            straighten: see `request`.
             samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
                 called ``name.1.wav``, ``name.2.wav``, ...
             force: whether to overwrite an output that exists.
@@ -182,7 +190,7 @@ class Converter:
         """
         from audiotrans.translation.files import convert_file, numbered
 
-        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato)
+        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten)
         outputs = numbered(Path(output), samples)
         written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
         return [item.path for item in written]
@@ -272,6 +280,8 @@ class Converter:
         if listener is not None:
             listener.expect(plan.tiles(length))
         inner = resample_blocks(blocks, sample_rate, rate, channels, length=length)
+        if request.straighten:
+            inner = Straightener(rate, channels, request.straighten / 100).through(inner)
 
         def convert(piece: Wave, start: int) -> Wave:
             return self._convert_piece(piece, start, request, level_db, listener)

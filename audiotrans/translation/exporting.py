@@ -30,6 +30,7 @@ def export_run(
     articulation: Mapping[str, float] | None = None,
     passes: int | None = None,
     vibrato: Mapping[str, float] | None = None,
+    straighten: Mapping[str, float] | None = None,
     progress: bool = False,
 ) -> Path:
     """Write the averaged weights of a training run as a model, with a profile of its training data.
@@ -45,6 +46,8 @@ def export_run(
         articulation: of translations by their target's name, in place of the recipe's, see `articulate`.
         passes: of translations, in place of the recipe's, see `spin`.
         vibrato: of translations by their target's name, in cents, in place of the recipe's, see `Vibrato`.
+        straighten: before translations, by their target's name, in percent, in place of the recipe's, see
+            `Straightener`.
         progress: show a bar.
 
     Returns:
@@ -54,6 +57,7 @@ def export_run(
         UsageError: for an output of another kind, or one that exists.
         AudiotransError: for a run without a readable checkpoint, or a cache that does not suit it.
     """
+    by_target = {"articulation": articulation, "vibrato": vibrato, "straighten": straighten}
     if output.suffix != SUFFIX:
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     if output.exists() and not force:
@@ -61,14 +65,14 @@ def export_run(
     if run.suffix == SUFFIX:
         if summary or half:
             raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")
-        recipe = _converting(read_recipe(run)[0], {"articulation": articulation, "vibrato": vibrato}, passes)
+        recipe = _converting(read_recipe(run)[0], by_target, passes)
         profile = profile_for(recipe, cache, progress=progress)
         describe_weights(run, output, profile.to_dict() if profile else None, recipe)
         return output
     state, recipe = load_checkpoint(run / CHECKPOINT_NAME if run.is_dir() else run)
-    recipe = _converting(recipe, {"articulation": articulation, "vibrato": vibrato}, passes)
-    # Of what it was fine-tuned from, the name: a folder of this computer means nothing on another.
-    recipe = recipe.model_copy(update={"init": Path(recipe.init).name})
+    recipe = _converting(recipe, by_target, passes)
+    # Of what it was made from, the name: a folder of this computer means nothing on another.
+    recipe = recipe.model_copy(update={"init": Path(recipe.init).name, "teacher": Path(recipe.teacher).name})
     card = {"summary": summary, "steps": steps_of(state)}
     profile = profile_for(recipe, cache, progress=progress)
     values = profile.to_dict() if profile else None

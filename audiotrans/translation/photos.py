@@ -95,6 +95,7 @@ class PhotoConverter:
         articulation: float | None = None,
         passes: int | None = None,
         vibrato: float | None = None,
+        straighten: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`.
 
@@ -103,12 +104,10 @@ class PhotoConverter:
         """
         if phase is not None:
             raise UsageError(f"phase {phase!r} is for sound: leave --phase out with pictures")
-        if articulation is not None:
-            raise UsageError(f"articulation {articulation:g} is for sound: leave --articulation out with pictures")
-        if passes is not None:
-            raise UsageError(f"passes {passes} is for sound: leave --passes out with pictures")
-        if vibrato is not None:
-            raise UsageError(f"vibrato {vibrato:g} is for sound: leave --vibrato out with pictures")
+        sound = {"articulation": articulation, "passes": passes, "vibrato": vibrato, "straighten": straighten}
+        for name, value in sound.items():
+            if value is not None:
+                raise UsageError(f"{name} {value:g} is for sound: leave --{name} out with pictures")
         return make_request(self.domains, to, source, strength, None, seed)
 
     def convert(

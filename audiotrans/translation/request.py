@@ -25,6 +25,7 @@ class Request:
         articulation: factor of the fast part of gains, see `articulate`; 1 for photos.
         passes: translations that are averaged, see `spin`; 1 for photos.
         vibrato: cents that the pitch swings to each side, see `Vibrato`; 0 for photos.
+        straighten: percent of the input's vibrato that is taken out, see `Straightener`; 0 for photos.
     """
 
     source: Side
@@ -35,6 +36,7 @@ class Request:
     articulation: float = 1.0
     passes: int = 1
     vibrato: float = 0.0
+    straighten: float = 0.0
 
 
 def make_request(

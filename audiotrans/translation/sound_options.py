@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def with_sound_options(
-    request: Request, recipe: Recipe, articulation: float | None, passes: int | None, vibrato: float | None
+    request: Request,
+    recipe: Recipe,
+    articulation: float | None,
+    passes: int | None,
+    vibrato: float | None,
+    straighten: float | None,
 ) -> Request:
     """Complete a request; of a reconstruction, which shall be like its input, a model never changes more than asked.
 
@@ -25,6 +30,7 @@ def with_sound_options(
         articulation: factor, see `articulate`.
         passes: how many, see `spin`.
         vibrato: cents at full strength, see `Vibrato`.
+        straighten: percent at full strength, see `Straightener`.
 
     Raises:
         UsageError: naming the argument, and what it may be.
@@ -43,8 +49,15 @@ def with_sound_options(
         vibrato = getattr(recipe.vibrato, request.target) if own else 0.0
     elif not 0 <= vibrato <= MOST_CENTS:
         raise UsageError(f"vibrato {vibrato:g} is outside 0..{MOST_CENTS:g} cents (0 is none)")
+    if straighten is None:
+        straighten = getattr(recipe.straighten, request.target) if own else 0.0
+    elif not 0 <= straighten <= 100:
+        raise UsageError(f"straighten {straighten:g} is outside 0..100 percent (0 leaves the input's vibrato)")
     _check_logarithmic(recipe, articulation, passes)
-    return replace(request, articulation=articulation, passes=passes, vibrato=vibrato * request.strength / 100)
+    share = request.strength / 100
+    return replace(
+        request, articulation=articulation, passes=passes, vibrato=vibrato * share, straighten=straighten * share
+    )
 
 
 def _check_logarithmic(recipe: Recipe, articulation: float, passes: int) -> None:

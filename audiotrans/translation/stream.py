@@ -23,6 +23,7 @@ from audiotrans.sound.imaging import LIMIT_DB, AudioSettings
 from audiotrans.sound.representations import Context, Picture
 from audiotrans.sound.stft import STFT
 from audiotrans.translation.convert import MAX_CHANNELS, check_wave
+from audiotrans.translation.straightening import Straightener
 from audiotrans.translation.stream_phases import stream_phase
 from audiotrans.translation.tiles import Wave
 from audiotrans.translation.vibrato import Vibrato
@@ -163,6 +164,7 @@ class StreamConverter:
         self._first = self._end = self._chunk = 0  # the samples held, and the chunk that is due
         self._joiner = _Joiner(stft, channels)
         self._vibrato = Vibrato(settings.sample_rate, channels, request.vibrato, request.seed)
+        self._straightener = Straightener(settings.sample_rate, channels, request.straighten / 100)
         self._inner = Resampler(sample_rate, settings.sample_rate, channels)
         self._outer = Resampler(settings.sample_rate, sample_rate, channels)
         self._taken = self._given = 0
@@ -180,6 +182,7 @@ class StreamConverter:
             return 0
         rate, inner = self.sample_rate, self.converter.settings.sample_rate
         delay = self._plan.delay + (self._vibrato.delay_samples if self.request.vibrato else 0)
+        delay += self._straightener.delay_samples if self.request.straighten else 0
         if rate == inner:
             return delay
         resampling = resampling_delay_seconds(rate, inner) + resampling_delay_seconds(inner, rate)
@@ -211,7 +214,9 @@ class StreamConverter:
         self._taken += wave.shape[1]
         if self.request.strength == 0:
             return self._give(wave)  # exactly the input: not even resampled
-        return self._give(*map(self._outer.feed, self._take(self._inner.feed(wave))))
+        inner = self._inner.feed(wave)
+        inner = self._straightener.push(inner) if self.request.straighten else inner
+        return self._give(*map(self._outer.feed, self._take(inner)))
 
     def finish(self) -> Wave:
         """End the stream and give the rest: in all, the output is exactly as long as the input.
@@ -248,6 +253,8 @@ class StreamConverter:
         """Translate what no whole chunk was left for, as the end of the sound."""
         length = resampled_length(self._taken, self.sample_rate, self.converter.settings.sample_rate)
         tail = self._inner.finish(max(length, 2 * self._plan.stft.n_fft))  # as long as `Converter.stream` makes it
+        if self.request.straighten:
+            tail = np.concatenate([self._straightener.push(tail), self._straightener.finish()], axis=1)
         own = length - self._end
         out = self._take(tail[:, :own])
         self._given_level = self._level()  # of the whole end, but of no silence after it

@@ -29,7 +29,7 @@ from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.sound import audio
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.training.recipe import Articulation, Vibrato
+from audiotrans.training.recipe import Articulation, Straighten, Vibrato
 from tests.benchmarks import paired, scale
 from tests.benchmarks.table import Row, markdown, write_json
 
@@ -85,6 +85,7 @@ def toy_converter(model: torch.nn.Module, settings: AudioSettings):
         articulation=Articulation(),
         passes=1,
         vibrato=Vibrato(),
+        straighten=Straighten(),
     )
     return Converter(model, recipe, "cpu")
 

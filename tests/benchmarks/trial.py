@@ -9,6 +9,7 @@ Needs the networks of `audiotrans evaluate` (basic-pitch, musicnn).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 
 import audiotrans
 from audiotrans.evaluation.judge import Judge
+from audiotrans.evaluation.metrics.pitch import Note, read_notes
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing
 from audiotrans.evaluation.scoring.testset import RATE, Wave
 from audiotrans.translation.convert import Converter
@@ -25,7 +27,8 @@ from tests.benchmarks.conditions import cut
 from tests.benchmarks.paired import clips as pairs
 
 CHOSEN = {
-    "F1": "note_f1",
+    "F1 to input": "note_f1",
+    "F1 to score": "note_f1_score",
     "onsets": "onsets_within_30_ms",
     "judge": "target_probability",
     "tagger": "tagger_probability",
@@ -46,13 +49,17 @@ class Sound:
 
     heard: Hearing
     truth: Wave | None
+    score: list[Note] | None = None
 
 
 def sounds(phrases: Path | None, clips: Path | None, source: str, target: str) -> dict[str, list[Sound]]:
     """Return the inputs of one direction by the set that they are of."""
     judge, found = Judge.load(), {}
     if phrases is not None:
-        found["phrases"] = [Sound(Hearing(c.source, judge), c.truth) for c in pairs(phrases, source, target)]
+        found["phrases"] = [
+            Sound(Hearing(c.source, judge), c.truth, read_notes(c.notes) if c.notes else None)
+            for c in pairs(phrases, source, target)
+        ]
     if clips is not None:
         found["clips"] = [Sound(Hearing(c, judge), None) for c in cut(clips / source, CLIP_SECONDS, MOST_CLIPS)]
     return found
@@ -63,18 +70,18 @@ def figures(chosen: list[Sound], target: str, convert: Convert) -> dict[str, flo
 
     def one(sound: Sound) -> list[float]:
         made = Hearing(convert(sound.heard.wave, target), sound.heard.judge)
-        case = Case(sound.heard, made, target, sound.truth)
+        case = Case(sound.heard, made, target, sound.truth, sound.score)
         return [_measured(case, name) for name in CHOSEN.values()]
 
     rows = np.array([one(sound) for sound in chosen])
-    return dict(zip(CHOSEN, np.nanmean(rows, axis=0) if len(rows) else (), strict=True))
+    known = [column[np.isfinite(column)] for column in rows.T]
+    return {name: float(column.mean()) if len(column) else math.nan for name, column in zip(CHOSEN, known, strict=True)}
 
 
 def _measured(case: Case, name: str) -> float:
     measure = MEASURES[name]
-    if "truth" in measure.needs and case.truth is None:
-        return float("nan")
-    assert measure.compute is not None
+    if measure.compute is None or measure.needs & {"truth", "score"} - case.known:
+        return math.nan
     return float(measure.compute(case))
 
 
@@ -103,6 +110,7 @@ def converting(converter: Converter, **options: float | None) -> Convert:
 @click.option("--articulation", type=float)
 @click.option("--passes", type=int)
 @click.option("--vibrato", type=float)
+@click.option("--straighten", type=float)
 def main(model: str, phrases: Path | None, clips: Path | None, **options: float | None) -> None:
     """Print one Markdown table."""
     converter = audiotrans.load(model)

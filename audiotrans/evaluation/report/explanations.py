@@ -51,6 +51,7 @@ METRICS: Mapping[str, str] = {
     "attack_gap_ms": "How far the rise of notes lies from that of real clips of the target.",
     "decay_db_per_s": "How fast held notes die away.",
     "decay_gap_db_per_s": "How far the decay of notes lies from that of real clips of the target.",
+    "pitch_swing_cents": "How far the pitch of lasting notes swings: vibrato.",
     "pre_echo_db": "Sound smeared ahead of attacks, a fault of spectral processing.",
     "modulation_noise_db": "Roughness of held notes.",
     "clicks_per_second": "Sudden jumps of the waveform, heard as clicks.",

@@ -132,16 +132,16 @@ class _ModelMaker:
         scores = {"real_time_factor": wave.shape[1] / RATE / elapsed, "peak_memory_mb": peak.megabytes()}
         if self._converter.settings.sample_rate == RATE and output.any():
             magnitude = wanted_magnitude(self._converter, wave, self._request)
-            # Vibrato moves partials away from where they were wanted: phases are judged without it.
-            straight = self._convert(wave, vibrato=0.0) if self._request.vibrato else output
-            scores["inconsistency_db"] = consistency_db(magnitude, straight, self._converter.imaging.stft)
+            # Partials that are moved are not where they were wanted: phases are judged without that.
+            moved = self._request.vibrato or self._request.straighten
+            unmoved = self._convert(wave, vibrato=0.0, straighten=0.0) if moved else output
+            scores["inconsistency_db"] = consistency_db(magnitude, unmoved, self._converter.imaging.stft)
         return Made(output, scores, warnings=self._warnings(wave))
 
-    def _convert(self, wave: Wave, vibrato: float | None = None) -> Wave:
-        source, target = self._direction.source, self._direction.target
+    def _convert(self, wave: Wave, **options: float) -> Wave:
+        asked: dict[str, Any] = {"to": self._direction.target, "source": self._direction.source, **options}
         try:
-            seed = self._request.seed
-            return self._converter.convert(wave, RATE, to=target, source=source, seed=seed, vibrato=vibrato)
+            return self._converter.convert(wave, RATE, seed=self._request.seed, **asked)
         except UsageError:
             raise
         except AudiotransError:  # silence: the honest translation of nothing is nothing

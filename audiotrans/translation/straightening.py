@@ -1,0 +1,337 @@
+"""Straight partials: the vibrato of an input taken out, for targets that have none.
+
+The pitch of every partial of a translation is the source's, so a violinist's vibrato would be heard in a piano, whose
+strings cannot. Here every partial of the input is followed through its short-time spectra, for itself, since the notes
+of a chord swing apart. Where it lasts, it is moved to the mean of its own pitch over twice `MEAN_SECONDS`: its bins by
+a fraction of a bin, its phase by what that adds up to, which stays continuous. All channels move alike. What is no
+lasting partial, attacks and noise, and what lies above `HIGHEST_HZ` stays.
+
+Nothing depends on how the wave is cut into blocks.
+
+Source: instantaneous frequencies by reassignment, Auger and Flandrin 1995; peaks moved with their surroundings,
+Laroche and Dolson 1999.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotrans.translation.tiles import Wave
+
+WINDOW_SECONDS = 0.046
+"""Of the Hann window, to the next power of two: short against a swing, long enough to tell partials apart."""
+
+MEAN_SECONDS = 0.24
+"""Half the length of the Hann-weighted mean that a partial is moved to; swings of 4 Hz and more are gone from it."""
+
+LEAST_SECONDS = 0.14
+"""Partials that are shorter stay as they are."""
+
+HIGHEST_HZ = 3000.0
+MOST_CENTS = 45.0
+"""No partial is moved further: what goes further is another note."""
+
+LINK_CENTS, LINK_BINS = 45.0, 0.35
+"""Peaks of neighbouring frames are one partial if no further apart than the larger of these."""
+
+JUMP_CENTS = 60.0
+"""A partial that moves so far within three frames has become another note, and is followed anew from there."""
+
+_CHUNK = 16
+"""Frames worked on at a time."""
+
+_HOPS = 4
+"""Frames in the length of a window."""
+
+_RANGE_DB, _FLOOR_DB = 45.0, 60.0
+"""Peaks further below the loudest of their frame, or of all that was heard so far, are none."""
+
+_REACH = 8
+"""Bins on each side of a peak that move with it, at most."""
+
+_LOW_BIN = 4
+_APART = 2.0**13
+"""More than the bins of a frame: keys of peaks in order of frame and frequency."""
+
+Bins = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+class Straightener:
+    """Takes a wave block by block and gives it with straight partials.
+
+    Args:
+        sample_rate: Hz.
+        channels: of the wave.
+        share: how much of a swing is taken out, 0 to 1.
+    """
+
+    def __init__(self, sample_rate: int, channels: int, share: float = 1.0) -> None:
+        self._size = 1 << round(math.log2(WINDOW_SECONDS * sample_rate))
+        self._hop = self._size // _HOPS
+        hops_per_second = sample_rate / self._hop
+        self._follower = _Follower(
+            reach=round(MEAN_SECONDS * hops_per_second), least=round(LEAST_SECONDS * hops_per_second), share=share
+        )
+        self._bins = min(math.ceil(HIGHEST_HZ / sample_rate * self._size), self._size // 2 - _REACH)
+        angle = 2 * np.pi * np.arange(self._size) / self._size
+        self._window = (0.5 - 0.5 * np.cos(angle)).astype(np.float32)
+        self._slope = (np.pi / self._size * np.sin(angle)).astype(np.float32)
+        # Frame 0 is centred one hop before the first sample, so that every sample has all its frames.
+        self._held = np.zeros((channels, self._size // 2 + self._hop), np.float32)
+        frames = self._follower.past + _CHUNK + self._follower.reach
+        self._spectra = np.zeros((channels, frames, self._size // 2 + 1), np.complex64)
+        self._power = np.zeros((frames, self._bins + _REACH))
+        self._places = np.zeros((frames, self._bins + _REACH))
+        self._floor = np.full(frames, np.inf)
+        self._loudest = 0.0
+        self._turn = np.zeros(self._bins + _REACH)  # of each bin's phase, so far
+        self._moved = np.zeros(self._bins + _REACH)
+        self._sum = np.zeros((channels, self._size - self._hop), np.float32)  # what later frames add to
+        self._skip = self._follower.reach * self._hop + self._hop + self._size // 2  # given before the first sample
+        self._taken = self._given = 0
+
+    @property
+    def delay_samples(self) -> int:
+        """After n samples were taken, at least so many fewer have been given."""
+        return (_CHUNK + self._follower.reach) * self._hop + self._size - 1
+
+    def through(self, blocks: Iterable[Wave]) -> Iterator[Wave]:
+        """Yield a whole wave's blocks, ``(channels, n)`` each, straightened; in all as many samples."""
+        for block in blocks:
+            yield self.push(block)
+        yield self.finish()
+
+    def push(self, block: Wave) -> Wave:
+        """Take the next samples ``(channels, n)``; give what is ready, ``(channels, m)``."""
+        self._taken += block.shape[1]
+        return self._advance(block)
+
+    def finish(self) -> Wave:
+        """Give the rest: in all, as many samples as were taken."""
+        silence = np.zeros((len(self._held), self.delay_samples + 1), np.float32)
+        return self._advance(silence)[:, : self._taken - self._given]
+
+    def _advance(self, block: Wave) -> Wave:
+        self._held = np.concatenate([self._held, block], axis=1)
+        out = [np.zeros((len(block), 0), np.float32)]
+        size = (_CHUNK - 1) * self._hop + self._size
+        while self._held.shape[1] >= size:
+            self._analyse(self._held[:, :size])
+            self._held = self._held[:, _CHUNK * self._hop :]
+            wave = self._joined(self._moved_frames())
+            out.append(wave[:, self._skip :])
+            self._skip = max(0, self._skip - wave.shape[1])
+        given = np.concatenate(out, axis=1)
+        self._given += given.shape[1]
+        return given
+
+    def _analyse(self, wave: Wave) -> None:
+        """Append a chunk of frames, and forget as many."""
+        from scipy.fft import rfft
+
+        frames = np.lib.stride_tricks.sliding_window_view(wave, self._size, axis=1)[:, :: self._hop]
+        # Centred, so that phases change smoothly from bin to bin of a partial.
+        spectra, slopes = (rfft(np.fft.ifftshift(frames * w, axes=-1)) for w in (self._window, self._slope))
+        count = self._power.shape[1]
+        low, turned = spectra[..., :count], slopes[..., :count]
+        power = np.square(np.abs(low)).sum(axis=0, dtype=np.float64)
+        shift = (turned * low.conj()).imag.sum(axis=0, dtype=np.float64) / np.maximum(power, 1e-30)
+        loudest = np.maximum.accumulate(np.maximum(power.max(axis=1), self._loudest))
+        self._loudest = float(loudest[-1])
+        floor = np.maximum(power.max(axis=1) * 10 ** (-_RANGE_DB / 10), loudest * 10 ** (-_FLOOR_DB / 10))
+        self._spectra = np.concatenate([self._spectra[:, _CHUNK:], spectra], axis=1)
+        self._power = np.concatenate([self._power[_CHUNK:], power])
+        self._places = np.concatenate([self._places[_CHUNK:], np.arange(count) - shift * self._size / (2 * np.pi)])
+        self._floor = np.concatenate([self._floor[_CHUNK:], floor])
+
+    def _moved_frames(self) -> NDArray[np.complex64]:
+        """Return the spectra of the chunk that has its future, moved: ``(channels, frames, bins)``."""
+        first = self._follower.past
+        chunk = slice(first, first + _CHUNK)
+        spectra = self._spectra[:, chunk].copy()
+        peaks = self._follower.follow(self._power, self._places, self._floor, self._bins)
+        moves, turns = np.zeros((2, _CHUNK, self._power.shape[1]))
+        for frame in range(_CHUNK):
+            self._step(peaks, first + frame)
+            moves[frame], turns[frame] = self._moved, self._turn
+        if moves.any() or turns.any():
+            low = spectra[..., : moves.shape[1]]
+            spectra[..., : moves.shape[1]] = shifted(low, moves) * np.exp(1j * turns)
+        return spectra
+
+    def _step(self, peaks: Peaks, frame: int) -> None:
+        """Advance the phases by one frame; bins without a partial keep theirs, which none can hear, and no jump."""
+        own = peaks.of(frame)
+        bins, move = peaks.bins[own], peaks.moves[own]
+        turn = self._turn[bins] - np.pi / _HOPS * (move + self._moved[bins])
+        turn = np.remainder(turn, 2 * np.pi)
+        self._moved[:] = 0
+        for first, stop, one_move, one_turn in zip(*regions(self._power[frame], bins), move, turn, strict=True):
+            self._moved[first:stop], self._turn[first:stop] = one_move, one_turn
+
+    def _joined(self, spectra: NDArray[np.complex64]) -> Wave:
+        """Overlap and add a chunk of frames; give the samples that no later frame adds to."""
+        from scipy.fft import irfft
+
+        frames = np.fft.fftshift(irfft(spectra, self._size), axes=-1) * (self._window * (2 / 3))
+        total = np.zeros((len(frames), (_CHUNK - 1) * self._hop + self._size), np.float32)
+        total[:, : self._sum.shape[1]] = self._sum
+        for frame in range(_CHUNK):
+            total[:, frame * self._hop : frame * self._hop + self._size] += frames[:, frame]
+        self._sum = total[:, _CHUNK * self._hop :]
+        return total[:, : _CHUNK * self._hop]
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peaks of some frames, in order of frame and frequency; arrays of one length.
+
+    Attributes:
+        frames: that they are in.
+        bins: that they are at.
+        moves: bins by which they are to go down.
+    """
+
+    frames: Index
+    bins: Index
+    moves: Bins
+
+    def of(self, frame: int) -> slice:
+        """Return where the peaks of a frame are."""
+        return slice(*np.searchsorted(self.frames, [frame, frame + 1]))
+
+
+class _Follower:
+    """Finds partials and how far each is from its own mean pitch.
+
+    Args:
+        reach: frames on each side that the mean is taken of.
+        least: frames that a partial must last.
+        share: of the distance that is to go.
+    """
+
+    def __init__(self, reach: int, least: int, share: float) -> None:
+        self.reach, self._least, self._share = reach, least, share
+        self._weights = 0.5 + 0.5 * np.cos(np.pi * np.arange(reach + 1) / (reach + 1))
+
+    @property
+    def past(self) -> int:
+        """Frames before one that its moves depend on: those of the mean, and what decides whether they are linked."""
+        return self.reach + 4
+
+    def follow(self, power: Bins, places: Bins, floor: Bins, bins: int) -> Peaks:
+        """Find the peaks of some frames and their moves.
+
+        Args:
+            power: ``(frames, bins)``.
+            places: instantaneous frequency of each, in bins; the same shape.
+            floor: least power of a peak, ``(frames,)``.
+            bins: to look at; at most those that there are, less two.
+        """
+        frames, at = _peaks(power, places, floor, bins)
+        place = places[frames, at]
+        back, ahead = _links(frames, place)
+        pitch = 1200 * np.log2(place)
+        total, weight, count = pitch.copy(), np.ones(len(pitch)), np.ones(len(pitch), np.intp)
+        for link in (back, ahead):
+            there = np.append(link, len(link))  # one past the last stands for none, and leads to itself
+            values, one = np.append(pitch, 0.0), np.append(np.ones(len(pitch)), 0.0)
+            step = np.arange(len(pitch))
+            for share in self._weights[1:]:
+                step = there[step]
+                total += share * values[step]
+                weight += share * one[step]
+                count += step < len(pitch)
+        away = np.clip(pitch - total / weight, -MOST_CENTS, MOST_CENTS) * self._share
+        away[count < self._least] = 0
+        return Peaks(frames, at, place - place * 2 ** (-away / 1200))
+
+
+def _peaks(power: Bins, places: Bins, floor: Bins, bins: int) -> tuple[Index, Index]:
+    """Return frame and bin of the largest values within two bins, above the floor, whose frequency is near."""
+    middle = power[:, _LOW_BIN:bins]
+    found = middle > floor[:, None]
+    for distance in (1, 2):
+        found &= middle >= power[:, _LOW_BIN - distance : bins - distance]
+        found &= middle > power[:, _LOW_BIN + distance : bins + distance]
+    found &= np.abs(places[:, _LOW_BIN:bins] - np.arange(_LOW_BIN, bins)) < 1
+    frames, at = np.nonzero(found)
+    return frames, at + _LOW_BIN
+
+
+def _links(frames: Index, place: Bins) -> tuple[Index, Index]:
+    """Return for each peak that of the frame before and after that continues it; their number stands for none."""
+    count = len(frames)
+    nearest = [_nearest(frames, place, frames + step) for step in (-1, 1)]
+    back, ahead = (np.append(link, count) for link in nearest)
+    own = np.arange(count)
+    back[:count][ahead[back[:count]] != own] = count  # each must be the other's nearest
+    values = np.append(place, np.nan)
+    before = values[back[:count]]
+    far = (np.abs(_cents(place, before)) > LINK_CENTS) & (np.abs(place - before) > LINK_BINS)
+    jump = np.abs(_cents(place, values[back[back[back[:count]]]])) > JUMP_CENTS  # never where one is missing
+    back[:count][far | jump] = count
+    ahead[:] = count
+    linked = back[:count] < count
+    ahead[back[:count][linked]] = own[linked]
+    return back[:count], ahead[:count]
+
+
+def _nearest(frames: Index, place: Bins, wanted: Index) -> Index:
+    """Return for each peak the one nearest in frequency among those of another frame; their number stands for none."""
+    count = len(frames)
+    keys = np.concatenate([frames * _APART + place, [np.inf]])
+    target = wanted * _APART + place
+    after = np.searchsorted(keys[:count], target)
+    before = np.maximum(after - 1, 0)
+    found = np.where(np.abs(keys[after] - target) < np.abs(keys[before] - target), after, before)
+    there = np.append(frames, -9)
+    return np.where(there[found] == wanted, found, count)
+
+
+def _cents(first: Bins, second: Bins) -> Bins:
+    distance: Bins = 1200 * np.log2(first / second)
+    return distance
+
+
+def regions(power: Bins, bins: Index) -> tuple[Index, Index]:
+    """Return the first bin that belongs to each peak of a frame and one past its last: to the valleys, or `_REACH`.
+
+    Args:
+        power: of the frame, ``(bins,)``.
+        bins: of the peaks, ascending.
+    """
+    if not len(bins):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    valleys = np.array([a + int(np.argmin(power[a:b])) for a, b in pairwise(bins)], np.intp)
+    first = np.maximum(np.concatenate([[0], valleys]), bins - _REACH)
+    stop = np.minimum(np.concatenate([valleys, [len(power)]]), bins + _REACH + 1)
+    return first, stop
+
+
+def shifted(spectra: NDArray[np.complex64], moves: Bins) -> NDArray[np.complex64]:
+    """Move bins down by fractions of a bin: cubic interpolation between those of a centred window's spectrum.
+
+    Args:
+        spectra: ``(channels, frames, bins)``.
+        moves: ``(frames, bins)``: each bin takes what lies so far above it.
+    """
+    places = np.arange(spectra.shape[-1]) + moves
+    below = np.clip(np.floor(places).astype(np.intp), 1, spectra.shape[-1] - 3)
+    u = (places - below).astype(np.float32)
+    weights = (
+        -u * (u - 1) * (u - 2) / 6,
+        (u + 1) * (u - 1) * (u - 2) / 2,
+        -(u + 1) * u * (u - 2) / 2,
+        (u + 1) * u * (u - 1) / 6,
+    )
+    rows = np.arange(spectra.shape[1])[:, None]
+    parts = [weight * spectra[:, rows, below + i - 1] for i, weight in enumerate(weights)]
+    return np.where(moves == 0, spectra, parts[0] + parts[1] + parts[2] + parts[3])
