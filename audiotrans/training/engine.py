@@ -128,7 +128,9 @@ class Trainer:
         return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
 
     def _generator_losses(self) -> dict[str, Any]:
-        return {name: loss for name, loss in GENERATOR_LOSSES.items() if self.judged or name not in JUDGED}
+        """Leave out what says nothing: judgements of discriminators that do not learn, wishes of no teacher."""
+        unused = (set() if self.judged else JUDGED) | (set() if self.teach else {"imitation"})
+        return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 
     @staticmethod
     def _weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -17,12 +17,12 @@ from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.sound.audio import resample_blocks, resampled_length
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.sound.phase import PHASES
+from audiotrans.sound.straightening import Straightener
 from audiotrans.translation.articulation import articulate, window
 from audiotrans.translation.noise import aligned_noise
 from audiotrans.translation.passes import reach, spin
 from audiotrans.translation.request import Request, Side, make_request
 from audiotrans.translation.sound_options import with_sound_options
-from audiotrans.translation.straightening import Straightener
 from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles, plan_tiles
 from audiotrans.translation.vibrato import Vibrato
 

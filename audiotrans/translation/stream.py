@@ -22,8 +22,8 @@ from audiotrans.sound.audio.resampling import Resampler, resampled_length, resam
 from audiotrans.sound.imaging import LIMIT_DB, AudioSettings
 from audiotrans.sound.representations import Context, Picture
 from audiotrans.sound.stft import STFT
+from audiotrans.sound.straightening import Straightener
 from audiotrans.translation.convert import MAX_CHANNELS, check_wave
-from audiotrans.translation.straightening import Straightener
 from audiotrans.translation.stream_phases import stream_phase
 from audiotrans.translation.tiles import Wave
 from audiotrans.translation.vibrato import Vibrato

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ TENSORS = [f.name for f in fields(Translation) if f.name != "moments"]
 
 
 def translation(**values: float) -> Translation:
-    """Constant tensors, 0 where not named; 24 rows are enough for the fine structure's window."""
+    """Constant tensors, 0 where not named; 24 rows are enough for the fine structure."""
     return Translation(**{name: torch.full((1, 1, 24, 4), float(values.get(name, 0))) for name in TENSORS})
 
 
@@ -69,6 +69,7 @@ READS = {
     ("vae_reconstruction", "softplus"): {"a", "b", "aa", "bb"},
     ("cycle_reconstruction", "softplus"): {"a", "b", "aba", "bab"},
     ("identity", "softplus"): {"a", "b", "ab", "ba"},
+    ("imitation", "softplus"): {"ab", "ba", "wanted_ab", "wanted_ba"},
     ("fine_structure", "softplus"): {"a", "b", "ab", "ba"},
     ("below_notes", "softplus"): {"a", "b", "ab", "ba"},
     ("image", "softplus"): {"fake_ab", "fake_ba", "real_a", "real_b"},
@@ -105,6 +106,12 @@ def test_a_term_reads_exactly_what_its_equation_names(name, kl):
 
 def test_every_term_is_covered_here():
     assert {name for name, _ in READS} == {*GENERATOR_LOSSES, *DISCRIMINATOR_LOSSES}
+
+
+def test_imitation_is_the_distance_to_what_the_teacher_made():
+    t = translation(ab=0.5, wanted_ab=0.2, ba=-0.1, wanted_ba=0.3)
+    assert term("imitation", t, verdict()) == pytest.approx(0.7)
+    assert term("imitation", replace(t, wanted_ab=None, wanted_ba=None), verdict()) == 0
 
 
 # Eqs. (4) and (5) ----------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance
+from audiotrans.sound.straightening import Straightener
 from audiotrans.training.recipe import recipe_from_dict
-from audiotrans.translation.straightening import Straightener
 from audiotrans.translation.stream import StreamConverter
 from tests.standins import RATE, Local, converter, error_db, tone
 from tests.unit.test_vibrato import cents_of, note, vibrated

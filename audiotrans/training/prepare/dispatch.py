@@ -30,7 +30,7 @@ def prepare_any(
     Args:
         source: folder of sounds or photos.
         output: folder of the cache.
-        recipe: its imaging and crop size are used.
+        recipe: its imaging and crop size are used, and how far conversions will straighten their inputs.
         where: conditions on CelebA's images.
         **options: of `prepare` and `prepare_photos` alike.
 
@@ -43,4 +43,6 @@ def prepare_any(
         raise UsageError("--where is for CelebA's photos: give a recipe of photos with --recipe")
     if is_celeba(source):
         raise UsageError(f"{source} is CelebA, but the recipe is for sounds: give one with imaging.type photo")
-    return prepare(source, output, settings=recipe.imaging, crop_frames=recipe.train.crop_frames, **options)
+    straighten = {"a": recipe.straighten.b, "b": recipe.straighten.a}  # each is the input of the other
+    frames = recipe.train.crop_frames
+    return prepare(source, output, settings=recipe.imaging, crop_frames=frames, straighten=straighten, **options)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError
 from audiotrans.sound.audio import read_blocks
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.sound.straightening import Straightener
 from audiotrans.training.prepare.sources import SPLITS, Sound
 
 CACHE_VERSION = 1
@@ -57,6 +58,7 @@ class Job:
         split: ``train`` or ``valid``: where new images go.
         settings: how sounds become images.
         crop_frames: columns that a training crop has; shorter sounds are refused.
+        straighten: percent of the sound's vibrato that is taken out first.
         stamp: see `stamp`; None until the file is looked at.
         sha1: of the file, where it is known.
     """
@@ -66,6 +68,7 @@ class Job:
     split: str
     settings: AudioSettings
     crop_frames: int
+    straighten: float = 0.0
     stamp: tuple[int, int] | None = None
     sha1: str | None = None
 
@@ -194,7 +197,8 @@ def image_path(job: Job, split: str, index: int) -> str:
     """Return the path of a sound's ``index``-th image from the cache's root."""
     settings = asdict(job.settings)
     del settings["phase"]  # the way back to sound leaves no trace in an image
-    facts = json.dumps([CACHE_VERSION, settings, job.sound.domain, job.sound.key, job.sha1], sort_keys=True)
+    known = [CACHE_VERSION, settings, job.sound.domain, job.sound.key, job.sha1]
+    facts = json.dumps(known + ([job.straighten] if job.straighten else []), sort_keys=True)
     digest = hashlib.sha1(facts.encode(), usedforsecurity=False).hexdigest()[:12]
     stem = re.sub(r"[^A-Za-z0-9.-]+", "_", job.sound.path.stem)[:60].strip("._") or "sound"
     number = f"-{index}" if index else ""
@@ -299,12 +303,20 @@ def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterat
         (max(0, left - margin) * column, min(samples, (right + margin) * column)) for left, right in pairwise(edges)
     ]
     bounds[-1] = (bounds[-1][0], samples)
-    waves = cut(read_blocks(job.sound.path, sample_rate=settings.sample_rate), bounds)
+    waves = cut(_straightened(job, read_blocks(job.sound.path, sample_rate=settings.sample_rate)), bounds)
     for wave, (start, _), (left, right) in zip(waves, bounds, pairwise(edges), strict=True):
         image, _context = imaging.to_image(torch.from_numpy(wave), level_db)
         skip = left - start // column
         seconds = (min(right * column, samples) - left * column) / settings.sample_rate
         yield seconds, image[..., skip : skip + right - left]
+
+
+def _straightened(job: Job, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Yield what a conversion would see of a sound."""
+    for first in blocks:
+        straightener = Straightener(job.settings.sample_rate, len(first), job.straighten / 100)
+        whole = chain([first], blocks)
+        yield from straightener.through(whole) if job.straighten else whole
 
 
 def cut(blocks: Iterable[NDArray[np.float32]], bounds: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:

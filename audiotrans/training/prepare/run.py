@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def prepare(
     valid_fraction: float = 0.1,
     seed: int = 0,
     crop_frames: int = 128,
+    straighten: Mapping[str, float] | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Summary:
@@ -62,6 +63,7 @@ def prepare(
         valid_fraction: share of the recordings that is held out, on average; above 0, below 1.
         seed: another seed holds out other recordings.
         crop_frames: image columns of a training crop; shorter sounds are skipped.
+        straighten: percent of the vibrato that is taken out of the sounds of ``a`` and ``b``; nothing if None.
         workers: processes; 1 works in this one; None chooses by cores and files. More than 1 needs a script to have
             the guard ``if __name__ == "__main__"``.
         progress: show a bar with speed and time left.
@@ -79,7 +81,11 @@ def prepare(
     manifest = open_cache(root)
     settings = settings or AudioSettings()
     likely = _splits(sources.sounds, valid_fraction, seed)
-    jobs = [Job(sound, root, likely[sound], settings, crop_frames) for sound in sources.sounds]
+    straight = straighten or {}
+    jobs = [
+        Job(sound, root, likely[sound], settings, crop_frames, straight.get(sound.domain, 0.0))
+        for sound in sources.sounds
+    ]
     results = _make_all(recall_sha1(jobs, manifest), workers, progress)
     made = [result for result in results if isinstance(result, Images)]
     skipped = [result for result in results if isinstance(result, Skipped)]

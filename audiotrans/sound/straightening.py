@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotrans.translation.tiles import Wave
+Wave = NDArray[np.float32]
 
 WINDOW_SECONDS = 0.046
 """Of the Hann window, to the next power of two: short against a swing, long enough to tell partials apart."""

@@ -1,0 +1,66 @@
+"""Sounds whose conversions will be straightened are straightened before they become images to train on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from audiotrans.sound.audio import read
+from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.sound.straightening import Straightener
+from audiotrans.training.prepare import prepare
+from audiotrans.training.prepare.dispatch import prepare_any
+from tests.fakes import tiny_recipe
+from tests.unit.test_straightening import HERTZ, swung
+
+SETTINGS = AudioSettings(rows=64)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sounds")
+    for domain in ("violin", "piano"):
+        for number in range(2):
+            path = folder / domain / f"{'ab'[number]}{domain}.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, swung(12.0 if number else 1.0, 440.0 + 50 * number, 25), HERTZ)
+    return folder
+
+
+def images(cache):
+    items = json.loads((cache / "manifest.json").read_text())["items"]
+    return {item["source"].rsplit("/", 1)[-1]: load_file(cache / item["file"])["image"].float() for item in items}
+
+
+def test_images_are_those_of_straightened_sounds_and_only_where_asked(source, tmp_path):
+    chosen = {"settings": SETTINGS, "workers": 1, "progress": False, "valid_fraction": 0.5, "crop_frames": 16}
+    prepare(source, tmp_path / "cache", **chosen)
+    plain = images(tmp_path / "cache")
+    summary = prepare(source, tmp_path / "cache", straighten={"a": 100.0}, **chosen)
+    straight = images(tmp_path / "cache")
+    assert (summary.reused, summary.built) == (2, 2)
+    for name in plain:
+        if name.endswith("piano.wav"):
+            assert torch.equal(plain[name], straight[name])
+            continue
+        wave, _ = read(source / "violin" / name, sample_rate=HERTZ)
+        imaging = AudioImaging(SETTINGS)
+        level = imaging.level_db(torch.from_numpy(wave))
+        moved = np.concatenate(list(Straightener(HERTZ, len(wave)).through([wave])), axis=1)
+        wanted, _ = imaging.to_image(torch.from_numpy(moved), level)
+        assert straight[name].shape == plain[name].shape == wanted.shape[1:]
+        assert (straight[name] - wanted[0]).abs().max() < 2e-3
+        assert (straight[name] - plain[name]).abs().max() > 0.05
+
+
+def test_a_recipe_straightens_the_sounds_that_are_its_inputs(source, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("audiotrans.training.prepare.dispatch.prepare", lambda *_, **options: seen.update(options))
+    recipe = tiny_recipe(straighten={"a": 0, "b": 80})
+    prepare_any(source, tmp_path / "cache", recipe)
+    assert seen["straighten"] == {"a": 80, "b": 0}
