@@ -108,7 +108,7 @@ def test_the_command_trains_a_student_and_its_model_names_the_teacher(master, tm
     ]
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
-    out = export_run(tmp_path / "run", tmp_path / "student.safetensors", cache=tmp_path)
+    out = export_run(tmp_path / "run", tmp_path / "student.safetensors")
     assert read_weights(out)[1].teacher == "master.safetensors"
 
 
