@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from audiotrans.sound.imaging import AudioSettings
 from audiotrans.translation.convert import Converter
+from audiotrans.translation.stream import StreamConverter
 
 RATE = 16_000
 
@@ -105,3 +106,25 @@ def tone(seconds: float, channels: int = 1, rate: int = RATE, gain: float = 0.3)
 def error_db(got: np.ndarray, wanted: np.ndarray) -> float:
     """Return the level of the difference re ``wanted``."""
     return 20 * math.log10(np.linalg.norm(got - wanted) / np.linalg.norm(wanted) + 1e-12)
+
+
+def streamed(model, wave, rate, request):
+    """Push a wave through a stream in small blocks; the stream keeps to the lag that it says."""
+    _, level_db = model.measure([wave], rate, len(wave))
+    stream = StreamConverter(model, rate, len(wave), request, level_db=level_db, chunk_seconds=0.2)
+    parts, given_out = [], 0
+    for start in range(0, wave.shape[1], 777):
+        parts.append(stream.push(wave[:, start : start + 777]))
+        given_out += parts[-1].shape[1]
+        assert given_out >= min(start + 777, wave.shape[1]) - stream.delay_samples
+    return np.concatenate([*parts, stream.finish()], axis=1)
+
+
+def pushed(stage, wave, cuts):
+    """Push a wave, cut at some places, through a stage that takes blocks; it keeps to the lag that it says."""
+    parts, taken, given_out = [], 0, 0
+    for block in np.split(wave, sorted(min(cut, wave.shape[1]) for cut in cuts), axis=1):
+        parts.append(stage.push(block))
+        taken, given_out = taken + block.shape[1], given_out + parts[-1].shape[1]
+        assert taken - stage.delay_samples <= given_out <= taken
+    return np.concatenate([*parts, stage.finish()], axis=1)

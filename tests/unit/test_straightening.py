@@ -13,8 +13,7 @@ from audiotrans.errors import UsageError
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance
 from audiotrans.sound.straightening import Straightener
 from audiotrans.training.recipe import recipe_from_dict
-from audiotrans.translation.stream import StreamConverter
-from tests.standins import RATE, Local, converter, error_db, tone
+from tests.standins import RATE, Local, converter, error_db, pushed, streamed, tone
 from tests.unit.test_vibrato import cents_of, note, vibrated
 
 HERTZ = 44_100
@@ -111,12 +110,7 @@ def test_every_channel_moves_alike():
 def test_cuts_change_nothing_and_the_lag_is_bounded(cuts, samples, rate):
     rng = np.random.default_rng(samples)
     wave = (tone(samples / rate + 0.1, 2, rate)[:, :samples] + rng.normal(0, 0.01, (2, samples))).astype(np.float32)
-    straightener, parts, taken, given_out = Straightener(rate, 2), [], 0, 0
-    for block in np.split(wave, sorted(min(cut, samples) for cut in cuts), axis=1):
-        parts.append(straightener.push(block))
-        taken, given_out = taken + block.shape[1], given_out + parts[-1].shape[1]
-        assert taken - straightener.delay_samples <= given_out <= taken
-    got = np.concatenate([*parts, straightener.finish()], axis=1)
+    got = pushed(Straightener(rate, 2), wave, cuts)
     assert got.shape == wave.shape
     assert np.isfinite(got).all()
     np.testing.assert_array_equal(got, straightened(wave, rate=rate))
@@ -157,14 +151,6 @@ def test_tiles_agree_with_the_whole(monkeypatch):
 @pytest.mark.parametrize("rate", [RATE, 22_050])
 def test_a_stream_is_straightened_as_the_whole_is_and_says_its_lag(rate):
     model, wave = converter(Local()), tone(3.1, 2, rate)
-    request = model.request("piano", straighten=100, phase="source")
-    _, level_db = model.measure([wave], rate, 2)
-    stream = StreamConverter(model, rate, 2, request, level_db=level_db, chunk_seconds=0.2)
-    parts, given_out = [], 0
-    for start in range(0, wave.shape[1], 777):
-        parts.append(stream.push(wave[:, start : start + 777]))
-        given_out += parts[-1].shape[1]
-        assert given_out >= min(start + 777, wave.shape[1]) - stream.delay_samples
-    got = np.concatenate([*parts, stream.finish()], axis=1)
+    got = streamed(model, wave, rate, model.request("piano", straighten=100, phase="source"))
     assert got.shape == wave.shape
     assert error_db(got, model.convert(wave, rate, to="piano", straighten=100, phase="source")) < -100

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from audiotrans.errors import UsageError
 from audiotrans.training.recipe import recipe_from_dict
-from audiotrans.translation.stream import StreamConverter
 from audiotrans.translation.vibrato import RATE_HZ, Vibrato
-from tests.standins import RATE, Local, converter, error_db, tone
+from tests.standins import RATE, Local, converter, error_db, pushed, streamed, tone
 
 HERTZ = 44_100
 
@@ -84,12 +83,7 @@ def test_high_partials_pass():
 )
 def test_cuts_change_nothing_and_the_lag_is_bounded(cuts, samples, rate):
     wave = np.random.default_rng(samples).normal(0, 0.1, (2, samples)).astype(np.float32)
-    vibrato, parts, taken, given_out = Vibrato(rate, 2, 30.0), [], 0, 0
-    for block in np.split(wave, sorted(min(cut, samples) for cut in cuts), axis=1):
-        parts.append(vibrato.push(block))
-        taken, given_out = taken + block.shape[1], given_out + parts[-1].shape[1]
-        assert taken - vibrato.delay_samples <= given_out <= taken
-    got = np.concatenate([*parts, vibrato.finish()], axis=1)
+    got = pushed(Vibrato(rate, 2, 30.0), wave, cuts)
     assert got.shape == wave.shape
     np.testing.assert_array_equal(got, vibrated(wave, 30.0, rate))
 
@@ -145,14 +139,6 @@ def test_tiles_agree_with_the_whole(monkeypatch):
 @pytest.mark.parametrize("rate", [RATE, 22_050])
 def test_a_stream_swings_as_the_whole_does_and_says_its_lag(rate):
     model, wave = converter(Local()), tone(3.1, 2, rate)
-    request = model.request("violin", vibrato=20, phase="source")
-    _, level_db = model.measure([wave], rate, 2)
-    stream = StreamConverter(model, rate, 2, request, level_db=level_db, chunk_seconds=0.2)
-    parts, given_out = [], 0
-    for start in range(0, wave.shape[1], 777):
-        parts.append(stream.push(wave[:, start : start + 777]))
-        given_out += parts[-1].shape[1]
-        assert given_out >= min(start + 777, wave.shape[1]) - stream.delay_samples
-    got = np.concatenate([*parts, stream.finish()], axis=1)
+    got = streamed(model, wave, rate, model.request("violin", vibrato=20, phase="source"))
     assert got.shape == wave.shape
     assert error_db(got, model.convert(wave, rate, to="violin", vibrato=20, phase="source")) < -100
