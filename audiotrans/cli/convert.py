@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 @click.option("--to", required=True, help="Domain to translate to, such as piano.")
 @click.option("--from", "source", help="Domain of the input.  [default: the model's other domain]")
 @click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
-@click.option(
-    "--model",
-    help="A shipped model's name, or a weights file.  [default: violin-piano; with --stream, violin-piano-light]",
-)
+@click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
 @click.option(
     "--phase",
     help="auto, source, pghi_refined, pghi, rtpghi, fast_griffin_lim, griffin_lim, network.  [default: the model's]",
@@ -83,7 +80,6 @@ def _convert(
     from audiotrans.translation.progress import sound_bar
 
     force = options["force"]
-    options["model"] = options["model"] or models.DEFAULT_MODEL
     photos = models.is_photo_model(options["model"])
     jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force, photos=photos)
     models.use_threads(options["threads"])

@@ -106,7 +106,7 @@ def convert_stream(
     pipes = _pipes()
     how = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk)
     models.use_threads(options["threads"])
-    converter = models.load(options["model"] or models.LIGHT_MODEL, device=options["device"])
+    converter = models.load(options["model"], device=options["device"])
     request = asked_of(converter, to, source, _soon(options))
     say = partial(_say, quiet=options["quiet"])
     with stream_bar("stream", quiet=options["quiet"]) as progress:

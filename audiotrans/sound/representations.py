@@ -204,7 +204,8 @@ class MagnitudePhase:
         kept = _grouped(spectrum[..., :-1, :: self.time_stride], self.channels)
         top = 10 ** ((level_db + TOP_DB) / 20)
         magnitude = (kept.abs() * (amplitude_scale(self.stft) * 2 / top) - 1).clamp(-1, 1)
-        phase = kept.angle() / math.pi
+        # Nothing has no phase; -0 would have that of a half turn, and some libraries' transforms of silence hold it.
+        phase = torch.where(kept == 0, 0.0, kept.angle()) / math.pi
         return torch.stack([magnitude, phase], dim=2).flatten(1, 2)
 
     def decode(self, image: Tensor, context: Context) -> Picture:

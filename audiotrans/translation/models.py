@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from audiotrans.translation.photos import PhotoConverter
 
 DEFAULT_MODEL = "violin-piano"
-"""The one of the best sound."""
-
-LIGHT_MODEL = "violin-piano-light"
-"""The quickest, for what flows."""
 
 
 @dataclass(frozen=True)

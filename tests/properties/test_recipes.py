@@ -52,7 +52,7 @@ losses = optional(
     {},
     optional={
         "gan": st.sampled_from(["bce", "lsgan", "hinge"]),
-        "generator": st.dictionaries(st.sampled_from(sorted(GENERATOR_LOSSES)), weights, min_size=1),
+        "generator": st.dictionaries(st.sampled_from(sorted({*GENERATOR_LOSSES} - {"imitation"})), weights, min_size=1),
         "discriminator": st.dictionaries(st.sampled_from(sorted(DISCRIMINATOR_LOSSES)), weights, min_size=1),
         "identity_steps": st.integers(0, 10**6),
     },

@@ -190,6 +190,7 @@ def test_train_hands_the_recipe_to_the_engine(tmp_path: Path, monkeypatch: pytes
     assert (used.train.steps, used.train.seed, cache, run) == (7, 5, tmp_path, Path("runs/small"))
     limit = options.pop("limit")
     assert (limit.minutes, limit.stopped_at) == (None, None)
+    assert options.pop("teach") is None
     assert options == {"device": "cpu", "resume": False, "on_sample": None, "progress": True, "part_mb": None}
 
 
