@@ -43,7 +43,7 @@ LINK_CENTS, LINK_BINS = 45.0, 0.35
 JUMP_CENTS = 60.0
 """A partial that moves so far within three frames has become another note, and is followed anew from there."""
 
-_CHUNK = 16
+_CHUNK = 64
 """Frames worked on at a time."""
 
 _HOPS = 4

@@ -115,8 +115,11 @@ def test_the_identity_is_the_identity():
     assert error_db(spun, plain) < -100
 
 
-def test_the_shipped_models_gain_depends_less_on_the_row_of_a_partial():
-    """Steady notes, one like the other but for their pitch: the second partials' gain should vary slowly with it."""
+def test_one_pass_of_the_shipped_model_depends_as_little_on_the_row_of_a_partial_as_four():
+    """Steady notes, one like the other but for their pitch: the second partials' gain should vary slowly with it.
+
+    In image units: .048 and .045; the models before it, which did not imitate four passes, had .10 and .16 in one.
+    """
     model = models.load(device="cpu")
     at = np.arange(44_100) / 44_100
     rough = []
@@ -130,4 +133,5 @@ def test_the_shipped_models_gain_depends_less_on_the_row_of_a_partial():
             row = int(np.argmin(np.abs(model.imaging.row_frequencies() - 2 * hertz)))
             gains.append(float((out - image)[..., row, 20:60].mean()))
         rough.append(float(np.abs(np.diff(gains, 2)).mean()))
-    assert rough[1] < 0.8 * rough[0]
+    assert rough[0] < 0.07
+    assert rough[0] < 1.3 * rough[1]
