@@ -34,6 +34,8 @@ CHOSEN = {
     "tagger": "tagger_probability",
     "modulation, dB": "modulation_noise_db",
     "swing, cents": "pitch_swing_cents",
+    "attack, ms": "attack_ms",
+    "decay, dB/s": "decay_db_per_s",
     "bands, dB": "band_distance_db",
     "bins, dB": "log_spectral_distance_db",
 }
