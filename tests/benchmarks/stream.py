@@ -34,7 +34,7 @@ def measure(chunk: float, options: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(options.threads)
     converter = load(device="cpu")
     wave, rate = audio.read(ROOT / "data" / "violin.wav")
-    request = converter.request("piano", phase=options.phase, passes=options.passes)
+    request = converter.request("piano", phase=options.phase, passes=options.passes, straighten=0)
     warm = StreamConverter(converter, rate, len(wave), request, chunk_seconds=chunk)
     # Compiles what is compiled, and fills the memory that torch keeps.
     warm.push(np.take(wave, range(warm.delay_samples + 2 * round(chunk * rate)), axis=1, mode="wrap"))
@@ -70,7 +70,7 @@ def difference(options: argparse.Namespace) -> str:
     converter = load(device="cpu")
     wave, rate = audio.read(ROOT / "data" / "violin.wav")
     _, level_db = converter.measure([wave], rate, len(wave))
-    asked = {"phase": options.phase, "passes": options.passes}
+    asked = {"phase": options.phase, "passes": options.passes, "straighten": 0}
     whole = converter.convert(wave, rate, to="piano", **asked)
     request, found = converter.request("piano", **asked), []
     for level in (level_db, None):
