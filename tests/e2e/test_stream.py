@@ -121,8 +121,9 @@ def test_memory_stays_as_it_is(model: Path) -> None:
             writer.join()
             memory.append(resident_bytes(running.pid))
         running.communicate(timeout=SECONDS)
-    # Of 100 s more, 6.4 MB would stay as float32; the level's memory of one minute fills to 60 kB.
-    assert memory[-1] - memory[1] < 3e6, memory
+    # Of 70 s more, 4.5 MB would stay as float32; the level's memory of one minute fills to 60 kB. The least of the last
+    # figures, for an allocator takes and gives back some MB at its own times.
+    assert min(memory[-4:]) - memory[1] < 3e6, memory
 
 
 def resident_bytes(pid: int) -> int:
