@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
 # Before numpy and torch arrive, and inherited by subprocesses: many threads on few, busy cores run slower
 # than one. No window may open either.
@@ -54,3 +56,11 @@ def chirp() -> NDArray[np.float32]:
     rise = (8_000 - 110) / 0.5  # Hz per second
     left = 0.5 * np.sin(2 * np.pi * (110 * seconds + 0.5 * rise * seconds**2))
     return np.stack([left, 0.5 * left]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def no_board() -> Iterator[None]:
+    """Leave TensorBoard out: it takes longer to import than many a training run of tests lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        yield

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audiotrans.errors import UsageError
+from audiotrans.errors import AudiotransError, UsageError
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
+    from audiotrans.training.engine import Teach
     from audiotrans.training.recipe import Recipe
     from audiotrans.translation.samples import OnSample
 
@@ -98,12 +99,11 @@ def _train(
     from audiotrans.training.engine import train
     from audiotrans.training.interrupt import TimeLimit
     from audiotrans.translation.models import choose_device, use_threads
-    from audiotrans.translation.teaching import teacher
 
     use_threads(threads)
     limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)
     rest["on_sample"] = _sample_writer(recipe, data, target)
-    rest["teach"] = teacher(recipe, str(target))
+    rest["teach"] = _teacher(recipe, str(target))
     last = train(recipe, data, run_dir, device=str(target), limit=limit, progress=not quiet, **rest)
     if limit.stopped_at is None:
         return f"last checkpoint: {last}"
@@ -111,6 +111,18 @@ def _train(
         f"last checkpoint: {last}\nunfinished: stopped at step {limit.stopped_at} of {recipe.train.steps};"
         " give the same command with --resume to go on"
     )
+
+
+def _teacher(recipe: Recipe, device: str) -> Teach | None:
+    """Load the recipe's teacher, if it has one: a whole converter, which a bare training machine cannot run."""
+    from audiotrans.translation.teaching import teacher
+
+    try:
+        return teacher(recipe, device)
+    except ImportError as error:
+        raise AudiotransError(
+            f"the teacher {recipe.teacher} needs {error.name}, which is not installed: pip install {error.name}"
+        ) from None
 
 
 def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:

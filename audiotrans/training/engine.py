@@ -233,9 +233,12 @@ def train(
 
     Raises:
         AudiotransError: if the cache does not fit the recipe, or a loss is no longer finite.
-        UsageError: if run_dir holds another run and resume is not set, or parts would be too small.
+        UsageError: if run_dir holds another run and resume is not set, parts would be too small, or the recipe
+            imitates a teacher and ``teach`` is None.
     """
     _check_parts(part_mb)
+    if teach is None and recipe.losses.generator.get("imitation"):
+        raise UsageError(f"the recipe's teacher {recipe.teacher} is not at hand: give teach, see translation.teaching")
     data, run = open_images(cache), Path(run_dir)
     _check_fits(recipe, data)
     if recipe.train.threads:

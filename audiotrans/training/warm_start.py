@@ -47,7 +47,8 @@ def warm_start(trainer: Trainer, source: str) -> None:
         model, before, card = read_weights(find(source))
         weights, critics, nets = model.state_dict(), None, model.nets
         steps = card.get("steps", 0)
-    _check_alike(source, _described(before, asdict(nets)), _described(trainer.recipe, asdict(trainer.model.nets)))
+    wanted = _described(trainer.recipe, asdict(trainer.model.nets))
+    check_alike(f"init {source}", _described(before, asdict(nets)), wanted, "change the recipe, or start without init")
     trainer.model.load_state_dict(weights)
     trainer.ema.load_state_dict(weights)
     trainer.steps_before = steps
@@ -56,19 +57,31 @@ def warm_start(trainer: Trainer, source: str) -> None:
 
 
 def _described(recipe: Recipe, nets: dict[str, Any]) -> dict[str, Any]:
-    """Return what must agree for weights to mean the same; how phases are found is not the network's business."""
-    imaging = {f"imaging.{key}": value for key, value in recipe_to_dict(recipe)["imaging"].items() if key != "phase"}
+    """Return what must agree for weights to mean the same."""
     own = {f"model.{key}": value for key, value in nets.items() if key not in _CRITICS}
-    return imaging | own
+    return described_imaging(recipe) | own
 
 
-def _check_alike(source: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def described_imaging(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe's imaging by dotted keys; how phases are found is not the network's business."""
+    return {f"imaging.{key}": value for key, value in recipe_to_dict(recipe)["imaging"].items() if key != "phase"}
+
+
+def check_alike(what: str, found: dict[str, Any], wanted: dict[str, Any], way_out: str) -> None:
+    """Refuse a model that does not suit a recipe.
+
+    Args:
+        what: the model, as the message names it.
+        found: the model's settings by dotted keys.
+        wanted: the recipe's.
+        way_out: end of the message.
+
+    Raises:
+        UsageError: naming the first key that differs, and both values.
+    """
     for key, value in wanted.items():
         if found.get(key) != value:
-            raise UsageError(
-                f"init {source}: its {key} is {found.get(key)!r}, the recipe's {value!r}; change the recipe, or start"
-                " without init"
-            )
+            raise UsageError(f"{what}: its {key} is {found.get(key)!r}, the recipe's {value!r}; {way_out}")
 
 
 def _take(critics: nn.Module, weights: dict[str, Any]) -> None:

@@ -8,12 +8,12 @@ Source: Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural net
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from audiotrans.errors import UsageError
-from audiotrans.training.recipe import Recipe, recipe_to_dict
+from audiotrans.training.recipe import Recipe
+from audiotrans.training.warm_start import check_alike, described_imaging
 from audiotrans.translation.models import load
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def teacher(recipe: Recipe, device: str = "cpu") -> Teach | None:
     if not recipe.teacher:
         return None
     converter = load(recipe.teacher, device=device)
-    _check_alike(recipe, converter.recipe)
+    check_alike(f"teacher {recipe.teacher}", _described(converter.recipe), _described(recipe), "choose another")
     names = dict(zip("ab", converter.domains, strict=True))
     requests = {side: converter.request(names["b" if side == "a" else "a"], names[side]) for side in "ab"}
 
@@ -48,10 +48,7 @@ def teacher(recipe: Recipe, device: str = "cpu") -> Teach | None:
     return teach
 
 
-def _check_alike(recipe: Recipe, taught: Recipe) -> None:
-    wanted, found = recipe_to_dict(recipe), recipe_to_dict(taught)
-    pairs = {f"imaging.{key}": (found["imaging"].get(key), value) for key, value in wanted["imaging"].items()}
-    pairs |= {f"domains.{side}": (found["domains"][side], wanted["domains"][side]) for side in "ab"}
-    for key, (its, ours) in pairs.items():
-        if key != "imaging.phase" and its != ours:
-            raise UsageError(f"teacher {recipe.teacher}: its {key} is {its!r}, the recipe's {ours!r}; choose another")
+def _described(recipe: Recipe) -> dict[str, Any]:
+    """Return what must agree for a teacher's images to mean the same."""
+    domains = {"domains.a": recipe.domains.a, "domains.b": recipe.domains.b}
+    return described_imaging(recipe) | domains

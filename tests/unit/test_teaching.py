@@ -22,12 +22,7 @@ CPU = torch.device("cpu")
 LOSSES = {"generator": {"imitation": 10.0, "vae_reconstruction": 1.0}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_board():
-    """Leave TensorBoard out: it takes longer to import than all of this to run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_board")
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +107,21 @@ def test_the_command_trains_a_student_and_its_model_names_the_teacher(master, tm
     assert read_weights(out)[1].teacher == "master.safetensors"
 
 
-def test_training_without_the_teacher_at_hand_asks_for_nothing(tmp_path):
+def test_a_machine_without_sound_libraries_says_what_the_teacher_needs(master, tmp_path, monkeypatch):
+    monkeypatch.setattr("audiotrans.cli.train._sample_writer", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "audiotrans.translation.convert", None)
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(taught(master)), encoding="utf-8")
+    result = CliRunner().invoke(main, ["train", str(tmp_path / "recipe.yaml"), "--device", "cpu", "-q"])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 1
+    assert f"the teacher {master} needs audiotrans.translation.convert, which is not installed" in result.output
+
+
+def test_training_without_the_teacher_at_hand_is_refused(master, tmp_path):
+    with pytest.raises(UsageError, match=r"the recipe's teacher \S+ is not at hand: give teach"):
+        train(taught(master), tmp_path / "cache", tmp_path / "run", progress=False)
+
+
+def test_a_recipe_without_a_teacher_asks_for_none(tmp_path):
     recipe = tiny_recipe(losses={"generator": {"gan": 1.0, "vae_reconstruction": 1.0}}, train={"steps": 1})
     train(recipe, fake_cache(tmp_path / "cache", recipe), tmp_path / "run", progress=False)

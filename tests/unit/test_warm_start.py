@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
@@ -17,12 +15,7 @@ from tests.fakes import assert_same, fake_cache, image, tiny_recipe
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_board():
-    """Leave TensorBoard out: it takes longer to import than all of this to run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "torch.utils.tensorboard", None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_board")
 
 
 @pytest.fixture(scope="module")

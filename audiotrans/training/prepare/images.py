@@ -313,10 +313,12 @@ def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterat
 
 def _straightened(job: Job, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Yield what a conversion would see of a sound."""
-    for first in blocks:
+    if not job.straighten:
+        yield from blocks
+        return
+    for first in blocks:  # which tells how many channels there are
         straightener = Straightener(job.settings.sample_rate, len(first), job.straighten / 100)
-        whole = chain([first], blocks)
-        yield from straightener.through(whole) if job.straighten else whole
+        yield from straightener.through(chain([first], blocks))
 
 
 def cut(blocks: Iterable[NDArray[np.float32]], bounds: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:
