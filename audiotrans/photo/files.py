@@ -6,6 +6,7 @@ import contextlib
 import glob
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,12 +27,15 @@ MOST_PIXELS = 64_000_000
 
 JPEG_QUALITY = 95
 
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, struct.error)
+"""What Pillow's decoders raise for broken files."""
+
 
 def read_photo(path: Path | str) -> Pixels:
     """Read a photo as people see it: upright (EXIF), in the colours of its profile, without transparency.
 
     Grey becomes grey in three channels, CMYK and palettes are converted, 16 bits become 8, transparency is laid on
-    white; of animations the first picture counts.
+    white; of animations the first picture counts. Pillow warns of odd EXIF entries: see `without_warnings`.
 
     Returns:
         ``(height, width, 3)``, 0 .. 255.
@@ -39,26 +43,46 @@ def read_photo(path: Path | str) -> Pixels:
     Raises:
         AudiotransError: naming the file, if it is missing, no picture, broken, cut short or too large.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
     if path.is_dir():
         raise AudiotransError(f"{path} is a folder, not a picture")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are judged below, and of odd EXIF entries
-            with Image.open(path) as picture:
-                _refuse_large(path, picture.size)
-                upright = ImageOps.exif_transpose(picture)
-                return np.asarray(_in_colour(_in_srgb(upright)), dtype=np.uint8).copy()
+        with Image.open(path) as picture:
+            _refuse_large(path, picture.size)
+            return np.asarray(_in_colour(_in_srgb(_upright(picture))), dtype=np.uint8).copy()
     except FileNotFoundError:
         raise AudiotransError(f"{path} does not exist") from None
     except Image.DecompressionBombError:
         raise AudiotransError(f"{path} is too large: at most {MOST_PIXELS / 1e6:.0f} megapixels") from None
     except UnidentifiedImageError:
         raise AudiotransError(f"{path} is no picture that can be read: use jpg, png or webp") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise for broken files
+    except _BROKEN as error:
         raise AudiotransError(f"{path} is broken or cut short: {' '.join(str(error).split())}") from None
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep Pillow from warning of odd EXIF entries, and of sizes that `read_photo` judges itself.
+
+    For the thread that starts the readers: Python's filters belong to the whole process, and readers in several
+    threads that each set and restored them would leave them wrong.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _upright(picture: PillowImage) -> PillowImage:
+    """Return a picture turned as its EXIF says; as it is where its EXIF is broken, as programs that show pictures do."""
+    from PIL import ImageOps
+
+    picture.load()  # a broken picture is not taken for broken EXIF
+    try:
+        return ImageOps.exif_transpose(picture)
+    except _BROKEN:
+        return picture
 
 
 def _refuse_large(path: Path, size: tuple[int, int]) -> None:

@@ -2,7 +2,7 @@
 
 The network sees a small picture of the whole photo. What it changes there is brought to the photo's size along the
 photo's own edges and added to it (`photo.guided`), so that the photo keeps its size and its fine detail: a photo of any
-size and shape may be translated.
+size, and of any shape that is not a mere strip, may be translated.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from audiotrans.errors import AudiotransError
 from audiotrans.photo.guided import follow_edges, rows_of
 
 Pixels = NDArray[np.uint8]
@@ -24,6 +25,9 @@ CHANNELS = 3
 
 STRIP_PIXELS = 2**20
 """Pixels of a photo that are changed at a time: memory does not grow by several copies of the photo."""
+
+MOST_STRETCHED = 200
+"""How many times as long as the training images' shape a photo may be, the other side scaled to theirs."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,15 @@ class PhotoImaging:
         Returns:
             Image ``(1, 3, h, w)`` in [-1, 1] of the whole photo in its own proportions, scaled so that the settings'
             height and width just fit into it; and the context that `from_image` needs.
+
+        Raises:
+            AudiotransError: if the photo is more than `MOST_STRETCHED` times as long as the settings' shape: scaled
+                like that, the image would not fit into memory.
         """
+        stretch = pixels.shape[1] / pixels.shape[0] * self.settings.height / self.settings.width
+        if max(stretch, 1 / stretch) > MOST_STRETCHED:
+            size = f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
+            raise AudiotransError(f"a picture of {size} is too long and narrow: cut it to at most {MOST_STRETCHED} : 1")
         scale = max(self.settings.height / pixels.shape[0], self.settings.width / pixels.shape[1])
         rows = max(round(pixels.shape[0] * scale), self.settings.height)
         columns = max(round(pixels.shape[1] * scale), self.settings.width)

@@ -163,10 +163,10 @@ class StreamConverter:
         self._held = np.zeros((channels, self._plan.capacity), np.float32)
         self._first = self._end = self._chunk = 0  # the samples held, and the chunk that is due
         self._joiner = _Joiner(stft, channels)
-        self._vibrato = Vibrato(settings.sample_rate, channels, request.vibrato, request.seed)
-        self._straightener = Straightener(settings.sample_rate, channels, request.straighten / 100)
-        self._inner = Resampler(sample_rate, settings.sample_rate, channels)
-        self._outer = Resampler(settings.sample_rate, sample_rate, channels)
+        rate = settings.sample_rate
+        self._straightener = Straightener(rate, channels, request.straighten / 100) if request.straighten else None
+        self._vibrato = Vibrato(rate, channels, request.vibrato, request.seed) if request.vibrato else None
+        self._inner, self._outer = Resampler(sample_rate, rate, channels), Resampler(rate, sample_rate, channels)
         self._taken = self._given = 0
         self._open = True
 
@@ -181,8 +181,8 @@ class StreamConverter:
         if self.request.strength == 0:
             return 0
         rate, inner = self.sample_rate, self.converter.settings.sample_rate
-        delay = self._plan.delay + (self._vibrato.delay_samples if self.request.vibrato else 0)
-        delay += self._straightener.delay_samples if self.request.straighten else 0
+        delay = self._plan.delay + (self._vibrato.delay_samples if self._vibrato else 0)
+        delay += self._straightener.delay_samples if self._straightener else 0
         if rate == inner:
             return delay
         resampling = resampling_delay_seconds(rate, inner) + resampling_delay_seconds(inner, rate)
@@ -215,7 +215,7 @@ class StreamConverter:
         if self.request.strength == 0:
             return self._give(wave)  # exactly the input: not even resampled
         inner = self._inner.feed(wave)
-        inner = self._straightener.push(inner) if self.request.straighten else inner
+        inner = self._straightener.push(inner) if self._straightener else inner
         return self._give(*map(self._outer.feed, self._take(inner)))
 
     def finish(self) -> Wave:
@@ -253,7 +253,7 @@ class StreamConverter:
         """Translate what no whole chunk was left for, as the end of the sound."""
         length = resampled_length(self._taken, self.sample_rate, self.converter.settings.sample_rate)
         tail = self._inner.finish(max(length, 2 * self._plan.stft.n_fft))  # as long as `Converter.stream` makes it
-        if self.request.straighten:
+        if self._straightener:
             tail = np.concatenate([self._straightener.push(tail), self._straightener.finish()], axis=1)
         own = length - self._end
         out = self._take(tail[:, :own])
@@ -263,7 +263,7 @@ class StreamConverter:
         while self._chunk * self._plan.core < columns:
             out.append(self._convert_chunk(columns))
         out.append(self._swing(self._joiner.push(self._phase.finish(), self._end)))
-        return [*out, self._vibrato.finish()] if self.request.vibrato else out
+        return [*out, self._vibrato.finish()] if self._vibrato else out
 
     def _hold(self, part: Wave) -> None:
         at = self._end - self._first
@@ -293,7 +293,7 @@ class StreamConverter:
         return self._swing(self._joiner.push(self._phase.push(picture, spectrum)))
 
     def _swing(self, wave: Wave) -> Wave:
-        return self._vibrato.push(wave) if self.request.vibrato else wave
+        return self._vibrato.push(wave) if self._vibrato else wave
 
     def _translate(self, first: int, last: int, stop: int) -> tuple[Picture, Tensor]:
         """Return the translated magnitudes and the source's spectrum of columns ``first`` to ``last``."""

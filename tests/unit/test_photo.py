@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.celeba import Attributes, Condition, parse_condition, parse_domain, read_partition
-from audiotrans.photo.files import find_photos, read_photo, write_photo
+from audiotrans.photo.files import find_photos, read_photo, without_warnings, write_photo
 from audiotrans.photo.imaging import PhotoImaging, PhotoSettings
 
 
@@ -103,6 +105,41 @@ def test_photos_are_read_upright(tmp_path):
     exif[0x0112] = 6  # the camera was turned: rotate by a quarter to the right
     path = save(tmp_path / "turned.jpg", Image.fromarray(picture(20, 30)), exif=exif)
     assert read_photo(path).shape == (30, 20, 3)
+
+
+def test_a_photo_with_broken_exif_is_read_as_it_lies(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "hello world"
+    path = save(tmp_path / "odd.jpg", Image.fromarray(picture(20, 30)), exif=exif)
+    path.write_bytes(path.read_bytes().replace(b"\x01\x0e\x00\x02", b"\x01\x01\x00\x02"))  # a text for a number
+    with pytest.raises(struct.error):
+        ImageOps.exif_transpose(Image.open(path))
+    assert read_photo(path).shape == (20, 30, 3)
+
+
+def test_warnings_of_pillow_are_kept_from_the_user_and_no_others(tmp_path):
+    exif = Image.Exif()
+    exif[0x0132] = "2020:01:01 00:00:00"
+    path = save(tmp_path / "odd.jpg", Image.fromarray(picture(20, 30)), exif=exif)
+    path.write_bytes(path.read_bytes().replace(b"\x01\x32\x00\x02", b"\x01\x32\x00\x0c"))  # doubles, beyond the end
+    with pytest.warns(UserWarning, match="larger than file"):
+        read_photo(path)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with without_warnings(), ThreadPoolExecutor(4) as pool:
+            list(pool.map(read_photo, [path] * 20))
+        assert not seen
+        warnings.warn("of others", stacklevel=1)
+        assert len(seen) == 1
+
+
+@pytest.mark.parametrize("size", [(4, 4000), (4000, 4)])
+def test_a_strip_is_refused_before_it_fills_the_memory(size):
+    imaging = PhotoImaging(PhotoSettings(height=128, width=128))
+    with pytest.raises(AudiotransError, match=f"{size[1]} x {size[0]} pixels is too long and narrow"):
+        imaging.to_image(np.zeros((*size, 3), dtype=np.uint8))
+    assert imaging.to_image(np.zeros((2, 400, 3), dtype=np.uint8))[0].shape == (1, 3, 128, 25_600)
 
 
 def broken_files(folder: Path) -> dict[str, Path]:

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from audiotrans import __version__
@@ -263,7 +263,7 @@ def _heard_before(judge: Judge | None, directions: list[Direction]) -> list[str]
     if judge is None:
         return []
     names = {clip.path.name for direction in directions for clip in (*direction.clips, *direction.reals)}
-    heard = sorted(names & set(judge.recordings))
+    heard = sorted(names & {PurePosixPath(name).name for name in judge.recordings})
     if not heard:
         return []
     return [f"the judge was trained on {len(heard)} of these files ({heard[0]}): its figures praise what it remembers"]

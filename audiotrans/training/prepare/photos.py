@@ -27,7 +27,7 @@ from audiotrans.photo.celeba import (
     parse_domain,
     read_partition,
 )
-from audiotrans.photo.files import find_photos, read_photo
+from audiotrans.photo.files import find_photos, read_photo, without_warnings
 from audiotrans.photo.imaging import PhotoImaging, PhotoSettings, Pixels
 from audiotrans.training.prepare.images import CACHE_VERSION, write_atomically
 from audiotrans.training.prepare.manifest import CACHE_FORMAT, MANIFEST, open_cache
@@ -205,7 +205,7 @@ def _write(
     items: list[dict[str, object]] = []
     skipped: list[tuple[Path, str]] = []
     bar = tqdm(total=len(photos), desc="prep", unit="photo", disable=not progress)
-    with bar, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with bar, without_warnings(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         for domain in "ab":
             for split in ALL_SPLITS:
                 chosen = [photo for photo in photos if (photo.domain, photo.split) == (domain, split)]
