@@ -75,7 +75,7 @@ def without_warnings() -> Iterator[None]:
 
 
 def _upright(picture: PillowImage) -> PillowImage:
-    """Return a picture turned as its EXIF says; as it is where its EXIF is broken, as programs that show pictures do."""
+    """Return a picture turned as its EXIF says, or as it is where its EXIF is broken: viewers do the same."""
     from PIL import ImageOps
 
     picture.load()  # a broken picture is not taken for broken EXIF

@@ -30,6 +30,9 @@ from audiotrans.training.warm_start import warm_start
 LEAST_PART_MB = 0.01
 """A smaller part would hold little more than its name."""
 
+SAMPLES = "samples"
+"""Folder of a run for what `OnSample` makes."""
+
 POOL_SIZE = 32
 """Past translations of each direction that the discriminators may be shown."""
 
@@ -255,7 +258,7 @@ def train(
             bar.update()
             _record(trainer, terms, data, journal, bar, save)
             if on_sample and _due(trainer, recipe.train.sample_every):
-                on_sample(trainer.ema, trainer.step, run / "samples")
+                on_sample(trainer.ema, trainer.step, run / SAMPLES)
             limit.check(trainer.step, recipe.train.steps)
     if interruption.asked or (limit.stopped_at and not _due(trainer, recipe.train.save_every)):
         save()

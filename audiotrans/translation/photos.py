@@ -170,7 +170,9 @@ def convert_photo_file(
     written = []
     for index, path in enumerate(outputs):
         started = time.perf_counter()
-        write_photo(path, _translated(converter, source, pixels, replace(request, seed=request.seed + index)), force=force)
+        write_photo(
+            path, _translated(converter, source, pixels, replace(request, seed=request.seed + index)), force=force
+        )
         size = pixels.shape[1], pixels.shape[0]
         written.append(WrittenPhoto(path, size, time.perf_counter() - started))
     return written

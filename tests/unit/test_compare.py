@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.compare import Contestant, Exam, compare, examine, imagenet, train_referee
+from audiotrans.evaluation.compare import runs as comparing
 from audiotrans.evaluation.compare.kept import Scale, imagenet_distances, read_records, read_scale
 from audiotrans.evaluation.compare.levels import AT_ONCE, Reach, levels, ratio, reach, unrelated
 from audiotrans.evaluation.compare.measures import (
@@ -246,6 +248,8 @@ def test_intervals_by_hand():
     mean, low, high = interval([1.0, 2.0, 3.0])
     # Student's t for two degrees of freedom, 4.303, times 1 / sqrt(3).
     assert (mean, low, high) == pytest.approx((2.0, 2 - 2.4843, 2 + 2.4843), abs=1e-3)
+    mean, low, high = interval(list(range(12)))
+    assert (high - low) / 2 == pytest.approx(2.201 * math.sqrt(13 / 12), rel=1e-3)  # eleven degrees of freedom
     assert math.isnan(interval([1.0])[1])
     assert math.isnan(interval([math.nan])[0])
 
@@ -363,6 +367,51 @@ def test_another_comparison_does_not_get_mixed_in(cache: Path, tmp_path: Path):
         small(cache, tmp_path / "c", steps=6)
     with pytest.raises(UsageError, match="another recipe 'avb'"):
         compare([Contestant("avb", recipe(kl="none"))], cache, tmp_path / "c", steps=4, every=2, images=8)
+
+
+def test_other_data_do_not_get_mixed_in(cache: Path, tmp_path: Path):
+    small(cache, tmp_path / "c", seeds=1)
+    other = shutil.copytree(cache, tmp_path / "other")
+    manifest = json.loads((other / "manifest.json").read_text())
+    held_out = next(item for item in manifest["items"] if item["split"] == "valid")
+    held_out["split"] = "train"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match=r"with data '.*', not"):
+        small(other, tmp_path / "c", seeds=2)
+
+
+@pytest.fixture(scope="module")
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagenet, "available", lambda: False)
+        return small(cache, tmp_path_factory.mktemp("whole"), seeds=1).parent
+
+
+@pytest.mark.parametrize("killed_in", [1, 2])
+def test_an_examination_that_was_interrupted_is_made_when_the_run_goes_on(
+    cache: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: int
+):
+    output, calls = tmp_path / "comparison", []
+
+    def killed(model: AVBGTN, exam: Exam) -> dict[str, float]:
+        calls.append(model)
+        if len(calls) == killed_in:
+            raise KeyboardInterrupt
+        return examine(model, exam)
+
+    output.mkdir()
+    shutil.copy(whole / "exam.pt", output / "exam.pt")
+    with monkeypatch.context() as patch:
+        patch.setattr(comparing, "examine", killed)
+        with pytest.raises(KeyboardInterrupt):
+            small(cache, output, seeds=1)
+    assert len(read_records(output / "runs/avb-0/exams.jsonl")) == killed_in - 1
+    small(cache, output, seeds=1)
+    for name in ("avb-0", "unit-0"):
+        found, wanted = (read_records(root / "runs" / name / "exams.jsonl") for root in (output, whole))
+        assert [record["step"] for record in found] == [2, 4]
+        assert [record["accuracy_ab"] for record in found] == [record["accuracy_ab"] for record in wanted]
+    assert (output / "runs/avb-0/exams/step_0000002.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import deque
@@ -32,7 +33,7 @@ from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.training.atomic import write_beside
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 from audiotrans.training.datasets import open_images, read_manifest, stream
-from audiotrans.training.engine import train
+from audiotrans.training.engine import SAMPLES, train
 from audiotrans.training.journal import METRICS_NAME
 from audiotrans.training.prepare.images import write_atomically
 from audiotrans.training.recipe import Recipe, dump_recipe, parse_recipe
@@ -159,14 +160,14 @@ def _keep_plan(
     """Write what is compared, or refuse to mix it with another comparison in the same folder."""
     manifest = read_manifest(cache)
     facts = {"steps": steps, "every": every, "images": images, "imaging": manifest["imaging"],
-             "domains": manifest["domains"]}  # fmt: skip
+             "domains": manifest["domains"], "data": _digest(manifest)}  # fmt: skip
     known = {"epoch": epoch_images(manifest, contestants[0].recipe.train.crop_frames)}
     path = output / PLAN
     recipes = {each.name: dump_recipe(each.recipe) for each in contestants}
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         for key, value in facts.items():
-            if before[key] != value:
+            if before.get(key, value) != value:  # older versions did not write all of them
                 raise UsageError(
                     f"{output} holds a comparison with {key} {before[key]!r}, not {value!r}: take another folder"
                 )
@@ -179,6 +180,12 @@ def _keep_plan(
     plan = {"format": "audiotrans-compare", "version": 1, **facts, **known, "recipes": recipes}
     output.mkdir(parents=True, exist_ok=True)  # not before: a wrong cache leaves no empty folder
     write_atomically(path, json.dumps(plan, indent=1).encode())
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """Name what is trained and held out: the examination's images must never have been trained on."""
+    items = sorted([item["domain"], item["split"], item.get("sha1", ""), item["file"]] for item in manifest["items"])
+    return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
 
 
 def epoch_images(manifest: dict[str, Any], crop_frames: int) -> int:
@@ -245,21 +252,33 @@ def _run(run: Run, peek: Callable[[], object] | None = None) -> Path:
     """Train one run to its end, from where it stands."""
     checkpoint = run.folder / CHECKPOINT_NAME
     recipe = run.contestant.recipe
-    resume = checkpoint.exists()
-    if resume and load_checkpoint(checkpoint)[0]["step"] >= recipe.train.steps:
+    state = load_checkpoint(checkpoint)[0] if checkpoint.exists() else None
+    unexamined = state is not None and _is_unexamined(run, state["step"])
+    if state is not None and state["step"] >= recipe.train.steps and not unexamined:
         return run.folder
     exam = load_exam(run.exam)
 
     def on_sample(model: AVBGTN, step: int, folder: Path) -> None:
         record = {"step": step, **examine(model, exam), **latent_health(_last_record(run.folder / METRICS_NAME))}
-        _keep_record(run.folder / RECORDS, record)
         _keep_images(model, exam, folder / f"step_{step:07d}.safetensors")
         keep_weights(model, kept_weights(run.folder, step))
+        _keep_record(run.folder / RECORDS, record)  # last: it says that the examination is whole
         if peek is not None:
             peek()
 
-    train(recipe, run.cache, run.folder, resume=resume, on_sample=on_sample, progress=False)
+    if state is not None and unexamined:
+        model = AVBGTN(recipe.model, open_images(run.cache).image_size()[0])
+        model.load_state_dict(state["ema"])
+        on_sample(model.eval(), state["step"], run.folder / SAMPLES)
+    train(recipe, run.cache, run.folder, resume=state is not None, on_sample=on_sample, progress=False)
     return run.folder
+
+
+def _is_unexamined(run: Run, step: int) -> bool:
+    """Tell whether a run was killed between a checkpoint and the end of the examination that belongs to it."""
+    settings = run.contestant.recipe.train
+    due = step and (step % settings.sample_every == 0 or step == settings.steps)
+    return bool(due) and step not in {record["step"] for record in read_records(run.folder / RECORDS)}
 
 
 def _last_record(path: Path) -> dict[str, float]:

@@ -13,19 +13,18 @@ Records = list[dict[str, float]]
 Interval = tuple[float, float, float]
 """Mean, lower and upper end of the 95 % interval."""
 
-T_975 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Student's t, 97.5 %, by number of runs."""
-
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return mean and 95 % interval of the mean over runs; the interval of one run is nan."""
+    """Return mean and 95 % interval of the mean over runs, by Student's t; the interval of one run is nan."""
+    from scipy.stats import t
+
     kept = [value for value in values if math.isfinite(value)]
     if not kept:
         return math.nan, math.nan, math.nan
     mean = float(np.mean(kept))
     if len(kept) < 2:
         return mean, math.nan, math.nan
-    half = T_975.get(len(kept), 1.96) * float(np.std(kept, ddof=1)) / math.sqrt(len(kept))
+    half = float(t.ppf(0.975, len(kept) - 1)) * float(np.std(kept, ddof=1)) / math.sqrt(len(kept))
     return mean, mean - half, mean + half
 
 

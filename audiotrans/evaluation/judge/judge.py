@@ -71,7 +71,7 @@ class Judge:
 
     @property
     def recordings(self) -> frozenset[str]:
-        """Sound files that the judge was trained on, by their paths in their domains' folders; it must not score these."""
+        """Sound files that the judge was trained on, by their paths in what it was given; it must not score these."""
         heard = self.card.get("recordings", {}).get("train", {})
         return frozenset(name for names in heard.values() for name in names)
 
