@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from audiotrans.evaluation.scoring import anchors, comparison, measures, plan
 from audiotrans.evaluation.scoring.comparison import evaluate
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, measure
 from audiotrans.evaluation.scoring.plan import Options
+from audiotrans.evaluation.scoring.store import Record
+from audiotrans.evaluation.scoring.summary import Row, _Figures
 from audiotrans.evaluation.scoring.testset import RATE, Selection
 from audiotrans.training import shipped
 from audiotrans.translation import models
@@ -36,7 +39,7 @@ class FakeJudge:
 
     classes = ("violin", "piano")
     name = "fake, 3-d"
-    recordings = frozenset({"one.wav"})
+    recordings = frozenset({"train/one.wav"})  # as a judge's card names files of a folder that is split already
     net = SimpleNamespace(state_dict=dict)
 
     def index(self, domain: str) -> int:
@@ -45,11 +48,11 @@ class FakeJudge:
     def embed(self, wave: np.ndarray, sample_rate: int) -> np.ndarray:
         assert sample_rate == RATE
         rows = []
-        for piece in np.array_split(wave.mean(axis=0), 3):
+        for piece in np.array_split(wave.mean(axis=0), 3) if wave.any() else ():  # silence has no windows
             power = np.abs(np.fft.rfft(piece)) ** 2 + 1e-6
             edges = [round(len(piece) * hertz / RATE) for hertz in (200, 400, 800, 1600)]
             rows.append(np.log10([power[low:high].mean() for low, high in pairwise(edges)]))
-        return np.array(rows, np.float32)
+        return np.array(rows, np.float32).reshape(len(rows), 3)
 
     def probabilities(self, wave: np.ndarray, sample_rate: int) -> np.ndarray:
         rows = self.embed(wave, sample_rate)
@@ -294,6 +297,8 @@ def test_silent_outputs_are_scored_not_crashed_on(pairs, tools, tmp_path):
     assert mean(result, "silence", "silent_fraction") == 1.0
     assert mean(result, "silence", "pitch_error_cents") is None
     assert mean(result, "silence", "note_f1") == 0.0
+    assert mean(result, "silence", "target_accuracy") == mean(result, "silence", "target_probability") == 0.0
+    assert mean(result, "silence", "tagger_accuracy") == mean(result, "silence", "tagger_probability") == 0.0
 
 
 def test_missing_tools_leave_measures_out_and_say_so(pairs, tools, tmp_path, monkeypatch):
@@ -334,6 +339,42 @@ def test_the_code_that_measures_is_part_of_every_key():
     # A part that was renamed would silently no longer count.
     assert [part for part in plan.MEASURING_CODE if not (package / part).exists()] == []
     assert plan._digest_of_code() == plan._digest_of_code()
+    covered = tuple(part.removesuffix(".py") for part in plan.MEASURING_CODE)
+    for name in ("measures", "systems", "anchors/__init__"):
+        tree = ast.parse((package / "evaluation/scoring" / f"{name}.py").read_text())
+        used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        ours = {module.replace(".", "/").removeprefix("audiotrans/") for module in used if "audiotrans" in module}
+        assert {part for part in ours if not part.startswith(covered)} <= {"errors", "evaluation/scoring"}, name
+
+
+def test_the_shipped_judge_knows_its_own_training_files(tmp_path):
+    judge = Judge.load("violin-piano")
+    clip = SimpleNamespace(path=tmp_path / Path(sorted(judge.recordings)[0]).name)
+    direction = SimpleNamespace(clips=[clip], reals=[])
+    assert "was trained on 1 of these files" in plan._heard_before(judge, [direction])[0]
+    clip.path = tmp_path / "of nobody.wav"
+    assert plan._heard_before(judge, [direction]) == []
+
+
+def test_kernel_distances_are_compared_on_the_clips_that_both_have():
+    rng = np.random.default_rng(0)
+    clips = [SimpleNamespace(name=name, recording=name) for name in NAMES]
+    reals = [(SimpleNamespace(recording=f"real {name}"), rng.normal(0, 1, (5, 2))) for name in NAMES]
+    hard = {"one": 0.0, "two": 0.0, "three": 4.0}
+    records = [(clip, record_of(rng.normal(hard[clip.name], 1, (5, 2)), clip.name)) for clip in clips]
+    every, easy = Row("every", "system", records), Row("easy", "system", records[:2])
+    figures = _Figures(
+        SimpleNamespace(clips=clips), [every, easy], [(clip, record_of(rows)) for clip, rows in reals], 0
+    )
+    of = [figures.of(row)["kad"] for row in (every, easy)]
+    assert of[0].mean > of[1].mean + 0.04
+    assert (of[0].n, of[1].n) == (3, 2)
+    difference = figures.difference("kad", "every", "easy")
+    assert (difference.mean, difference.low, difference.high, difference.n) == (0, 0, 0, 2)
+
+
+def record_of(embedding: np.ndarray, heard: str = "") -> Record:
+    return Record("", {}, "", heard, {"kad": embedding})
 
 
 def test_every_measure_has_a_group_and_says_which_way_is_better():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotrans.evaluation.scoring.comparison import slug
 from audiotrans.evaluation.scoring.store import Record, Store
+from audiotrans.evaluation.scoring.systems import slug
 from audiotrans.evaluation.scoring.testset import RATE
 from tests.standins import tone
 

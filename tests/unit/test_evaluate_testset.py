@@ -10,7 +10,7 @@ import soundfile
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.scoring.measures import Hearing
-from audiotrans.evaluation.scoring.systems import folder_system, true_wave
+from audiotrans.evaluation.scoring.systems import folder_system, refuse_ambiguous, true_wave
 from audiotrans.evaluation.scoring.testset import (
     RATE,
     Selection,
@@ -185,6 +185,16 @@ class TestFoldersOfOthers:
         assert not made.wave[:, -1000:].any()  # 50 ms too short: silence
         assert notes == [f"theirs: no file for violin-to-piano {name}" for name in ("tune_00", "tune_01")]
         assert self.output(pairs, tmp_path / "theirs", "tune_00")[0] is None
+
+    def test_a_name_that_fits_both_directions_of_a_pair_is_refused(self, pairs, tmp_path):
+        theirs = tmp_path / "theirs"
+        write(theirs / "song.wav", 2.0)
+        directions = [only(pairs, source=source)[0] for source in ("violin", "piano")]
+        with pytest.raises(UsageError, match=r"song\.wav fits violin-to-piano and piano-to-violin: put it into"):
+            refuse_ambiguous("theirs", theirs, directions)
+        refuse_ambiguous("theirs", theirs, directions[:1])
+        (theirs / "song.wav").rename(theirs / "song.piano.wav")
+        refuse_ambiguous("theirs", theirs, directions)
 
     def test_another_length_is_refused(self, pairs, tmp_path):
         write(tmp_path / "theirs" / "song.wav", 1.8)

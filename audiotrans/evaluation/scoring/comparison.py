@@ -15,7 +15,7 @@ from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, meas
 from audiotrans.evaluation.scoring.plan import Options, Plan, make_plans
 from audiotrans.evaluation.scoring.store import CSV, SOUNDS, TABLE, Record, Store
 from audiotrans.evaluation.scoring.summary import Row, summarise
-from audiotrans.evaluation.scoring.systems import Made, System, file_name, true_wave
+from audiotrans.evaluation.scoring.systems import Made, System, file_name, slug, true_wave
 from audiotrans.evaluation.scoring.testset import Clip
 
 FORMAT, VERSION = "audiotrans-evaluation", 1
@@ -161,11 +161,3 @@ class _Run:
         if self._progress is not None:
             self._progress(self._done, self._total, label)
         self._done += 1
-
-
-def slug(name: str) -> str:
-    """Return a system's name as a folder can be called."""
-    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name.strip())
-    while "--" in kept:
-        kept = kept.replace("--", "-")
-    return kept.strip("-.") or "system"

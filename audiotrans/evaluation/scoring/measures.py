@@ -207,22 +207,24 @@ def _onsets_kept(case: Case) -> float:
 
 
 def _judged(case: Case) -> tuple[float, float]:
-    """Return the mean probability of the target, and whether it is the likeliest class."""
+    """Return the mean probability of the target, and whether it is the likeliest class; 0 for a sound turned silent."""
     assert case.output.judge is not None  # noqa: S101
-    if not len(case.output.probabilities):  # silence
-        return math.nan, math.nan
+    if not len(case.output.probabilities):
+        nothing = 0.0 if len(case.source.probabilities) else math.nan
+        return nothing, nothing
     mean = case.output.probabilities.mean(axis=0)
     place = case.output.judge.classes.index(case.target)
     return float(mean[place]), float(np.argmax(mean) == place)
 
 
 def _tagged(case: Case) -> tuple[float, float]:
-    """Return the mean probability of the target's tag, and whether no other instrument's is likelier."""
+    """Return the mean probability of the target's tag, and whether no other instrument's is likelier, as `_judged`."""
     from audiotrans.evaluation.tagger import TAGS, taken_for
 
     tags = case.output.tagged[0]
-    if not len(tags):  # silence
-        return math.nan, math.nan
+    if not len(tags):
+        nothing = 0.0 if len(case.source.tagged[0]) else math.nan
+        return nothing, nothing
     return float(tags[:, TAGS.index(case.target)].mean()), float(taken_for(tags) == case.target)
 
 

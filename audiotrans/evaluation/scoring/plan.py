@@ -20,6 +20,7 @@ from audiotrans.evaluation.scoring.systems import (
     folder_system,
     input_itself,
     model_system,
+    refuse_ambiguous,
     refuse_same_names,
     truth,
 )
@@ -42,7 +43,11 @@ MEASURING_CODE = (
     "evaluation/judge",
     "evaluation/tagger",
     "evaluation/scoring/measures.py",
+    "evaluation/scoring/systems.py",
+    "evaluation/scoring/testset.py",
+    "evaluation/listening.py",
     "evaluation/transcription.py",
+    "training/recipe.py",
 )
 """Parts of the package that decide figures: after a change there, a resumed run measures anew."""
 
@@ -193,6 +198,7 @@ def _folders(options: Options, directions: list[Direction]) -> tuple[dict[str, l
     found: dict[str, list[System]] = {direction.name: [] for direction in directions}
     notes: list[str] = []
     for name, folder in options.systems:
+        refuse_ambiguous(name, folder, directions)
         errors: list[UsageError] = []
         for direction in directions:
             try:

@@ -34,6 +34,10 @@ class Row:
             if metric in record.scores
         }
 
+    def embedded(self, kad: str) -> frozenset[str]:
+        """Return the names of the clips that count in a kernel distance: the ones that were not silent."""
+        return frozenset(clip.name for clip, record in self.clips if kad in record.embeddings)
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -101,7 +105,7 @@ class _Figures:
         self._reals = reals
         self._seed = seed
         self._distances: dict[str, KernelDistances | None] = {}
-        self._kernel: dict[tuple[str, str], Array] = {}
+        self._kernel: dict[tuple[str, str, frozenset[str]], Array] = {}
         self._found: dict[str, dict[str, Interval]] = {}
 
     def _distances_in(self, kad: str) -> KernelDistances | None:
@@ -128,21 +132,31 @@ class _Figures:
         return self._draws.mean(list(values.values())) if values else None
 
     def _kernel_interval(self, row: Row, kad: str) -> Interval | None:
-        clips = [(c.recording, r.heard, r.embeddings[kad]) for c, r in row.clips if kad in r.embeddings]
-        distances = self._distances_in(kad)
-        if not clips or distances is None:
+        names, distances = row.embedded(kad), self._distances_in(kad)
+        if not names or distances is None:
             return None
-        self._kernel[row.name, kad] = distances.statistics(clips)
-        return distances.interval(self._kernel[row.name, kad], len(clips))
+        return distances.interval(self._statistics(row, kad, names), len(names))
+
+    def _statistics(self, row: Row, kad: str, names: frozenset[str]) -> Array:
+        """Return a system's kernel distance on these clips, for all recordings once and for every draw."""
+        key = row.name, kad, names
+        distances = self._distances_in(kad)
+        if key not in self._kernel and distances is not None:
+            chosen = [(clip, record) for clip, record in row.clips if clip.name in names]
+            clips = [(clip.recording, record.heard, record.embeddings[kad]) for clip, record in chosen]
+            self._kernel[key] = distances.statistics(clips)
+        return self._kernel[key]
 
     def difference(self, metric: str, first: str, second: str) -> Interval | None:
         """Return the mean difference over the clips that both have."""
         if metric in KERNEL_DISTANCES:
             distances = self._distances_in(metric)
-            if distances is None or not {(first, metric), (second, metric)} <= self._kernel.keys():
+            rows = self._rows[first], self._rows[second]
+            names = rows[0].embedded(metric) & rows[1].embedded(metric)
+            if distances is None or not names:
                 return None
-            difference = self._kernel[first, metric] - self._kernel[second, metric]
-            return distances.interval(difference, len(self._rows[first].clips))
+            statistics = [self._statistics(row, metric, names) for row in rows]
+            return distances.interval(statistics[0] - statistics[1], len(names))
         one, other = self._rows[first].values(metric), self._rows[second].values(metric)
         shared = [name for name in one if name in other]
         if not shared:

@@ -251,6 +251,23 @@ def _matched(folder: Path, direction: Direction) -> dict[str, tuple[Path, bool]]
     return files
 
 
+def refuse_ambiguous(name: str, folder: Path, directions: Sequence[Direction]) -> None:
+    """Refuse a folder with a file that fits two directions: in pairs, a name says nothing of where a sound came from.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    fits: dict[Path, str] = {}
+    for direction in directions if folder.is_dir() else ():
+        for path, _ in _matched(folder, direction).values():
+            other = fits.setdefault(path, direction.name)
+            if other != direction.name:
+                raise UsageError(
+                    f"--system {name}={folder}: {path.name} fits {other} and {direction.name}: put it into "
+                    f"{folder}/{direction.name}, or choose with --from and --to"
+                )
+
+
 def file_name(clip: str) -> str:
     """Return the name of a clip's files: those of sub-folders are put into one."""
     return clip.replace("/", "__")
@@ -267,13 +284,25 @@ def _check_length(path: Path, clip: Clip, cut: bool) -> None:
 
 
 def refuse_same_names(systems: Sequence[System]) -> None:
-    """Refuse two systems of one name.
+    """Refuse two systems of one name, or of names whose sounds would lie in one folder.
 
     Raises:
-        UsageError: naming it.
+        UsageError: naming them.
     """
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for system in systems:
-        if system.name in seen:
-            raise UsageError(f"two systems are called {system.name!r}: name one differently, --system NAME=FOLDER")
-        seen.add(system.name)
+        folder = slug(system.name).casefold()
+        if folder in seen:
+            also = "" if seen[folder] == system.name else f", or nearly so ({seen[folder]!r})"
+            raise UsageError(
+                f"two systems are called {system.name!r}{also}: name one differently, --system NAME=FOLDER"
+            )
+        seen[folder] = system.name
+
+
+def slug(name: str) -> str:
+    """Return a system's name as a folder can be called."""
+    kept = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name.strip())
+    while "--" in kept:
+        kept = kept.replace("--", "-")
+    return kept.strip("-.") or "system"
