@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
@@ -19,6 +21,7 @@ class OneLineErrors(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
         kwargs["standalone_mode"] = False
+        _end_as_by_ctrl_c()
         try:
             code = super().main(*args, **kwargs)
         except AudiotransError as error:
@@ -38,6 +41,13 @@ class OneLineErrors(click.Group):
                 sys.exit(1)
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let SIGTERM, which timeout, docker and systemd send, clean up unfinished files as Ctrl-C does."""
+    alone = threading.current_thread() is threading.main_thread()
+    if alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _fail(message: str, code: int) -> None:

@@ -28,7 +28,13 @@ PATH = click.Path(path_type=Path)
 @click.option("--seconds", default=10.0, show_default=True, help="Longer files are cut into clips of this length.")
 @click.option("--limit", type=int, help="Clips per direction at most, spread over the recordings.")
 @click.option("--unpaired", is_flag=True, help="Equal names in two domains are chance.")
-@click.option("--seed", default=0, show_default=True, help="Decides noise, the random clips and the bootstrap.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Decides noise, the random clips and the bootstrap.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")

@@ -20,7 +20,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--domains", help="Two or more domains with commas between, instead of --a and --b.  [default: all]")
 @click.option("--steps", default=1500, show_default=True, help="Training steps.")
 @click.option("--valid-fraction", default=0.1, show_default=True, help="Share of the recordings that is held out.")
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same judge.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same judge."
+)
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")

@@ -155,8 +155,11 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
     """Return stdin and stdout as binary streams, without buffers where they have any.
 
     Raises:
-        UsageError: if one of them is a terminal.
+        UsageError: if one of them is a terminal, or closed.
     """
+    closed = "stdin" if sys.stdin is None else "stdout" if sys.stdout is None else ""
+    if closed:
+        raise UsageError(f"{closed} is closed: --stream reads a pipe and writes one, see --help")
     if sys.stdin.isatty():
         raise UsageError("stdin is a terminal: pipe sound in, as in arecord -f cd | audiotrans convert --stream ...")
     if sys.stdout.isatty():

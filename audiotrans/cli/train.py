@@ -28,7 +28,9 @@ PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", type=PATH, help="Cache to make.  [default: the recipe's, else ./cache]")
 @click.option("--recipe", "recipe_path", type=PATH, help="Make the images that this recipe needs.")
 @click.option("--valid-fraction", default=0.1, show_default=True, help="Share of the recordings that is held out.")
-@click.option("--seed", default=0, show_default=True, help="Decides which recordings are held out.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which recordings are held out."
+)
 @click.option("--where", multiple=True, metavar="ATTRIBUTE=1|-1", help="CelebA: only such images; may be repeated.")
 @click.option("--workers", type=int, help="Processes.  [default: by cores and files]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")

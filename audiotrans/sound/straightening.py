@@ -4,7 +4,8 @@ The pitch of every partial of a translation is the source's, so a violinist's vi
 strings cannot. Here every partial of the input is followed through its short-time spectra, for itself, since the notes
 of a chord swing apart. Where it lasts, it is moved to the mean of its own pitch over twice `MEAN_SECONDS`: its bins by
 a fraction of a bin, its phase by what that adds up to, which stays continuous. All channels move alike. What is no
-lasting partial, attacks and noise, and what lies above `HIGHEST_HZ` stays.
+lasting partial, attacks and noise, keeps its magnitudes; its phases stay turned as the partial before it left them,
+until there is a rest. What lies above `HIGHEST_HZ` stays.
 
 Nothing depends on how the wave is cut into blocks.
 
@@ -167,7 +168,11 @@ class Straightener:
         return spectra
 
     def _step(self, peaks: Peaks, frame: int) -> None:
-        """Advance the phases by one frame; bins without a partial keep theirs, which none can hear, and no jump."""
+        """Advance the phases by one frame.
+
+        Bins without a partial keep what their phases were turned by, so that none jumps, until they are silent: an
+        attack after a rest has all its phases in place.
+        """
         own = peaks.of(frame)
         bins, move = peaks.bins[own], peaks.moves[own]
         turn = self._turn[bins] - np.pi / _HOPS * (move + self._moved[bins])
@@ -175,6 +180,7 @@ class Straightener:
         self._moved[:] = 0
         for first, stop, one_move, one_turn in zip(*regions(self._power[frame], bins), move, turn, strict=True):
             self._moved[first:stop], self._turn[first:stop] = one_move, one_turn
+        self._turn[(self._moved == 0) & (self._power[frame] < self._floor[frame])] = 0
 
     def _joined(self, spectra: NDArray[np.complex64]) -> Wave:
         """Overlap and add a chunk of frames; give the samples that no later frame adds to."""

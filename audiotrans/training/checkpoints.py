@@ -30,7 +30,7 @@ VERSION = "1"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe, *, part_mb: float | None = None) -> None:
-    """Write a training state (plain dicts, numbers and tensors) with its recipe, atomically.
+    """Write a training state (plain dicts, numbers and tensors) with its recipe and its preset's layers, atomically.
 
     Args:
         path: of the checkpoint as one file.
@@ -41,7 +41,8 @@ def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe, *, part_m
     Raises:
         AudiotransError: if the disk is full or the folder cannot be written.
     """
-    whole = {"format": CHECKPOINT, "version": VERSION, "recipe": json.dumps(recipe_to_dict(recipe)), **state}
+    described = {"recipe": json.dumps(recipe_to_dict(recipe)), **_extras(recipe.model.nets)}
+    whole = {"format": CHECKPOINT, "version": VERSION, **described, **state}
     if part_mb is None:
         write_beside(path, lambda beside: torch.save(whole, beside))
         remove_parts(path)
@@ -85,6 +86,20 @@ def _decoded(source: Path | io.BytesIO, path: Path) -> dict[str, Any]:
     return state
 
 
+def layers_of(state: dict[str, Any], recipe: Recipe, path: Path) -> NetSettings:
+    """Return the layers that a checkpoint's weights have: its preset may have changed since it was written.
+
+    Args:
+        state: from `load_checkpoint`.
+        recipe: from there.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        AudiotransError: if they are not readable, or of a newer version.
+    """
+    return _stored_nets(state, path) or recipe.model.nets
+
+
 def steps_of(state: dict[str, Any]) -> int:
     """Return how many steps a checkpoint's weights have taken, with those of the runs that it was fine-tuned from."""
     return int(state["step"]) + int(state.get("steps_before", 0))
@@ -98,6 +113,7 @@ def export_weights(
     card: dict[str, Any] | None = None,
     half: bool = False,
     profile: dict[str, Any] | None = None,
+    nets: NetSettings | None = None,
 ) -> None:
     """Write a model that `read_weights` and ``--model`` load.
 
@@ -110,6 +126,7 @@ def export_weights(
         card: what to say of the model: data, licence, steps, figures.
         half: store float16: half the size, far below what is audible.
         profile: what its training data were like, in plain values.
+        nets: its layers; None for those of the recipe's preset.
     """
     kept = {name: (value.half() if half else value.float()).contiguous().cpu() for name, value in weights.items()}
     metadata = {
@@ -117,7 +134,7 @@ def export_weights(
         "version": VERSION,
         "recipe": json.dumps(recipe_to_dict(recipe)),
         "card": json.dumps(card or {}),
-        **_extras(recipe, profile),
+        **_extras(nets or recipe.model.nets, profile),
     }
     write_beside(Path(path), lambda beside: save_file(kept, beside, metadata=metadata))
 
@@ -138,14 +155,14 @@ def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None, c
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    extras = _extras(recipe, profile)
+    extras = _extras(recipe.model.nets, profile)
     extras |= {"nets": metadata["nets"]} if "nets" in metadata else {}
     extras |= {"recipe": json.dumps(recipe_to_dict(changed))} if changed else {}
     write_beside(output, lambda beside: save_file(tensors, beside, metadata={**metadata, **extras}))
 
 
-def _extras(recipe: Recipe, profile: dict[str, Any] | None) -> dict[str, str]:
-    extras = {"nets": asdict(recipe.model.nets)} | ({"profile": profile} if profile else {})
+def _extras(nets: NetSettings, profile: dict[str, Any] | None = None) -> dict[str, str]:
+    extras = {"nets": asdict(nets)} | ({"profile": profile} if profile else {})
     return {key: json.dumps(value, separators=(",", ":")) for key, value in extras.items()}
 
 
@@ -212,8 +229,8 @@ def _described(metadata: dict[str, str], path: Path) -> tuple[dict[str, Any], di
         raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
 
 
-def _stored_nets(metadata: dict[str, str], path: Path) -> NetSettings | None:
-    """Return the layers that a weights file names; None for files that name their preset only."""
+def _stored_nets(metadata: dict[str, Any], path: Path) -> NetSettings | None:
+    """Return the layers that a weights file or checkpoint names; None for files that name their preset only."""
     if "nets" not in metadata:
         return None
     try:
@@ -221,7 +238,7 @@ def _stored_nets(metadata: dict[str, str], path: Path) -> NetSettings | None:
         unknown = sorted(set(values) - {field.name for field in fields(NetSettings)})
         nets = TypeAdapter(NetSettings).validate_python(values)
     except (TypeError, ValueError):
-        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable layers") from None
+        raise AudiotransError(f"{path} cannot be used: its metadata holds no readable layers") from None
     if unknown:
         raise AudiotransError(f"{path} has layers of a newer audiotrans ({unknown[0]}): update the program to use it")
     return nets

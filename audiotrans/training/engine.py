@@ -17,7 +17,7 @@ from tqdm import tqdm
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN, Critics, Domain, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, JUDGED
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, load_checkpoint, save_checkpoint
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, open_images, stream
 from audiotrans.training.feed import Feed
 from audiotrans.training.interrupt import Interruption, TimeLimit
@@ -25,7 +25,7 @@ from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.pool import ImagePool
 from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.validation import validate
-from audiotrans.training.warm_start import warm_start
+from audiotrans.training.warm_start import fit, warm_start
 
 LEAST_PART_MB = 0.01
 """A smaller part would hold little more than its name."""
@@ -184,7 +184,7 @@ class Trainer:
         if missing:
             raise AudiotransError(f"the checkpoint lacks {', '.join(missing)}: it is of another version of audiotrans")
         for name in _STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
+            fit(getattr(self, name), state[name], "the checkpoint")
         self.step, self.steps_before = state["step"], state.get("steps_before", 0)
 
 
@@ -314,6 +314,13 @@ def _check_fits(recipe: Recipe, data: ImageCache) -> None:
         raise AudiotransError(
             f"the cache {data.root} has {key} {one!r}, the recipe {other!r}; run audiotrans prep with it"
         )
+    # Each domain is the input of conversions to the other one.
+    straight = {"a": recipe.straighten.b, "b": recipe.straighten.a}
+    if found.get("straighten", straight) != straight:  # older caches do not say
+        raise AudiotransError(
+            f"the cache {data.root} is straightened by {found['straighten']} percent, the recipe's conversions by "
+            f"{straight}; run audiotrans prep with its --recipe, or set the recipe's straighten"
+        )
     if wanted["domains"] != found["domains"]:
         raise AudiotransError(f"the cache {data.root} holds {found['domains']}, the recipe wants {wanted['domains']}")
 
@@ -352,6 +359,10 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
         state, before = load_checkpoint(checkpoint)
         if before.model != trainer.recipe.model or before.imaging != trainer.recipe.imaging:
             raise UsageError(f"{checkpoint} is of another model; take a new run folder or the recipe in {run}")
+        if layers_of(state, before, checkpoint) != trainer.model.nets:
+            raise UsageError(
+                f"{checkpoint} has other layers than preset {before.model.preset} now: take a new run folder"
+            )
         trainer.load(state)
     elif has_checkpoint(checkpoint):
         raise UsageError(f"{run} holds a run already: continue it with --resume, or choose another --run folder")

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
-from audiotrans.errors import UsageError
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, load_checkpoint, read_weights, steps_of
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.training.checkpoints import (
+    CHECKPOINT_NAME,
+    has_checkpoint,
+    layers_of,
+    load_checkpoint,
+    read_weights,
+    steps_of,
+)
 from audiotrans.training.recipe import Recipe, recipe_to_dict
 from audiotrans.training.shipped import SUFFIX, find
 
@@ -41,7 +48,7 @@ def warm_start(trainer: Trainer, source: str) -> None:
     checkpoint = path / CHECKPOINT_NAME if path.is_dir() else path
     if path.suffix != SUFFIX and has_checkpoint(checkpoint):
         state, before = load_checkpoint(checkpoint)
-        weights, critics, nets = state["ema"], state["critics"], before.model.nets
+        weights, critics, nets = state["ema"], state["critics"], layers_of(state, before, checkpoint)
         steps = steps_of(state)
     else:
         model, before, card = read_weights(find(source))
@@ -49,11 +56,36 @@ def warm_start(trainer: Trainer, source: str) -> None:
         steps = card.get("steps", 0)
     wanted = _described(trainer.recipe, asdict(trainer.model.nets))
     check_alike(f"init {source}", _described(before, asdict(nets)), wanted, "change the recipe, or start without init")
-    trainer.model.load_state_dict(weights)
-    trainer.ema.load_state_dict(weights)
+    fit(trainer.model, weights, f"init {source}")
+    fit(trainer.ema, weights, f"init {source}")
     trainer.steps_before = steps
     if critics is not None:
         _take(trainer.critics, critics)
+
+
+class Stateful(Protocol):
+    """What takes a state: a network, an optimiser, a pool."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object:
+        """Take it."""
+
+
+def fit(part: Stateful, state: dict[str, Any], what: str) -> None:
+    """Load a state, or say in one line that it does not fit.
+
+    Args:
+        part: what takes it.
+        state: to be taken.
+        what: where it comes from, for the message.
+
+    Raises:
+        AudiotransError: if it has other layers.
+    """
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AudiotransError(f"{what} has other layers than this version of audiotrans: {reason}") from None
 
 
 def _described(recipe: Recipe, nets: dict[str, Any]) -> dict[str, Any]:

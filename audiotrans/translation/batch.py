@@ -71,10 +71,13 @@ def plan_jobs(
 
     Raises:
         UsageError: if nothing is found, if a file is of the other kind, if one file is to hold several outputs, if two
-            inputs would be written to the same file or over another input, or if the only input's output exists.
+            inputs would be written to the same file or over another input, if the only input's output exists, or if a
+            name is empty.
     """
-    found = _found(inputs, to, photos)
+    if "" in (output, *inputs):
+        raise UsageError("an empty name was given, as by a variable that is not set: name files or folders")
     out = None if output is None else Path(output)
+    found = _found(inputs, to, photos, out)
     as_file = out is not None and _names_a_file(str(output))
     if as_file and len(found) > 1:
         raise UsageError(f"-o {out} is one file, but there are {len(found)} inputs: give a folder")
@@ -143,19 +146,27 @@ def _find(item: str | Path, photos: bool) -> list[Path]:
     return list(find_photos([item])) if photos else find_audio([item])
 
 
-def _found(inputs: Sequence[str | Path], to: str, photos: bool) -> list[tuple[Path, Path]]:
+def _found(inputs: Sequence[str | Path], to: str, photos: bool, out: Path | None) -> list[tuple[Path, Path]]:
     """Return each input once, with its folder relative to the input folder that it was found in."""
-    found: dict[Path, Path] = {}
+    found: dict[Path, tuple[Path, Path]] = {}
     for item in inputs:
         root = Path(item)
         paths = _find(item, photos)
-        results = set() if root.is_file() else _earlier_results(paths, to)
+        results = set() if root.is_file() else _earlier_results(paths, to) | _within(paths, root, out)
         for path in paths:
             if path not in results:
-                found.setdefault(path, path.parent.relative_to(root) if root.is_dir() else Path())
+                below = path.parent.relative_to(root) if root.is_dir() else Path()
+                found.setdefault(path.resolve(), (path, below))
     if not found:
         raise UsageError(f"no input: give {'picture' if photos else 'sound'} files, folders or patterns")
-    return list(found.items())
+    return list(found.values())
+
+
+def _within(paths: Sequence[Path], root: Path, out: Path | None) -> set[Path]:
+    """Return those that lie in an output folder inside the folder that is searched: results, of whatever name."""
+    if out is None or not root.is_dir() or out.resolve() == root.resolve():
+        return set()
+    return {path for path in paths if out.resolve() in path.resolve().parents}
 
 
 def _earlier_results(paths: Sequence[Path], to: str) -> set[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.sound.audio import resample_blocks, resampled_length
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.sound.imaging import LIMIT_DB, AudioImaging, AudioSettings
 from audiotrans.sound.phase import PHASES
 from audiotrans.sound.straightening import Straightener
 from audiotrans.translation.articulation import articulate, window
@@ -245,6 +246,10 @@ class Converter:
         level_db = meter.level_db()
         if not math.isfinite(level_db):
             raise AudiotransError("the sound is silent: there is nothing to translate")
+        if abs(level_db) > LIMIT_DB:
+            raise AudiotransError(
+                f"the sound's level is {level_db:.0f} dB: bring it within {LIMIT_DB:g} dB of full scale"
+            )
         return frames, level_db
 
     def stream(
@@ -377,11 +382,14 @@ def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:
     if wave.ndim not in (1, 2) or (wave.ndim == 2 and not 1 <= wave.shape[0] <= MAX_CHANNELS):
         shapes = f"(samples,) or (channels, samples) with 1 to {MAX_CHANNELS} channels"
         raise AudiotransError(f"the wave has shape {wave.shape}: give {shapes}")
-    if sample_rate <= 0 or sample_rate != int(sample_rate):
-        raise AudiotransError(f"sample rate {sample_rate} Hz: give the wave's rate, a whole number above 0")
-    if not np.isfinite(wave).all():
+    known = isinstance(sample_rate, Real) and math.isfinite(sample_rate)
+    if not known or sample_rate <= 0 or sample_rate != int(sample_rate):
+        raise AudiotransError(f"sample rate {sample_rate!r} Hz: give the wave's rate, a whole number above 0")
+    with np.errstate(over="ignore"):
+        found = np.atleast_2d(wave).astype(np.float32)
+    if not np.isfinite(found).all():
         raise AudiotransError("the wave holds NaN or infinite samples: repair it first, for instance numpy.nan_to_num")
-    return np.atleast_2d(wave).astype(np.float32)
+    return found
 
 
 def _repeatable_kernels() -> AbstractContextManager[None]:

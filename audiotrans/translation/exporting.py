@@ -10,6 +10,7 @@ from audiotrans.training.checkpoints import (
     CHECKPOINT_NAME,
     describe_weights,
     export_weights,
+    layers_of,
     load_checkpoint,
     read_recipe,
     steps_of,
@@ -69,14 +70,16 @@ def export_run(
         profile = profile_for(recipe, cache, progress=progress)
         describe_weights(run, output, profile.to_dict() if profile else None, recipe)
         return output
-    state, recipe = load_checkpoint(run / CHECKPOINT_NAME if run.is_dir() else run)
+    checkpoint = run / CHECKPOINT_NAME if run.is_dir() else run
+    state, recipe = load_checkpoint(checkpoint)
+    nets = layers_of(state, recipe, checkpoint)
     recipe = _converting(recipe, by_target, passes)
     # Of what it was made from, the name: a folder of this computer means nothing on another.
     recipe = recipe.model_copy(update={"init": Path(recipe.init).name, "teacher": Path(recipe.teacher).name})
     card = {"summary": summary, "steps": steps_of(state)}
     profile = profile_for(recipe, cache, progress=progress)
     values = profile.to_dict() if profile else None
-    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)
+    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values, nets=nets)
     return output
 
 

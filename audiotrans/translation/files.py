@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import tempfile
@@ -120,13 +121,12 @@ def convert_file(
     info = probe(source)
     for path in outputs:
         check_output(path, source, force=force)
+        Writer(path, info.sample_rate, info.channels, like=info, force=force)  # refuses what cannot be written
     listener = converter.listener(request.source)
-    try:
+    with _naming(source):
         blocks = read_blocks(source)
         blocks = blocks if listener is None else listener.hearing(blocks)
         frames, level_db = converter.measure(blocks, info.sample_rate, info.channels)
-    except AudiotransError as error:
-        raise type(error)(str(error) if str(source) in str(error) else f"{source}: {error}") from error
     check_space(outputs[0].parent, frames * info.channels * 4)
     seconds = frames / info.sample_rate
     written: list[Written] = []
@@ -134,14 +134,25 @@ def convert_file(
         started = time.perf_counter()
         draw = replace(request, seed=request.seed + index)
         heard = listener if index == 0 else None  # further draws are made of the same sound
-        out = converter.stream(read_blocks(source), frames, info.sample_rate, info.channels, draw, level_db, heard)
         tick = _shifted(progress, index * seconds, len(outputs) * seconds)
-        gain = _write(out, path, info, force=force, tick=tick)
+        with _naming(source, path):
+            out = converter.stream(read_blocks(source), frames, info.sample_rate, info.channels, draw, level_db, heard)
+            gain = _write(out, path, info, force=force, tick=tick)
         rate = file_sample_rate(path, info.sample_rate)
         other = 0 if rate == info.sample_rate else rate
         lines = tuple(f"{source}: {line}" for line in heard.warnings(level_db)) if heard else ()
         written.append(Written(path, seconds, time.perf_counter() - started, gain, other, lines))
     return written
+
+
+@contextlib.contextmanager
+def _naming(source: Path, output: Path | None = None) -> Iterator[None]:
+    """Put the input before messages that name no file."""
+    try:
+        yield
+    except AudiotransError as error:
+        named = any(str(place) in str(error) for place in (source, output and output.parent) if place)
+        raise type(error)(str(error) if named else f"{source}: {error}") from error
 
 
 def _write(blocks: Iterable[Wave], path: Path, info: AudioInfo, *, force: bool, tick: Callable[[float], None]) -> float:
@@ -177,6 +188,8 @@ def check_output(path: Path, source: Path, *, force: bool) -> None:
     """
     if path.exists() and path.resolve() == source.resolve():
         raise UsageError(f"{path} is the input itself: choose another output with -o")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file in it, or end the name with /")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
 
@@ -189,10 +202,11 @@ def check_space(folder: Path, needed: int) -> None:
     """
     there = next(place for place in (folder, *folder.parents) if place.exists())  # the folder may be yet to be made
     try:
-        free = shutil.disk_usage(there).free
+        disk = shutil.disk_usage(there)
     except OSError:
         return  # a folder that cannot be asked is judged by the first write
-    if free < needed:
+    free = disk.free
+    if free < needed and disk.total:  # what has no room at all, such as /proc, is no full disk
         figures = f"{needed / 1e6:.0f} MB are needed while converting, {free / 1e6:.0f} MB are free"
         raise AudiotransError(f"no space left in {folder}: {figures}")
 

@@ -116,7 +116,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def use_threads(threads: int | None) -> None:
-    """Set how many CPU threads torch uses in this process; None leaves it alone.
+    """Set how many CPU threads torch uses in this process, at most one for each core; None leaves it alone.
 
     Raises:
         UsageError: for fewer than one.
@@ -127,7 +127,9 @@ def use_threads(threads: int | None) -> None:
         raise UsageError(f"threads {threads}: give 1 or more")
     import torch
 
-    torch.set_num_threads(threads)
+    from audiotrans.training.workers import usable_cores
+
+    torch.set_num_threads(min(threads, usable_cores()))
 
 
 def _entry(path: Path) -> ModelEntry:

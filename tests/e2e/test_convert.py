@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from audiotrans.cli import main
+from audiotrans.sound.audio import Writer
 from tests.standins import tone
 
 pytestmark = pytest.mark.e2e
@@ -137,3 +139,27 @@ def test_a_disk_that_fills_up_gets_one_line(model: Path, tmp_path: Path) -> None
     assert line.startswith("audiotrans: error: ")
     assert "large" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends processes otherwise")
+def test_the_end_that_timeout_and_docker_send_leaves_nothing_behind(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, tone(0.7).T, 16_000)
+    write, half_done = Writer.write, []
+
+    def ended(writer: Writer, block: np.ndarray) -> None:
+        write(writer, block)
+        half_done.extend(tmp_path.glob(".*"))
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Writer, "write", ended)
+    try:
+        result = convert(model, source, "--to", "piano")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert half_done
+    assert (result.exit_code, result.stderr.strip()) == (130, "audiotrans: error: interrupted")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

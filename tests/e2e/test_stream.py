@@ -92,6 +92,15 @@ def test_sound_flows_while_more_comes_and_an_interrupt_ends_it(model: Path) -> N
     assert b"Traceback" not in err
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the pipes")
+@pytest.mark.parametrize(("closing", "name"), [("<&-", "stdin"), (">&-", "stdout")])
+def test_a_closed_pipe_is_one_line(closing: str, name: str) -> None:
+    line = f"'{sys.executable}' -m audiotrans convert --stream --to piano {closing}"
+    done = subprocess.run(["/bin/sh", "-c", line], input=b"", capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1].startswith(f"audiotrans: error: {name} is closed")
+
+
 def test_a_reader_that_goes_away_is_no_drama(model: Path) -> None:
     with process("--model", model, *RAW) as running:
         assert running.stdout is not None

@@ -25,6 +25,19 @@ def cut(path: Path, fraction: float) -> Path:
     return short
 
 
+@pytest.mark.skipif(os.name != "posix", reason="names are Unicode elsewhere")
+def test_names_need_not_be_valid_utf_8(tmp_path):
+    wave = tones(1, 8_000, 0.1)
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))  # Latin-1, as old archives have it
+    audio.write(tmp_path / "cafe.wav", wave, 8_000)
+    try:
+        (tmp_path / "cafe.wav").rename(path)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    np.testing.assert_allclose(audio.read(path)[0], wave, atol=1e-4)
+    assert audio.probe(path).sample_rate == 8_000
+
+
 # --- pieces and blocks ---
 
 

@@ -138,6 +138,17 @@ def test_waves_are_refused_by_name(wave: Any, rate: int, message: str) -> None:
         converter(Identity()).convert(wave, rate, to="piano")
 
 
+@pytest.mark.parametrize("rate", [math.nan, math.inf, -1, 0, 44_100.5, "44100", None])
+def test_rates_that_are_none_are_refused(rate: object) -> None:
+    with pytest.raises(AudiotransError, match="give the wave's rate, a whole number above 0"):
+        check_wave(np.ones(4), rate)  # type: ignore[arg-type]
+
+
+def test_samples_that_single_precision_cannot_hold_are_refused() -> None:
+    with pytest.raises(AudiotransError, match="NaN or infinite samples"):
+        check_wave(np.full(4, 1e300), RATE)
+
+
 def test_check_wave_returns_a_new_float32_matrix() -> None:
     wave = np.ones(4, np.float32)
     assert check_wave(wave, RATE).shape == (1, 4)

@@ -39,7 +39,7 @@ def test_each_parameter_occurs_once_in_the_optimisers():
     assert not any(p.requires_grad for p in trainer.ema.parameters())
 
 
-@pytest.mark.parametrize("kl", ["softplus", "mu2"])
+@pytest.mark.parametrize("kl", ["softplus", "mu2", "adaptive"])
 def test_only_the_named_players_weights_move(kl):
     trainer = Trainer(tiny_recipe(model={"kl": kl}), 1, CPU)
     modules = {"model": trainer.model, "critics": trainer.critics}

@@ -126,7 +126,7 @@ def test_silent_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_noticed_before_the_work(violin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000, total=10**9))
     with pytest.raises(AudiotransError, match="no space left in"):
         converter(Identity()).convert_file(violin, tmp_path / "out.wav", to="piano")
     assert [path.name for path in tmp_path.iterdir()] == ["violin.wav"]
@@ -170,6 +170,51 @@ def test_a_folder_converted_twice_does_not_convert_its_results(tmp_path: Path) -
     touch(tmp_path, "one.wav", "one.piano.wav", "one.piano.2.wav", "upright.piano.wav")
     jobs = plan_jobs([tmp_path], None, "piano")
     assert {job.source.name for job in jobs} == {"one.wav", "upright.piano.wav"}
+
+
+@pytest.mark.parametrize("name", ["out", "deep/out"])
+def test_results_in_an_output_folder_inside_are_no_inputs(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "in/one.wav", "in/out of tune.wav", f"in/{name}/one.piano.wav", f"in/{name}/gone.piano.wav")
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "in" / name, "piano", force=True)
+    assert {job.source.name for job in jobs} == {"one.wav", "out of tune.wav"}
+
+
+@pytest.mark.parametrize(("inputs", "output"), [([""], None), (["one.wav", ""], None), (["one.wav"], "")])
+def test_empty_names_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], output: str | None
+) -> None:
+    touch(tmp_path, "one.wav")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="an empty name was given"):
+        plan_jobs(inputs, output, "piano")
+
+
+def test_one_file_by_two_names_is_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "one.wav")
+    monkeypatch.chdir(tmp_path)
+    (job,) = plan_jobs(["one.wav", tmp_path / "one.wav"], None, "piano")
+    assert job.source == Path("one.wav")
+
+
+def test_what_fails_on_the_way_names_the_input(violin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise AudiotransError("not enough of something")
+
+    model = converter(Identity())
+    monkeypatch.setattr(model, "stream", failing)
+    with pytest.raises(AudiotransError, match=r"violin\.wav: not enough of something"):
+        model.convert_file(violin, tmp_path / "out.wav", to="piano")
+
+
+def test_outputs_that_cannot_be_are_refused_before_the_work(
+    violin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = converter(Identity())
+    monkeypatch.setattr(model, "measure", None)  # never called
+    (tmp_path / "out").mkdir()
+    for name, message in (("x.xyz", "xyz"), ("out", "is a folder: name a file in it")):
+        with pytest.raises(UsageError, match=message):
+            model.convert_file(violin, tmp_path / name, to="piano", force=True)
 
 
 def test_impossible_outputs_are_refused(tmp_path: Path) -> None:

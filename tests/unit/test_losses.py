@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.model.avb_gtn import AVBGTN, ModelSettings, Translation, Verdict
+from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings, Translation, Verdict
 from audiotrans.model.losses import (
     DISCRIMINATOR_LOSSES,
     GENERATOR_LOSSES,
@@ -20,6 +20,7 @@ from audiotrans.model.losses import (
     judged_fake,
     judged_real,
 )
+from tests.fakes import image
 
 PAIRS = ("a", "b", "ab", "ba")
 LOG2 = math.log(2)
@@ -367,6 +368,32 @@ def test_the_known_part_pulls_a_narrow_posterior_apart_and_a_wide_one_together()
         assert s.grad is not None
         assert float(s.grad) == pytest.approx(spread - 1 / spread, rel=0.05)  # d/ds of the Gaussian's KL
         assert math.copysign(1, float(s.grad)) == sign
+
+
+def test_moments_are_of_the_encoder_that_made_each_latent_and_t_sees_what_they_whiten(monkeypatch):
+    net, settings = adaptive_model(), ModelSettings(preset="tiny", kl="adaptive")
+    asked, seen = [], []
+
+    def moments(x, domain, generator):
+        del generator
+        asked.append((x, domain))
+        mean = torch.full_like(net.encode(x, domain, net.noise(x, None)), float(len(asked)))
+        return torch.stack([mean, 2 * mean])
+
+    monkeypatch.setattr(net, "moments", moments)
+    t = net(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2))
+    assert [domain for _, domain in asked] == ["a", "b", "b", "a"]
+    for (found, _), wanted in zip(asked, (t.a, t.b, t.ab, t.ba), strict=True):
+        assert found is wanted
+    critics = Critics(settings, 1)
+    critics.latent.register_forward_pre_hook(lambda _, args: seen.append(args))
+    critics(t, training=False)
+    assert [domain for _, _, domain in seen] == ["a", "b", "b", "a"]
+    for number, ((x, z, _), latent, wanted) in enumerate(
+        zip(seen, (t.z_a, t.z_b, t.z_ab, t.z_ba), (t.a, t.b, t.ab, t.ba), strict=True), start=1
+    ):
+        assert x is wanted
+        torch.testing.assert_close(z, (latent - number) / (2 * number))
 
 
 def test_an_adaptive_models_terms_hold_ts_part_and_the_known_part():

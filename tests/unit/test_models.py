@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 import audiotrans
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training import shipped
+from audiotrans.training import shipped, workers
 from audiotrans.training.checkpoints import export_weights, save_checkpoint
 from audiotrans.training.recipe import Recipe, recipe_from_dict
 from audiotrans.translation import models
@@ -99,8 +99,10 @@ def test_threads_are_set_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     models.use_threads(None)
+    monkeypatch.setattr(workers, "usable_cores", lambda: 4)
     models.use_threads(3)
-    assert asked == [3]
+    models.use_threads(3000)
+    assert asked == [3, 4]
     with pytest.raises(UsageError, match="threads 0"):
         models.use_threads(0)
 

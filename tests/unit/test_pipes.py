@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +218,29 @@ def test_pipes_may_give_and_take_a_few_bytes_at_a_time() -> None:
     copied, _ = soundfile.read(io.BytesIO(sink.taken))
     original, _ = soundfile.read(io.BytesIO(file.getvalue()))
     np.testing.assert_array_equal(copied, original)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes that do not block are made otherwise elsewhere")
+def test_a_pipe_that_does_not_block_is_waited_for() -> None:
+    data, parts = bytes(range(256)) * 400, []
+    source, sink = os.pipe()
+    for end in (source, sink):
+        os.set_blocking(end, False)
+
+    def feed() -> None:
+        with os.fdopen(sink, "wb", buffering=0) as stream:
+            writer = PipeWriter(stream, PipeFormat(8_000, 1, "s16le", wav=False))
+            for start in range(0, len(data), 1024):
+                writer.write(decode(data[start : start + 1024], PipeFormat(8_000, 1, "s16le", wav=False)))
+                time.sleep(0.001)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    with os.fdopen(source, "rb", buffering=0) as stream:
+        reader = PipeReader(stream, PipeFormat(8_000, 1, "s16le", wav=False))
+        parts = list(reader.blocks())
+    feeder.join()
+    assert encode(np.concatenate(parts, axis=1), PipeFormat(8_000, 1, "s16le", wav=False)) == data
 
 
 def test_a_length_that_does_not_fit_the_header_is_left_open() -> None:

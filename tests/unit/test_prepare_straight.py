@@ -44,6 +44,7 @@ def test_images_are_those_of_straightened_sounds_and_only_where_asked(source, tm
     summary = prepare(source, tmp_path / "cache", straighten={"a": 100.0}, **chosen)
     straight = images(tmp_path / "cache")
     assert (summary.reused, summary.built) == (2, 2)
+    assert json.loads((tmp_path / "cache/manifest.json").read_text())["straighten"] == {"a": 100.0, "b": 0.0}
     for name in plain:
         if name.endswith("piano.wav"):
             assert torch.equal(plain[name], straight[name])

@@ -6,15 +6,18 @@ import json
 import math
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.model import nets
 from audiotrans.training import engine
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.engine import Trainer, train
 from audiotrans.training.interrupt import Interruption
+from audiotrans.training.recipe import Straighten
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -90,11 +93,18 @@ def interrupted(recipe, cache, run, at, error):
 # critic_batch 6 of 2: each step wants four past translations, and only the pool of the first part holds them.
 @pytest.mark.parametrize(
     "settings",
-    [{"precision": "float32"}, {"precision": "bf16"}, {"critic_batch": 6}, {"critic_batch": 6, "match_range": True}],
+    [
+        {"precision": "float32"},
+        {"precision": "bf16"},
+        {"critic_batch": 6},
+        {"critic_batch": 6, "match_range": True},
+        {"kl": "adaptive"},
+    ],
     ids=str,
 )
 def test_two_steps_and_two_more_equal_four(cache, tmp_path, settings):
-    recipe = tiny_recipe(train=settings)
+    settings, kl = {name: value for name, value in settings.items() if name != "kl"}, settings.get("kl", "softplus")
+    recipe = tiny_recipe(train=settings, model={"kl": kl})
     go(recipe, cache, tmp_path / "whole")
     interrupted(recipe, cache, tmp_path / "parts", 2, PowerCut)
     assert load_checkpoint(tmp_path / "parts" / "last.pt")[0]["step"] == 2
@@ -180,6 +190,21 @@ def test_only_the_same_model_resumes(whole, cache):
         go(other, cache, run, resume=True)
 
 
+def test_layers_of_a_preset_that_has_changed_are_refused_in_one_line(whole, cache, monkeypatch):
+    run, _, _ = whole
+    monkeypatch.setitem(nets.PRESETS, "tiny", replace(nets.PRESETS["tiny"], image_std=0.7))  # no shape tells of it
+    with pytest.raises(UsageError, match="has other layers than preset tiny now: take a new run folder"):
+        go(RECIPE, cache, run, resume=True)
+
+
+def test_a_state_that_does_not_fit_is_told_in_one_line(whole):
+    state, _ = load_checkpoint(whole[1])
+    state["model"] = {f"old.{name}": value for name, value in state["model"].items()}
+    with pytest.raises(AudiotransError, match="the checkpoint has other layers than this version") as caught:
+        Trainer(RECIPE, 2, CPU).load(state)
+    assert "\n" not in str(caught.value)
+
+
 def test_there_must_be_something_to_resume(cache, tmp_path):
     with pytest.raises(AudiotransError, match="does not exist: nothing to resume"):
         go(RECIPE, cache, tmp_path / "run", resume=True)
@@ -253,6 +278,17 @@ def test_a_cache_that_does_not_fit_is_refused_by_name(cache, tmp_path, parts, me
     with pytest.raises(AudiotransError, match=message):
         go(tiny_recipe(**parts), cache, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_cache_that_was_straightened_otherwise_is_refused(tmp_path):
+    straight = tiny_recipe(train={"steps": 1}).model_copy(update={"straighten": Straighten(b=100)})
+    cache = fake_cache(tmp_path / "cache", straight)
+    go(straight, cache, tmp_path / "old")  # of a version that did not say
+    manifest = json.loads((cache / "manifest.json").read_text())
+    (cache / "manifest.json").write_text(json.dumps(manifest | {"straighten": {"a": 0.0, "b": 0.0}}))
+    with pytest.raises(AudiotransError, match=r"is straightened by .* 0\.0, .* by .* 100\.0, .*; run audiotrans prep"):
+        go(straight, cache, tmp_path / "new")
+    go(tiny_recipe(train={"steps": 1}), cache, tmp_path / "new")
 
 
 def test_the_phase_method_may_differ_from_the_caches(cache, tmp_path):

@@ -95,6 +95,13 @@ def test_an_attack_keeps_its_place_and_level():
     assert power[1] == pytest.approx(power[0], rel=0.05)
 
 
+def test_an_attack_after_a_rest_is_as_sharp_as_it_was():
+    wave = np.concatenate([swung(1.2, 440.0, 25), np.zeros(HERTZ // 2, np.float32)])
+    wave[-HERTZ // 10] = 0.5  # a click
+    got = straightened(wave[None])[0]
+    np.testing.assert_allclose(got[-HERTZ // 5 :], wave[-HERTZ // 5 :], atol=1e-5)
+
+
 def test_every_channel_moves_alike():
     left = swung(2.0, 440.0, 20)
     both = straightened(np.stack([left, -0.5 * left]))

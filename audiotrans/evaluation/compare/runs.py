@@ -112,7 +112,7 @@ def compare(
         UsageError: for arguments that are not allowed, or a folder that holds another comparison.
         AudiotransError: if a recipe does not fit the cache, or a run fails.
     """
-    _check(contestants, steps, every, seeds, workers)
+    _check(contestants, steps=steps, every=every, seeds=seeds, workers=workers, threads=threads, images=images)
     _keep_plan(output, contestants, cache, steps, every, images)
     exam = (
         load_exam(output / EXAM)
@@ -140,18 +140,18 @@ def compare(
     return write_summary(output, exam)
 
 
-def _check(contestants: Sequence[Contestant], steps: int, every: int, seeds: int, workers: int) -> None:
+def _check(contestants: Sequence[Contestant], **figures: int) -> None:
     names = [each.name for each in contestants]
     if not names:
         raise UsageError("nothing to compare: give one recipe or more")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UsageError(f"two recipes are called {twice[0]!r}: rename one of the files")
-    for what, value in (("steps", steps), ("every", every), ("seeds", seeds), ("workers", workers)):
+    for what, value in figures.items():
         if value < 1:
             raise UsageError(f"{what} {value}: at least 1")
-    if every > steps:
-        raise UsageError(f"every {every}: there would be no examination in {steps} steps")
+    if figures["every"] > figures["steps"]:
+        raise UsageError(f"every {figures['every']}: there would be no examination in {figures['steps']} steps")
 
 
 def _keep_plan(

@@ -9,9 +9,9 @@ What holds everywhere:
 - **Length.** ``resampled_length`` tells beforehand how long a resampled wave is; ``resample(..., length=n)`` comes
   back to exactly ``n`` samples.
 - **Integers.** A sample x in [-1, 1] is stored in b bits as round(x * 2^(b-1)), to the nearest and without dither,
-  and read back as that integer over 2^(b-1): integer sounds survive a copy bit for bit. Beyond full scale a sample
-  stops at the largest integer; it never wraps around. Dither is left out because the error, at most half a step,
-  lies below -96 dB already at 16 bits.
+  and read back as that integer over 2^(b-1): integers of up to 24 bits, which float32 holds, survive a copy bit for
+  bit. Beyond full scale a sample stops at the largest integer; it never wraps around. Dither is left out because the
+  error, at most half a step, lies below -96 dB already at 16 bits.
 - **Whole files only.** A file appears under its name when it is complete, or not at all.
 - **Mistakes.** Every fault of a file or a path raises one ``AudiotransError`` (or ``UsageError``) of one line.
 """

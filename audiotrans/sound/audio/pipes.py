@@ -6,11 +6,12 @@ not know its length and put a stand-in into the header: such sound lasts until t
 
 from __future__ import annotations
 
+import select
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -249,7 +250,10 @@ class PipeWriter:
     def _put(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._stream.write(rest) or 0 :]  # an unbuffered stream may take a part only
+            taken = self._stream.write(rest)  # an unbuffered stream may take a part only
+            if taken is None:  # a pipe that does not block, and is full
+                select.select([], [self._stream], [])
+            rest = rest[taken or 0 :]
         self._stream.flush()
 
 
@@ -281,7 +285,9 @@ def encode(wave: Wave, form: PipeFormat) -> bytes:
 def _some(stream: BinaryIO, most: int) -> bytes:
     """Read what has come, at least one byte unless the stream has ended."""
     read = getattr(stream, "read1", stream.read)  # a buffered stream's own read would wait for all of it
-    return read(most) or b""
+    while (data := read(most)) is None:  # a pipe that does not block, and has nothing yet
+        select.select([stream], [], [])
+    return cast(bytes, data)
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,7 +107,7 @@ def read(
         UsageError: ``start_seconds``, ``seconds`` or ``sample_rate`` is out of range.
     """
     path = Path(path)
-    if not start_seconds >= 0 or (seconds is not None and not seconds > 0):
+    if not 0 <= start_seconds < math.inf or (seconds is not None and not 0 < seconds < math.inf):
         raise UsageError(f"start {start_seconds} s, length {seconds} s: a start >= 0 and a length > 0 are needed.")
     with _opened(path) as file:
         own_rate = file.sound.samplerate
@@ -181,7 +183,9 @@ def _opened(path: Path) -> Iterator[_Opened]:
         _refuse_odd_mp3(path, head)  # before libmpg123 complains on stderr
     with contextlib.ExitStack() as stack:
         try:
-            sound = stack.enter_context(soundfile.SoundFile(str(path)))
+            # As bytes: a name need not be valid UTF-8, and a locale need not know its letters.
+            name = str(path) if os.name == "nt" else os.fsencode(path)
+            sound = stack.enter_context(soundfile.SoundFile(name))
             view = None
             if sound.format == "MP3" and mp3.find_tag(path) is None:
                 view = stack.enter_context(contextlib.closing(mp3.Untagged(path)))

@@ -81,11 +81,8 @@ def prepare(
     manifest = open_cache(root)
     settings = settings or AudioSettings()
     likely = _splits(sources.sounds, valid_fraction, seed)
-    straight = straighten or {}
-    jobs = [
-        Job(sound, root, likely[sound], settings, crop_frames, straight.get(sound.domain, 0.0))
-        for sound in sources.sounds
-    ]
+    straight = {domain: float((straighten or {}).get(domain, 0)) for domain in "ab"}
+    jobs = [Job(sound, root, likely[sound], settings, crop_frames, straight[sound.domain]) for sound in sources.sounds]
     results = _make_all(recall_sha1(jobs, manifest), workers, progress)
     made = [result for result in results if isinstance(result, Images)]
     skipped = [result for result in results if isinstance(result, Skipped)]
@@ -93,7 +90,7 @@ def prepare(
     # Again, for now it is known which recordings are of use.
     splits = _splits([images.sound for images in made], valid_fraction, seed)
     made = [move_to_split(images, root, splits[images.sound]) for images in made]
-    write_manifest(root, sources.names, settings, [(each, splits[each.sound]) for each in made], skipped)
+    write_manifest(root, sources.names, settings, [(each, splits[each.sound]) for each in made], skipped, straight)
     removed = remove_orphans(root, made)
     return _summary(root, sources, made, skipped, splits, removed)
 
