@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     help="How much of the input's vibrato is taken out.  [default: the model's, 0 with --stream]",
 )
-@click.option("--samples", default=1, show_default=True, help="Draws per input, with seeds S, S+1, ...")
+@click.option("--samples", default=1, show_default=True, help="Draws, with seeds S, S+1, ...: alike but for vibrato.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")

@@ -195,7 +195,10 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--passes", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 def export_weights(run: Path, output: Path, **options: Any) -> None:
-    """Write the averaged weights of a run as a model for convert; RUN may be a weights file, to be described anew."""
+    """Write the averaged weights of a run as a model for convert.
+
+    RUN may be a weights file or a shipped model's name, to be described anew.
+    """
     from audiotrans.translation.exporting import export_run
     from audiotrans.translation.models import is_photo_model
     from audiotrans.translation.profile import read_profile

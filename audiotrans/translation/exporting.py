@@ -16,7 +16,7 @@ from audiotrans.training.checkpoints import (
     steps_of,
 )
 from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
-from audiotrans.training.shipped import SUFFIX
+from audiotrans.training.shipped import SUFFIX, shipped_models
 from audiotrans.translation.profile import profile_for
 
 
@@ -37,7 +37,8 @@ def export_run(
     """Write the averaged weights of a training run as a model, with a profile of its training data.
 
     Args:
-        run: folder of the run, or a checkpoint; or a weights file, whose tensors, precision and card are taken over.
+        run: folder of the run, or a checkpoint; or a weights file or a shipped model's name, whose tensors, precision
+            and card are taken over.
         output: a ``.safetensors`` file.
         summary: one line for the model's card.
         half: whether to store float16.
@@ -63,6 +64,8 @@ def export_run(
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     if output.exists() and not force:
         raise UsageError(f"{output} exists already: use --force to overwrite it")
+    shipped = {path.stem: path for path in shipped_models()}
+    run = run if run.exists() else shipped.get(str(run), run)
     if run.suffix == SUFFIX:
         if summary or half:
             raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")

@@ -136,3 +136,8 @@ def test_a_run_becomes_a_model(tmp_path: Path, recipe: Recipe, weights: dict[str
     with pytest.raises(UsageError, match="--force"):
         export_run(tmp_path / "run", out)
     export_run(tmp_path / "run", out, force=True)
+
+
+def test_a_shipped_model_can_be_described_anew_by_its_name(tmp_path: Path) -> None:
+    export_run(Path("violin-piano"), tmp_path / "mine.safetensors", vibrato={"violin": 0})
+    assert models.load(str(tmp_path / "mine.safetensors"), device="cpu").recipe.vibrato.a == 0
