@@ -26,17 +26,19 @@ if TYPE_CHECKING:
     "--phase",
     help="auto, source, pghi_refined, pghi, rtpghi, fast_griffin_lim, griffin_lim, network.  [default: the model's]",
 )
-@click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100 (the whole translation).")
-@click.option("--articulation", type=float, help="How clearly notes begin and end.  [default: the model's]")
+@click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100; decibels between.")
+@click.option("--articulation", type=float, help="How clearly notes begin, 0 to 4.  [default: the model's]")
 @click.option(
-    "--passes", type=int, help="Translations averaged: 1 fastest, 4 smoothest.  [default: the model's, 1 with --stream]"
+    "--passes", type=int, help="Translations averaged, 1 (fastest) to 8.  [default: the model's, 1 with --stream]"
 )
-@click.option("--vibrato", type=float, metavar="CENTS", help="How far lasting notes swing.  [default: the model's]")
+@click.option(
+    "--vibrato", type=float, metavar="CENTS", help="How far lasting notes swing, 0 to 100.  [default: the model's]"
+)
 @click.option(
     "--straighten",
     type=float,
     metavar="PERCENT",
-    help="How much of the input's vibrato is taken out.  [default: the model's, 0 with --stream]",
+    help="How much of the input's vibrato is taken out, 0 to 100.  [default: the model's, 0 with --stream]",
 )
 @click.option("--samples", default=1, show_default=True, help="Draws, with seeds S, S+1, ...: alike but for vibrato.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")

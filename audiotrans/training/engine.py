@@ -314,13 +314,15 @@ def _check_fits(recipe: Recipe, data: ImageCache) -> None:
         raise AudiotransError(
             f"the cache {data.root} has {key} {one!r}, the recipe {other!r}; run audiotrans prep with it"
         )
-    # Each domain is the input of conversions to the other one.
-    straight = {"a": recipe.straighten.b, "b": recipe.straighten.a}
-    if found.get("straighten", straight) != straight:  # older caches do not say
-        raise AudiotransError(
-            f"the cache {data.root} is straightened by {found['straighten']} percent, the recipe's conversions by "
-            f"{straight}; run audiotrans prep with its --recipe, or set the recipe's straighten"
-        )
+    # Each domain is the input of conversions to the other one; older caches do not say.
+    for domain, percent in {"a": recipe.straighten.b, "b": recipe.straighten.a}.items():
+        straight = found.get("straighten", {}).get(domain, percent)
+        if straight != percent:
+            name = getattr(recipe.domains, domain)
+            raise AudiotransError(
+                f"the cache {data.root} has {name} straightened by {straight:g} percent, the recipe converts it "
+                f"straightened by {percent:g}; run audiotrans prep with --recipe, or change the recipe"
+            )
     if wanted["domains"] != found["domains"]:
         raise AudiotransError(f"the cache {data.root} holds {found['domains']}, the recipe wants {wanted['domains']}")
 

@@ -114,7 +114,9 @@ def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = Fal
         features = np.concatenate([sound.features for sound in heard])
         if len(features) < LEAST_WINDOWS:
             need = f"{len(features)} windows of 3 s sound in {name!r}, a profile needs {LEAST_WINDOWS}"
-            raise AudiotransError(f"the cache {data.root} holds too little sound: {need}")
+            raise AudiotransError(
+                f"the cache {data.root} holds too little sound: {need}; leave it out for a model that does not warn"
+            )
         plain[side] = replace(describe(name, features), recordings=len(heard))
     return Profile({side: _limited(data, side, plain, sounds[side], ear) for side in "ab"})
 
