@@ -146,10 +146,7 @@ class AudioImaging:
             AudiotransError: if the level is none that a sound can have: silence, or beyond `LIMIT_DB`.
         """
         level = self.level_db(wave) if level_db is None else level_db
-        if level < -LIMIT_DB:
-            raise AudiotransError("the sound is silent: there is nothing to translate")
-        if not level <= LIMIT_DB:  # also not a number
-            raise AudiotransError(f"the sound's level is {level:g} dB re full scale: at most {LIMIT_DB:g} is possible")
+        check_level(level)
         spectrum = self.stft.forward(wave)
         image = self.representation.encode(spectrum, level)
         return image, Context(spectrum, image, wave.shape[-1], level)
@@ -186,3 +183,18 @@ class AudioImaging:
     def seconds_per_frame(self) -> float:
         """Seconds between image columns."""
         return self.settings.hop_length * self.settings.time_stride / self.settings.sample_rate
+
+
+def check_level(level_db: float) -> None:
+    """Refuse a level that no sound can have.
+
+    Args:
+        level_db: dB re full scale.
+
+    Raises:
+        AudiotransError: for silence, more than `LIMIT_DB`, or what is no number.
+    """
+    if level_db < -LIMIT_DB:
+        raise AudiotransError("the sound is silent: there is nothing to translate")
+    if not level_db <= LIMIT_DB:  # also not a number
+        raise AudiotransError(f"the sound's level is {level_db:g} dB re full scale: at most {LIMIT_DB:g} is possible")

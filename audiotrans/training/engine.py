@@ -277,7 +277,12 @@ def _bar(trainer: Trainer, progress: bool) -> tqdm[Any]:
 
 
 def _due(trainer: Trainer, every: int) -> bool:
-    return trainer.step % every == 0 or trainer.step == trainer.recipe.train.steps
+    return is_due(trainer.step, every, trainer.recipe.train.steps)
+
+
+def is_due(step: int, every: int, steps: int) -> bool:
+    """Tell whether what is done every so many steps, and at the last of ``steps``, is done after this one."""
+    return step % every == 0 or step == steps
 
 
 def _record(

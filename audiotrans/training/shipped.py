@@ -17,6 +17,11 @@ def shipped_models() -> Iterator[Path]:
     yield from sorted(folder.glob(f"*{SUFFIX}"))
 
 
+def shipped_by_name() -> dict[str, Path]:
+    """Return the shipped weights files by the names that ``--model`` takes."""
+    return {path.stem: path for path in shipped_models()}
+
+
 def find(name_or_path: str | Path) -> Path:
     """Return the weights file of a name or path.
 
@@ -28,7 +33,7 @@ def find(name_or_path: str | Path) -> Path:
         return path
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give a {SUFFIX} file (audiotrans export-weights makes one of a run)")
-    shipped = {entry.stem: entry for entry in shipped_models()}
+    shipped = shipped_by_name()
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
     names = ", ".join(shipped) or "none"

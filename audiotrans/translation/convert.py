@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.sound.audio import resample_blocks, resampled_length
-from audiotrans.sound.imaging import LIMIT_DB, AudioImaging, AudioSettings
+from audiotrans.sound.imaging import AudioImaging, AudioSettings, check_level
 from audiotrans.sound.phase import PHASES
 from audiotrans.sound.straightening import Straightener
 from audiotrans.translation.articulation import articulate, window
@@ -228,7 +228,7 @@ class Converter:
             Samples at ``sample_rate``, and the level in dB that the model's images are made with.
 
         Raises:
-            AudiotransError: for an empty or silent stream.
+            AudiotransError: for an empty or silent stream, or one of a level that no sound has.
         """
         meter = self.imaging.level_meter()
         frames = 0
@@ -244,12 +244,7 @@ class Converter:
         if not frames:
             raise AudiotransError("the sound is empty: it has no samples")
         level_db = meter.level_db()
-        if not math.isfinite(level_db):
-            raise AudiotransError("the sound is silent: there is nothing to translate")
-        if abs(level_db) > LIMIT_DB:
-            raise AudiotransError(
-                f"the sound's level is {level_db:.0f} dB: bring it within {LIMIT_DB:g} dB of full scale"
-            )
+        check_level(level_db)
         return frames, level_db
 
     def stream(

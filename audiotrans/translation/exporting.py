@@ -16,7 +16,7 @@ from audiotrans.training.checkpoints import (
     steps_of,
 )
 from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
-from audiotrans.training.shipped import SUFFIX, shipped_models
+from audiotrans.training.shipped import SUFFIX, shipped_by_name
 from audiotrans.translation.profile import profile_for
 
 
@@ -64,8 +64,7 @@ def export_run(
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     if output.exists() and not force:
         raise UsageError(f"{output} exists already: use --force to overwrite it")
-    shipped = {path.stem: path for path in shipped_models()}
-    run = run if run.exists() else shipped.get(str(run), run)
+    run = run if run.exists() else shipped_by_name().get(str(run), run)
     if run.suffix == SUFFIX:
         if summary or half:
             raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")

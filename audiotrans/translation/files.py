@@ -123,7 +123,7 @@ def convert_file(
         check_output(path, source, force=force)
         Writer(path, info.sample_rate, info.channels, like=info, force=force)  # refuses what cannot be written
     listener = converter.listener(request.source)
-    with _naming(source):
+    with naming(source):
         blocks = read_blocks(source)
         blocks = blocks if listener is None else listener.hearing(blocks)
         frames, level_db = converter.measure(blocks, info.sample_rate, info.channels)
@@ -135,7 +135,7 @@ def convert_file(
         draw = replace(request, seed=request.seed + index)
         heard = listener if index == 0 else None  # further draws are made of the same sound
         tick = _shifted(progress, index * seconds, len(outputs) * seconds)
-        with _naming(source, path):
+        with naming(source):
             out = converter.stream(read_blocks(source), frames, info.sample_rate, info.channels, draw, level_db, heard)
             gain = _write(out, path, info, force=force, tick=tick)
         rate = file_sample_rate(path, info.sample_rate)
@@ -146,13 +146,16 @@ def convert_file(
 
 
 @contextlib.contextmanager
-def _naming(source: Path, output: Path | None = None) -> Iterator[None]:
-    """Put the input before messages that name no file."""
+def naming(source: Path) -> Iterator[None]:
+    """Put the input before messages that do not name it.
+
+    Raises:
+        AudiotransError: the same kind of error.
+    """
     try:
         yield
     except AudiotransError as error:
-        named = any(str(place) in str(error) for place in (source, output and output.parent) if place)
-        raise type(error)(str(error) if named else f"{source}: {error}") from error
+        raise type(error)(str(error) if str(source) in str(error) else f"{source}: {error}") from error
 
 
 def _write(blocks: Iterable[Wave], path: Path, info: AudioInfo, *, force: bool, tick: Callable[[float], None]) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.files import read_photo, without_warnings, write_photo
 from audiotrans.photo.imaging import PhotoImaging, PhotoSettings, Pixels
-from audiotrans.translation.files import check_output
+from audiotrans.translation.files import check_output, naming
 from audiotrans.translation.request import Request, make_request
 
 if TYPE_CHECKING:
@@ -170,16 +170,9 @@ def convert_photo_file(
     written = []
     for index, path in enumerate(outputs):
         started = time.perf_counter()
-        write_photo(
-            path, _translated(converter, source, pixels, replace(request, seed=request.seed + index)), force=force
-        )
+        with naming(source):
+            made = converter.translate(pixels, replace(request, seed=request.seed + index))
+        write_photo(path, made, force=force)
         size = pixels.shape[1], pixels.shape[0]
         written.append(WrittenPhoto(path, size, time.perf_counter() - started))
     return written
-
-
-def _translated(converter: PhotoConverter, source: Path, pixels: Pixels, request: Request) -> Pixels:
-    try:
-        return converter.translate(pixels, request)
-    except AudiotransError as error:
-        raise AudiotransError(f"{source}: {error}") from None

@@ -198,12 +198,16 @@ def test_one_file_by_two_names_is_one_input(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_fails_on_the_way_names_the_input(violin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
-        raise AudiotransError("not enough of something")
+        raise AudiotransError("not enough of something: 1.5 of it")
 
     model = converter(Identity())
     monkeypatch.setattr(model, "stream", failing)
     with pytest.raises(AudiotransError, match=r"violin\.wav: not enough of something"):
         model.convert_file(violin, tmp_path / "out.wav", to="piano")
+    monkeypatch.chdir(tmp_path)  # where the output's folder is "." and every sentence with a point would name it
+    monkeypatch.setattr(model, "measure", lambda *_: (1000, -20.0))
+    with pytest.raises(AudiotransError, match=r"violin\.wav: not enough of something"):
+        model.convert_file("violin.wav", "out.wav", to="piano")
 
 
 def test_outputs_that_cannot_be_are_refused_before_the_work(

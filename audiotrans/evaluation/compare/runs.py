@@ -33,10 +33,11 @@ from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.training.atomic import write_beside
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 from audiotrans.training.datasets import open_images, read_manifest, stream
-from audiotrans.training.engine import SAMPLES, train
+from audiotrans.training.engine import SAMPLES, is_due, train
 from audiotrans.training.journal import METRICS_NAME
 from audiotrans.training.prepare.images import write_atomically
 from audiotrans.training.recipe import Recipe, dump_recipe, parse_recipe
+from audiotrans.training.warm_start import fit
 from audiotrans.training.workers import in_processes
 
 EXAM = "exam.pt"
@@ -268,7 +269,7 @@ def _run(run: Run, peek: Callable[[], object] | None = None) -> Path:
 
     if state is not None and unexamined:
         model = AVBGTN(recipe.model, open_images(run.cache).image_size()[0])
-        model.load_state_dict(state["ema"])
+        fit(model, state["ema"], str(checkpoint))
         on_sample(model.eval(), state["step"], run.folder / SAMPLES)
     train(recipe, run.cache, run.folder, resume=state is not None, on_sample=on_sample, progress=False)
     return run.folder
@@ -277,8 +278,8 @@ def _run(run: Run, peek: Callable[[], object] | None = None) -> Path:
 def _is_unexamined(run: Run, step: int) -> bool:
     """Tell whether a run was killed between a checkpoint and the end of the examination that belongs to it."""
     settings = run.contestant.recipe.train
-    due = step and (step % settings.sample_every == 0 or step == settings.steps)
-    return bool(due) and step not in {record["step"] for record in read_records(run.folder / RECORDS)}
+    due = step > 0 and is_due(step, settings.sample_every, settings.steps)
+    return due and step not in {record["step"] for record in read_records(run.folder / RECORDS)}
 
 
 def _last_record(path: Path) -> dict[str, float]:

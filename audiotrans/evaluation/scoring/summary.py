@@ -135,13 +135,12 @@ class _Figures:
         names, distances = row.embedded(kad), self._distances_in(kad)
         if not names or distances is None:
             return None
-        return distances.interval(self._statistics(row, kad, names), len(names))
+        return distances.interval(self._statistics(distances, row, kad, names), len(names))
 
-    def _statistics(self, row: Row, kad: str, names: frozenset[str]) -> Array:
+    def _statistics(self, distances: KernelDistances, row: Row, kad: str, names: frozenset[str]) -> Array:
         """Return a system's kernel distance on these clips, for all recordings once and for every draw."""
         key = row.name, kad, names
-        distances = self._distances_in(kad)
-        if key not in self._kernel and distances is not None:
+        if key not in self._kernel:
             chosen = [(clip, record) for clip, record in row.clips if clip.name in names]
             clips = [(clip.recording, record.heard, record.embeddings[kad]) for clip, record in chosen]
             self._kernel[key] = distances.statistics(clips)
@@ -155,7 +154,7 @@ class _Figures:
             names = rows[0].embedded(metric) & rows[1].embedded(metric)
             if distances is None or not names:
                 return None
-            statistics = [self._statistics(row, metric, names) for row in rows]
+            statistics = [self._statistics(distances, row, metric, names) for row in rows]
             return distances.interval(statistics[0] - statistics[1], len(names))
         one, other = self._rows[first].values(metric), self._rows[second].values(metric)
         shared = [name for name in one if name in other]
