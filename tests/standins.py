@@ -81,6 +81,7 @@ def converter(
     passes: int = 1,
     vibrato: tuple[float, float] = (0.0, 0.0),
     straighten: tuple[float, float] = (0.0, 0.0),
+    tilt: tuple[float, float] = (0.0, 0.0),
     **changes: Any,
 ) -> Converter:
     """Build a converter of violin and piano around a stand-in; what is given in pairs is by target."""
@@ -91,6 +92,7 @@ def converter(
         passes=passes,
         vibrato=SimpleNamespace(a=vibrato[0], b=vibrato[1]),
         straighten=SimpleNamespace(a=straighten[0], b=straighten[1]),
+        tilt=SimpleNamespace(a=tilt[0], b=tilt[1]),
     )
     return Converter(model, recipe)  # type: ignore[arg-type]
 

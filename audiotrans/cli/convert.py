@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     help="How much of the input's vibrato is taken out, 0 to 100.  [default: the model's, 0 with --stream]",
 )
+@click.option(
+    "--tilt", type=float, metavar="DB", help="Darker (-6) to brighter (6), per octave.  [default: the model's]"
+)
 @click.option("--samples", default=1, show_default=True, help="Draws, with seeds S, S+1, ...: alike but for vibrato.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")

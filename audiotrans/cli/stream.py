@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DASH = ("-",)
 
-SOUND_OPTIONS = ("articulation", "passes", "vibrato", "straighten")
+SOUND_OPTIONS = ("articulation", "passes", "vibrato", "straighten", "tilt")
 """Options that a model has its own values of."""
 
 

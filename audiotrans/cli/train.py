@@ -100,10 +100,13 @@ def _train(
 ) -> str:
     from audiotrans.training.engine import train
     from audiotrans.training.interrupt import TimeLimit
+    from audiotrans.training.precision import quick_precision
     from audiotrans.translation.models import choose_device, use_threads
 
     use_threads(threads)
     limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)
+    if not quiet and quick_precision(recipe.train.precision, target) != recipe.train.precision:
+        click.echo("this CPU has no bf16 arithmetic: training in float32", err=True)
     rest["on_sample"] = _sample_writer(recipe, data, target)
     rest["teach"] = _teacher(recipe, str(target))
     last = train(recipe, data, run_dir, device=str(target), limit=limit, progress=not quiet, **rest)
@@ -192,6 +195,7 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--straighten", multiple=True, metavar="TO=PERCENT", help="How much of an input's vibrato goes; may be repeated."
 )
+@click.option("--tilt", multiple=True, metavar="TO=DB", help="How much brighter it hears; may be repeated.")
 @click.option("--passes", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 def export_weights(run: Path, output: Path, **options: Any) -> None:
@@ -214,6 +218,7 @@ _BY_TARGET = (
     ("articulation", "FACTOR", "piano=1.3"),
     ("vibrato", "CENTS", "violin=12"),
     ("straighten", "PERCENT", "piano=100"),
+    ("tilt", "DB", "piano=-2"),
 )
 
 

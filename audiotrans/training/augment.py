@@ -1,7 +1,8 @@
-"""What is changed of crops at random, so that a network cannot tell the domains by level, dither or key."""
+"""What is changed of crops at random, so that a network cannot tell the domains by level, dither, key or microphone."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import cast
 
@@ -12,6 +13,9 @@ from torch import Tensor
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
 from audiotrans.training.datasets import stream
 from audiotrans.training.recipe import Recipe
+
+CURVE_WAVES = 4
+"""Half waves over the rows of the finest part of a random equaliser's curve."""
 
 
 def augment(images: Tensor, recipe: Recipe, seed: int, domain: str, step: int) -> Tensor:
@@ -44,6 +48,29 @@ def augment(images: Tensor, recipe: Recipe, seed: int, domain: str, step: int) -
     if settings.dither:
         images = images + settings.dither * torch.randn(images.shape, generator=generator)
     return images.clamp(-1, 1)
+
+
+def equalise(images: Tensor, recipe: Recipe, seed: int, domain: str, step: int) -> Tensor:
+    """Colour crops as another microphone, place or record would: each by a smooth curve of gains of its own.
+
+    Args:
+        images: logarithmic, ``(n, c, rows, frames)`` in [-1, 1].
+        recipe: for ``train.equalise_db``, the most that any curve lifts or lowers a row by.
+        seed: of the draw.
+        domain: ``a`` or ``b``.
+        step: position in the run.
+
+    Returns:
+        The same shape, in [-1, 1].
+    """
+    generator = stream(seed, "equalise", domain, step)
+    waves = torch.arange(1, CURVE_WAVES + 1)
+    heights = torch.randn(len(images), CURVE_WAVES, generator=generator) / waves  # the first is a tilt, the widest
+    places = (torch.arange(images.shape[2]) + 0.5) / images.shape[2]
+    curves = heights @ torch.cos(math.pi * waves[:, None] * places)
+    most = torch.rand(len(images), 1, generator=generator) * recipe.train.equalise_db / 50
+    curves = curves / curves.abs().amax(1, keepdim=True) * most
+    return (images + curves[:, None, :, None]).clamp(-1, 1)
 
 
 def transpose(image: Tensor, semitones: float, imaging: AudioSettings) -> Tensor:

@@ -23,6 +23,7 @@ from audiotrans.training.feed import Feed
 from audiotrans.training.interrupt import Interruption, TimeLimit
 from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.pool import ImagePool
+from audiotrans.training.precision import quick_precision
 from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.validation import validate
 from audiotrans.training.warm_start import fit, warm_start
@@ -57,6 +58,7 @@ class Trainer:
         self.judged = any(recipe.losses.generator.get(name) for name in JUDGED)
         self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
+        self.precision = quick_precision(settings.precision, device)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -68,13 +70,16 @@ class Trainer:
         self.model_adam = torch.optim.Adam(self.model.parameters(), settings.learning_rate, **adam)  # type: ignore[arg-type]
         self.critics_adam = torch.optim.Adam(self.critics.parameters(), settings.critic_learning_rate, **adam)  # type: ignore[arg-type]
 
-    def train_step(self, a: Tensor, b: Tensor, more: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def train_step(
+        self, a: Tensor, b: Tensor, more: dict[str, Tensor] | None = None, seen: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Move the generator side once (not during ``critic_warmup``), then the critics once.
 
         Args:
             a: images of domain A, ``(n, c, h, w)``.
             b: images of domain B.
             more: further real images of ``a`` and ``b`` for the discriminators alone.
+            seen: what the encoders see in place of ``a`` and ``b``, with which all that they make is compared.
 
         Returns:
             Every term, unweighted, and what tells of T's health; scalars that were not synchronised yet.
@@ -83,7 +88,8 @@ class Trainer:
         self._set_learning_rates()
         generator = torch.Generator(self.device).manual_seed(stream(settings.seed, "noise", self.step).initial_seed())
         with self._precision():
-            t = self._taught(self.model(a, b, generator))
+            shown = {"a": a, "b": b} | (seen or {})
+            t = self._taught(replace(self.model(**shown, generator=generator), a=a, b=b))
             self.critics.requires_grad_(False)
             verdict = self.critics(t, training=False) if self.judged else Verdict([], [])
             terms = self._terms(self._generator_losses(), t, verdict)
@@ -107,7 +113,7 @@ class Trainer:
         return {f"critic/{name}": value.detach() for name, value in terms.items()} | health(t, verdict)
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _taught(self, t: Translation) -> Translation:
         """Add what the teacher makes of the same images, if it is asked for."""

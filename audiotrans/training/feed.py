@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from audiotrans.training.augment import augment
+from audiotrans.training.augment import augment, equalise
 from audiotrans.training.datasets import ImageCache
 from audiotrans.training.recipe import Recipe
 
@@ -24,11 +24,13 @@ class Crops(NamedTuple):
         a: of domain A.
         b: of domain B.
         more: further real images of ``a`` and ``b`` for the discriminators alone; empty if they see the same.
+        seen: what the encoders see of ``a`` and ``b``; empty if they see the same.
     """
 
     a: Tensor
     b: Tensor
     more: dict[str, Tensor]
+    seen: dict[str, Tensor]
 
 
 class Feed:
@@ -58,19 +60,18 @@ class Feed:
         drawn = self._next[1].result() if self._next and self._next[0] == step else self._draw(step)
         if self._thread and step + 1 < self.recipe.train.steps:
             self._next = step + 1, self._thread.submit(self._draw, step + 1)
-        more = {domain: self._to_device(images) for domain, images in drawn.more.items()}
-        return Crops(self._to_device(drawn.a), self._to_device(drawn.b), more)
+        more, seen = (
+            {domain: self._to_device(images) for domain, images in found.items()} for found in (drawn.more, drawn.seen)
+        )
+        return Crops(self._to_device(drawn.a), self._to_device(drawn.b), more, seen)
 
     def _draw(self, step: int) -> Crops:
         """Draw on the CPU; for a GPU into pinned memory, which it reads while the program goes on."""
         on_gpu = self.device.type == "cuda"
         with torch.cuda.device(self.device) if on_gpu else nullcontext():
             a, b = (batch(self.recipe, self.data, domain, step) for domain in "ab")
-            further = more(self.recipe, self.data, step)
-            if on_gpu:
-                a, b = a.pin_memory(), b.pin_memory()
-                further = {domain: images.pin_memory() for domain, images in further.items()}
-        return Crops(a, b, further)
+            crops = Crops(a, b, more(self.recipe, self.data, step), seen(self.recipe, {"a": a, "b": b}, step))
+            return _pinned(crops) if on_gpu else crops
 
     def _to_device(self, images: Tensor) -> Tensor:
         return images.to(self.device, non_blocking=True, memory_format=self._layout)
@@ -81,6 +82,18 @@ class Feed:
     def __exit__(self, *error: object) -> None:
         if self._thread:
             self._thread.shutdown(cancel_futures=True)
+
+
+def _pinned(crops: Crops) -> Crops:
+    further, seen = ({d: x.pin_memory() for d, x in found.items()} for found in (crops.more, crops.seen))
+    return Crops(crops.a.pin_memory(), crops.b.pin_memory(), further, seen)
+
+
+def seen(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    """Return what the encoders see of a step's crops of both domains, if that is something else."""
+    if not recipe.train.equalise_db:
+        return {}
+    return {domain: equalise(images, recipe, recipe.train.seed, domain, step) for domain, images in crops.items()}
 
 
 def more(recipe: Recipe, data: ImageCache, step: int) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ MOST_ARTICULATION = 4.0
 
 MOST_PASSES = 8
 MOST_CENTS = 100.0
+MOST_TILT = 6.0
 
 
 class _Part(BaseModel):
@@ -130,6 +131,20 @@ class Straighten(_Part):
     b: float = Field(default=0.0, ge=0, le=100)
 
 
+class Tilt(_Part):
+    """How much brighter than it is the network hears an input, in dB per octave; not read in training.
+
+    Attributes:
+        a: before translations to A; below 0 darker, 0 as it is.
+        b: before translations to B.
+    """
+
+    a: float = Field(default=0.0, ge=-MOST_TILT, le=MOST_TILT)
+    b: float = Field(default=0.0, ge=-MOST_TILT, le=MOST_TILT)
+
+
+_OF_LOG_IMAGES = ("gain_db", "transpose", "equalise_db", "match_range")
+
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -149,11 +164,13 @@ class Train(_Part):
         weight_decay: L2, both optimisers.
         decay_from: share of the run after which learning rates fall linearly to 0; 1 keeps them.
         ema: decay of the averaged weights that are validated, sampled and exported.
-        precision: ``bf16`` autocast or ``float32``.
+        precision: ``bf16`` autocast (``float32`` on CPUs that have no such arithmetic) or ``float32``.
         channels_last: memory layout of the nets.
         gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
         transpose: each crop is moved by up to this many semitones (log images), so that no row stands for a key.
         dither: standard deviation of the noise added to real crops.
+        equalise_db: what the encoders see of each crop is coloured by a smooth random curve of up to this many dB (log
+            images), while all that is asked for is of the crop as it is: another microphone must not matter.
         match_range: draw crops of both domains from the range of pitches that they share.
         critic_warmup: first steps, in which D and T alone learn: for `Recipe.init` from a file without them.
         seed: of initial weights, crops and noise.
@@ -178,6 +195,7 @@ class Train(_Part):
     gain_db: float = Field(default=0.0, ge=0)
     transpose: float = Field(default=0.0, ge=0, le=12)
     dither: float = Field(default=0.0, ge=0)
+    equalise_db: float = Field(default=0.0, ge=0)
     match_range: bool = False
     critic_warmup: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**62)
@@ -215,6 +233,7 @@ class Recipe(_Part):
         passes: translations that ``convert`` averages, each a little out of place; as many times the work.
         vibrato: see `Vibrato`; the default of ``convert``.
         straighten: see `Straighten`; the default of ``convert``.
+        tilt: see `Tilt`; the default of ``convert``.
     """
 
     imaging: Imaging = AudioSettings()
@@ -229,6 +248,7 @@ class Recipe(_Part):
     passes: int = Field(default=1, ge=1, le=MOST_PASSES)
     vibrato: Vibrato = Vibrato()
     straighten: Straighten = Straighten()
+    tilt: Tilt = Tilt()
 
     @model_validator(mode="after")
     def _suits_its_images(self) -> Recipe:
@@ -236,9 +256,10 @@ class Recipe(_Part):
         photo = isinstance(self.imaging, PhotoSettings)
         if photo or self.imaging.representation == "magnitude_phase":  # type: ignore[union-attr]
             asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
-            asked += [name for name in ("gain_db", "transpose", "match_range") if getattr(self.train, name)]
+            asked += [name for name in _OF_LOG_IMAGES if getattr(self.train, name)]
             asked += ["articulation"] if self.articulation != Articulation() else []
             asked += ["passes"] if self.passes != 1 else []
+            asked += ["tilt"] if self.tilt != Tilt() else []
             asked += ["vibrato"] if photo and self.vibrato != Vibrato() else []
             asked += ["straighten"] if photo and self.straighten != Straighten() else []
             if asked:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -25,14 +23,14 @@ from audiotrans.translation.passes import reach, spin
 from audiotrans.translation.request import Request, Side, make_request
 from audiotrans.translation.sound_options import with_sound_options
 from audiotrans.translation.tiles import TilePlan, Wave, convert_tiles, plan_tiles
+from audiotrans.translation.tilt import tilt as tilted
 from audiotrans.translation.vibrato import Vibrato
+from audiotrans.translation.waves import check_wave
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.training.recipe import Recipe
     from audiotrans.translation.profile import Listener, Profile
-
-MAX_CHANNELS = 8
 
 
 class Converter:
@@ -76,6 +74,7 @@ class Converter:
         passes: int | None = None,
         vibrato: float | None = None,
         straighten: float | None = None,
+        tilt: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
 
@@ -92,6 +91,8 @@ class Converter:
                 choice, which is 0 for reconstructions. It fades with ``strength``.
             straighten: percent of the input's vibrato that is taken out first, 0 to 100; None for the model's own
                 choice, which is 0 for reconstructions. It fades with ``strength``.
+            tilt: how much darker (below 0) or brighter than it is the network hears the input, dB per octave, -6 to 6;
+                None for the model's own choice, which is 0 for reconstructions.
 
         Raises:
             UsageError: naming the argument, and what it may be.
@@ -101,7 +102,7 @@ class Converter:
             if phase == "network" and self.settings.representation != "magnitude_phase":
                 raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
         request = make_request(self.domains, to, source, strength, phase, seed)
-        return with_sound_options(request, self.recipe, articulation, passes, vibrato, straighten)
+        return with_sound_options(request, self.recipe, articulation, passes, vibrato, straighten, tilt)
 
     def convert(
         self,
@@ -117,6 +118,7 @@ class Converter:
         passes: int | None = None,
         vibrato: float | None = None,
         straighten: float | None = None,
+        tilt: float | None = None,
     ) -> Wave:
         """Translate a wave.
 
@@ -132,6 +134,7 @@ class Converter:
             passes: see `request`.
             vibrato: see `request`.
             straighten: see `request`.
+            tilt: see `request`.
 
         Returns:
             float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
@@ -139,7 +142,7 @@ class Converter:
         Raises:
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
-        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten)
+        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten, tilt)
         checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
         channels, frames = checked.shape
         _, level_db = self.measure([checked], sample_rate, channels)
@@ -160,6 +163,7 @@ class Converter:
         passes: int | None = None,
         vibrato: float | None = None,
         straighten: float | None = None,
+        tilt: float | None = None,
         samples: int = 1,
         force: bool = False,
         progress: Callable[[float, float], None] | None = None,
@@ -178,6 +182,7 @@ class Converter:
             passes: see `request`.
             vibrato: see `request`.
             straighten: see `request`.
+            tilt: see `request`.
             samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
                 called ``name.1.wav``, ``name.2.wav``, ...
             force: whether to overwrite an output that exists.
@@ -191,7 +196,7 @@ class Converter:
         """
         from audiotrans.translation.files import convert_file, numbered
 
-        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten)
+        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten, tilt)
         outputs = numbered(Path(output), samples)
         written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
         return [item.path for item in written]
@@ -335,9 +340,10 @@ class Converter:
             noise = aligned_noise(self.model, moved, column, request.seed)
             return self.model.translate(moved, request.source, request.target, noise)
 
+        heard = tilted(image, request.tilt, self.imaging)
         try:
             with _repeatable_kernels():
-                translated = spin(image, once, request.passes, self.model.stride)
+                translated = spin(heard, once, request.passes, self.model.stride)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
         translated = articulate(image, translated, request.articulation, window(self.imaging))
@@ -363,28 +369,6 @@ def blend(source: Tensor, translated: Tensor, share: float, representation: str)
     turn = torch.remainder(step[:, 1::2] + 1, 2) - 1  # an image's phase of 1 is half a turn
     mixed[:, 1::2] = torch.remainder(source[:, 1::2] + share * turn + 1, 2) - 1
     return mixed
-
-
-def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:
-    """Return a wave as float32 ``(channels, samples)``.
-
-    Raises:
-        AudiotransError: naming what is wrong with the wave or the rate.
-    """
-    if not isinstance(wave, np.ndarray) or not np.issubdtype(wave.dtype, np.floating):
-        kind = getattr(wave, "dtype", type(wave).__name__)
-        raise AudiotransError(f"the wave is of type {kind}: give a numpy array of floats in [-1, 1]")
-    if wave.ndim not in (1, 2) or (wave.ndim == 2 and not 1 <= wave.shape[0] <= MAX_CHANNELS):
-        shapes = f"(samples,) or (channels, samples) with 1 to {MAX_CHANNELS} channels"
-        raise AudiotransError(f"the wave has shape {wave.shape}: give {shapes}")
-    known = isinstance(sample_rate, Real) and math.isfinite(sample_rate)
-    if not known or sample_rate <= 0 or sample_rate != int(sample_rate):
-        raise AudiotransError(f"sample rate {sample_rate!r} Hz: give the wave's rate, a whole number above 0")
-    with np.errstate(over="ignore"):
-        found = np.atleast_2d(wave).astype(np.float32)
-    if not np.isfinite(found).all():
-        raise AudiotransError("the wave holds NaN or infinite samples: repair it first, for instance numpy.nan_to_num")
-    return found
 
 
 def _repeatable_kernels() -> AbstractContextManager[None]:

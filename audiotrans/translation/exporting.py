@@ -32,6 +32,7 @@ def export_run(
     passes: int | None = None,
     vibrato: Mapping[str, float] | None = None,
     straighten: Mapping[str, float] | None = None,
+    tilt: Mapping[str, float] | None = None,
     progress: bool = False,
 ) -> Path:
     """Write the averaged weights of a training run as a model, with a profile of its training data.
@@ -50,6 +51,7 @@ def export_run(
         vibrato: of translations by their target's name, in cents, in place of the recipe's, see `Vibrato`.
         straighten: before translations, by their target's name, in percent, in place of the recipe's, see
             `Straightener`.
+        tilt: of what the network hears, by its target's name, in dB per octave, in place of the recipe's, see `tilt`.
         progress: show a bar.
 
     Returns:
@@ -59,7 +61,7 @@ def export_run(
         UsageError: for an output of another kind, or one that exists.
         AudiotransError: for a run without a readable checkpoint, or a cache that does not suit it.
     """
-    by_target = {"articulation": articulation, "vibrato": vibrato, "straighten": straighten}
+    by_target = {"articulation": articulation, "vibrato": vibrato, "straighten": straighten, "tilt": tilt}
     if output.suffix != SUFFIX:
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     if output.exists() and not force:

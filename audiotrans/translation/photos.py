@@ -96,6 +96,7 @@ class PhotoConverter:
         passes: int | None = None,
         vibrato: float | None = None,
         straighten: float | None = None,
+        tilt: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`.
 
@@ -105,6 +106,7 @@ class PhotoConverter:
         if phase is not None:
             raise UsageError(f"phase {phase!r} is for sound: leave --phase out with pictures")
         sound = {"articulation": articulation, "passes": passes, "vibrato": vibrato, "straighten": straighten}
+        sound["tilt"] = tilt
         for name, value in sound.items():
             if value is not None:
                 raise UsageError(f"{name} {value:g} is for sound: leave --{name} out with pictures")

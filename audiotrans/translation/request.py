@@ -26,6 +26,7 @@ class Request:
         passes: translations that are averaged, see `spin`; 1 for photos.
         vibrato: cents that the pitch swings to each side, see `Vibrato`; 0 for photos.
         straighten: percent of the input's vibrato that is taken out, see `Straightener`; 0 for photos.
+        tilt: dB per octave by which the network hears the input brighter, see `tilt`; 0 for photos.
     """
 
     source: Side
@@ -37,6 +38,7 @@ class Request:
     passes: int = 1
     vibrato: float = 0.0
     straighten: float = 0.0
+    tilt: float = 0.0
 
 
 def make_request(

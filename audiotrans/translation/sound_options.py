@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from audiotrans.errors import UsageError
 from audiotrans.sound.imaging import AudioSettings
-from audiotrans.training.recipe import MOST_ARTICULATION, MOST_CENTS, MOST_PASSES
+from audiotrans.training.recipe import MOST_ARTICULATION, MOST_CENTS, MOST_PASSES, MOST_TILT
 from audiotrans.translation.request import Request
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def with_sound_options(
     passes: int | None,
     vibrato: float | None,
     straighten: float | None,
+    tilt: float | None,
 ) -> Request:
     """Complete a request; of a reconstruction, which shall be like its input, a model never changes more than asked.
 
@@ -31,36 +32,46 @@ def with_sound_options(
         passes: how many, see `spin`.
         vibrato: cents at full strength, see `Vibrato`.
         straighten: percent at full strength, see `Straightener`.
+        tilt: dB per octave, see `tilt`.
 
     Raises:
         UsageError: naming the argument, and what it may be.
     """
     own = request.source != request.target
-    if articulation is None:
-        articulation = getattr(recipe.articulation, request.target) if own else 1.0
-    elif not 0 <= articulation <= MOST_ARTICULATION:
-        raise UsageError(
-            f"articulation {articulation:g} is outside 0..{MOST_ARTICULATION:g} (1 is what the network paints)"
-        )
+
+    def chosen(name: str, asked: float | None, neutral: float) -> float:
+        if asked is None:
+            return float(getattr(getattr(recipe, name), request.target)) if own else neutral
+        _check_range(name, asked)
+        return asked
+
+    articulation = chosen("articulation", articulation, 1.0)
     passes = recipe.passes if passes is None else passes
     if not 1 <= passes <= MOST_PASSES:
         raise UsageError(f"passes {passes} is outside 1..{MOST_PASSES} (1 is the fastest)")
-    if vibrato is None:
-        vibrato = getattr(recipe.vibrato, request.target) if own else 0.0
-    elif not 0 <= vibrato <= MOST_CENTS:
-        raise UsageError(f"vibrato {vibrato:g} is outside 0..{MOST_CENTS:g} cents (0 is none)")
-    if straighten is None:
-        straighten = getattr(recipe.straighten, request.target) if own else 0.0
-    elif not 0 <= straighten <= 100:
-        raise UsageError(f"straighten {straighten:g} is outside 0..100 percent (0 leaves the input's vibrato)")
-    _check_logarithmic(recipe, articulation, passes)
+    vibrato, straighten = chosen("vibrato", vibrato, 0.0), chosen("straighten", straighten, 0.0)
+    tilt = chosen("tilt", tilt, 0.0)
+    _check_logarithmic(recipe, articulation, passes, tilt)
     share = request.strength / 100
-    return replace(
-        request, articulation=articulation, passes=passes, vibrato=vibrato * share, straighten=straighten * share
-    )
+    request = replace(request, articulation=articulation, passes=passes, tilt=tilt)
+    return replace(request, vibrato=vibrato * share, straighten=straighten * share)
 
 
-def _check_logarithmic(recipe: Recipe, articulation: float, passes: int) -> None:
+_RANGES = {
+    "articulation": (0, MOST_ARTICULATION, "(1 is what the network paints)"),
+    "vibrato": (0, MOST_CENTS, "cents (0 is none)"),
+    "straighten": (0, 100, "percent (0 leaves the input's vibrato)"),
+    "tilt": (-MOST_TILT, MOST_TILT, "dB per octave (0 is as it is)"),
+}
+
+
+def _check_range(name: str, value: float) -> None:
+    least, most, unit = _RANGES[name]
+    if not least <= value <= most:
+        raise UsageError(f"{name} {value:g} is outside {least:g}..{most:g} {unit}")
+
+
+def _check_logarithmic(recipe: Recipe, articulation: float, passes: int, tilt: float) -> None:
     """Refuse averages of painted phases."""
     if not isinstance(recipe.imaging, AudioSettings) or recipe.imaging.representation != "magnitude_phase":
         return
@@ -68,3 +79,5 @@ def _check_logarithmic(recipe: Recipe, articulation: float, passes: int) -> None
         raise UsageError("articulation needs a model of logarithmic images: leave it out with magnitude_phase")
     if passes != 1:
         raise UsageError("passes need a model of logarithmic images: leave them out with magnitude_phase")
+    if tilt:
+        raise UsageError("tilt needs a model of logarithmic images: leave it out with magnitude_phase")

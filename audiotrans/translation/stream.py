@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.sound.audio.formats import MAX_CHANNELS
 from audiotrans.sound.audio.resampling import Resampler, resampled_length, resampling_delay_seconds
 from audiotrans.sound.imaging import LIMIT_DB, AudioSettings
 from audiotrans.sound.representations import Context, Picture
 from audiotrans.sound.stft import STFT
 from audiotrans.sound.straightening import Straightener
-from audiotrans.translation.convert import MAX_CHANNELS, check_wave
 from audiotrans.translation.stream_phases import stream_phase
 from audiotrans.translation.tiles import Wave
 from audiotrans.translation.vibrato import Vibrato
+from audiotrans.translation.waves import check_wave
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN

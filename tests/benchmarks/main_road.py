@@ -29,7 +29,7 @@ from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.sound import audio
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.training.recipe import Articulation, Straighten, Vibrato
+from audiotrans.training.recipe import Articulation, Straighten, Tilt, Vibrato
 from tests.benchmarks import paired, scale
 from tests.benchmarks.table import Row, markdown, write_json
 
@@ -86,6 +86,7 @@ def toy_converter(model: torch.nn.Module, settings: AudioSettings):
         passes=1,
         vibrato=Vibrato(),
         straighten=Straighten(),
+        tilt=Tilt(),
     )
     return Converter(model, recipe, "cpu")
 

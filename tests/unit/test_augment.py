@@ -8,7 +8,7 @@ import torch
 
 from audiotrans.errors import UsageError
 from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.training.augment import augment, transpose
+from audiotrans.training.augment import augment, equalise, transpose
 from audiotrans.training.recipe import recipe_from_dict
 from tests.standins import RATE, settings
 
@@ -75,3 +75,32 @@ def test_pictures_and_phases_are_refused():
             recipe_from_dict({"imaging": imaging, "losses": losses, "train": {"transpose": 2}})
     with pytest.raises(UsageError, match="transpose"):
         recipe_from_dict({"train": {"transpose": 13}})
+
+
+def coloured(db: float, count: int = 64, place: tuple[str, int] = ("a", 5)) -> torch.Tensor:
+    """Return the decibels that an equaliser adds to each row of so many crops, ``(n, rows)``."""
+    images = torch.zeros(count, 2, 256, 3)
+    found = equalise(images, recipe_from_dict({"train": {"equalise_db": db}}), 0, *place)
+    assert torch.equal(found, found[:, :1, :, :1].expand_as(found))  # all channels and columns alike
+    return 50 * found[:, 0, :, 0]
+
+
+def test_an_equaliser_s_curves_are_smooth_and_reach_up_to_what_was_asked_for():
+    curves = coloured(8)
+    most = curves.abs().amax(1)
+    assert 7 < most.max() <= 8 + 1e-4
+    assert most.min() < 1.5  # each crop has a strength of its own
+    assert (curves.diff(dim=1).abs().amax(1) < 0.1 * most).all()
+    tilts = (curves[:, :32].mean(1) - curves[:, -32:].mean(1)).sign()
+    assert 16 < (tilts > 0).sum() < 48  # darker as often as brighter
+
+
+def test_an_equaliser_is_a_function_of_its_place():
+    assert torch.equal(coloured(8), coloured(8))
+    assert not torch.equal(coloured(8), coloured(8, place=("b", 5)))
+    assert not torch.equal(coloured(8), coloured(8, place=("a", 6)))
+
+
+def test_an_equalised_image_stays_in_its_range():
+    images = torch.full((8, 1, 256, 3), 0.95)
+    assert equalise(images, recipe_from_dict({"train": {"equalise_db": 20}}), 0, "a", 1).max() == 1

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.translation.convert import Converter, blend, check_wave
+from audiotrans.translation.convert import Converter, blend
 from audiotrans.translation.tiles import TilePlan
+from audiotrans.translation.waves import check_wave
 from tests.standins import RATE, Identity, Local, Silencer, converter, error_db, tone
 
 

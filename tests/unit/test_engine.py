@@ -11,6 +11,7 @@ import torch
 from audiotrans.training import feed
 from audiotrans.training.datasets import ImageCache
 from audiotrans.training.engine import POOL_SIZE, Trainer
+from audiotrans.training.recipe import recipe_from_dict, recipe_to_dict
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -77,6 +78,30 @@ def test_a_step_reports_every_term_and_the_critics_health():
     assert set(values) == STEP_KEYS
     assert all(value.shape == () and not value.requires_grad and value.isfinite() for value in values.values())
     assert values["critic/latent"] == pytest.approx(2 * math.log(2))  # T starts undecided
+
+
+def test_what_the_encoders_see_is_translated_and_held_against_the_crops_themselves():
+    recipe, (a, b) = tiny_recipe(losses={"generator": {"vae_reconstruction": 1}}), batches()
+    dark = {"a": (a - 0.1).clamp(-1, 1), "b": (b - 0.1).clamp(-1, 1)}
+    trainer = Trainer(recipe, 1, CPU)
+    shown = []
+    trainer.model.register_forward_hook(lambda _m, args, kwargs, t: shown.append((kwargs, t)), with_kwargs=True)
+    values = trainer.train_step(a, b, None, dark)
+    ((kwargs, t),) = shown
+    assert torch.equal(kwargs["a"], dark["a"])
+    assert torch.equal(kwargs["b"], dark["b"])
+    wanted = torch.nn.functional.l1_loss(t.aa, a) + torch.nn.functional.l1_loss(t.bb, b)
+    torch.testing.assert_close(values["generator/vae_reconstruction"], wanted.detach())
+
+
+def test_a_teacher_is_asked_for_the_crops_themselves():
+    values = recipe_to_dict(RECIPE) | {"teacher": "someone", "losses": {"generator": {"imitation": 1}}}
+    recipe, (a, b), asked = recipe_from_dict(values), batches(), []
+    trainer = Trainer(recipe, 1, CPU, lambda images, side: asked.append((side, images)) or images)
+    trainer.train_step(a, b, None, {"a": -a, "b": -b})
+    assert [side for side, _ in asked] == ["a", "b"]
+    assert torch.equal(asked[0][1], a)
+    assert torch.equal(asked[1][1], b)
 
 
 def test_unit_reports_no_t():

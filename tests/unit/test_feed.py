@@ -14,7 +14,7 @@ from audiotrans.training.feed import Feed
 from tests.fakes import fake_cache, tiny_recipe
 
 CPU = torch.device("cpu")
-RECIPE = tiny_recipe(train={"critic_batch": 5, "match_range": True, "steps": 6})
+RECIPE = tiny_recipe(train={"critic_batch": 5, "match_range": True, "equalise_db": 6, "steps": 6})
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,9 @@ def test_crops_drawn_ahead_are_the_same(root, steps):
         assert torch.equal(one.b, other.b)
         assert one.more.keys() == other.more.keys() == {"a", "b"}
         assert all(torch.equal(one.more[domain], other.more[domain]) for domain in "ab")
-        assert (len(one.a), len(one.more["a"])) == (2, 3)
+        assert one.seen.keys() == other.seen.keys() == {"a", "b"}
+        assert all(torch.equal(one.seen[domain], other.seen[domain]) for domain in "ab")
+        assert (len(one.a), len(one.more["a"]), len(one.seen["a"])) == (2, 3, 2)
         assert one.a.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -77,3 +79,12 @@ def test_a_fault_in_the_thread_arrives(root, tmp_path):
         found._next = 2, found._thread.submit(found._draw, 2)
         with pytest.raises(AudiotransError, match=r"cannot read .*run audiotrans prep again"):
             found.take(2)
+
+
+def test_encoders_see_the_crops_themselves_unless_they_are_equalised(root):
+    recipe = tiny_recipe(train={"equalise_db": 0})
+    with Feed(recipe, ImageCache(root), CPU) as plain, Feed(RECIPE, ImageCache(root), CPU) as coloured:
+        assert plain.take(0).seen == {}
+        found = coloured.take(0)
+        assert torch.equal(found.a, plain.take(0).a)  # what is asked for stays
+        assert 0 < (found.seen["a"] - found.a).abs().max() <= 6 / 50 + 1e-5

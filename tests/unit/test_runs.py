@@ -140,10 +140,10 @@ def test_an_interrupt_saves_the_step_it_came_in(cache, tmp_path, monkeypatch, si
     sigint(signal.default_int_handler)
     step = Trainer.train_step
 
-    def struck(trainer, a, b, more):
+    def struck(trainer, *crops):
         if trainer.step == 2:
             signal.raise_signal(signal.SIGINT)  # in the middle of the third step
-        return step(trainer, a, b, more)
+        return step(trainer, *crops)
 
     monkeypatch.setattr(Trainer, "train_step", struck)
     with pytest.raises(KeyboardInterrupt):
@@ -236,8 +236,8 @@ def test_a_run_that_diverges_stops_in_one_line_and_keeps_a_sound_checkpoint(cach
 def test_weights_that_are_not_finite_are_never_saved(cache, tmp_path, monkeypatch, player):
     step = Trainer.train_step
 
-    def poisoned(trainer, a, b, more):
-        values = step(trainer, a, b, more)
+    def poisoned(trainer, *crops):
+        values = step(trainer, *crops)
         if trainer.step == 2:
             with torch.no_grad():
                 next(getattr(trainer, player).parameters()).fill_(math.nan)
