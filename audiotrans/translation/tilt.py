@@ -15,15 +15,15 @@ from torch import Tensor
 if TYPE_CHECKING:
     from audiotrans.sound.imaging import AudioImaging
 
-PIVOT_HZ = 1000.0
-"""Where the level stays."""
+PIVOT_HZ = 2000.0
+"""Where the level stays. Of a darker sound, what lies below, where most notes are, is lifted: it is heard no softer."""
 
-OCTAVES = 3.0
+OCTAVES = 4.0
 """On either side of the pivot; what lies beyond is changed no further."""
 
 
 def tilt(image: Tensor, slope: float, imaging: AudioImaging) -> Tensor:
-    """Change an image's levels in proportion to the distance from 1 kHz.
+    """Change an image's levels in proportion to the distance from 2 kHz.
 
     Args:
         image: in decibels over 100 dB, ``(groups, channels, rows, columns)`` in [-1, 1].
