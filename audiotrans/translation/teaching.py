@@ -1,7 +1,7 @@
 """A teacher: a finished model whose conversions a smaller or quicker one learns to make.
 
 The student is shown the images that it is trained on and what the teacher makes of them with all that it does at
-conversion: its passes and its articulation. It so learns to do in one pass what the teacher does in several.
+conversion: its passes, its articulation and its tilt. It so learns to do in one pass what the teacher does in several.
 
 Source: Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", for classifiers.
 """
