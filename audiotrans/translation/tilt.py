@@ -21,6 +21,9 @@ PIVOT_HZ = 2000.0
 OCTAVES = 4.0
 """On either side of the pivot; what lies beyond is changed no further."""
 
+LOWEST_HZ = 125.0
+"""What lies under it is lifted less and less, an octave below not at all: rumble is no note to be heard louder."""
+
 
 def tilt(image: Tensor, slope: float, imaging: AudioImaging) -> Tensor:
     """Change an image's levels in proportion to the distance from 2 kHz.
@@ -38,4 +41,6 @@ def tilt(image: Tensor, slope: float, imaging: AudioImaging) -> Tensor:
     settings = imaging.settings
     hertz = torch.from_numpy(imaging.representation.row_bins()) * settings.sample_rate / settings.n_fft
     octaves = torch.log2(hertz / PIVOT_HZ).clamp(-OCTAVES, OCTAVES)  # the row of 0 Hz is as far away as any
-    return (image + (slope / 50 * octaves)[:, None].to(image)).clamp(-1, 1)
+    change = slope / 50 * octaves
+    lifted = change.clamp(min=0) * (1 + torch.log2(hertz / LOWEST_HZ)).clamp(0, 1)
+    return (image + torch.where(change > 0, lifted, change)[:, None].to(image)).clamp(-1, 1)

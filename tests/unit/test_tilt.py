@@ -39,7 +39,9 @@ def test_an_image_is_tilted_about_2_khz_by_so_many_db_an_octave(representation, 
     assert at(2000) == pytest.approx(0, abs=0.05)
     assert at(4000) == pytest.approx(slope, abs=0.05)
     assert at(500) == pytest.approx(-2 * slope, abs=0.2)
-    assert float(found[0]) == pytest.approx(-4 * slope)  # 0 Hz, infinitely many octaves away
+    assert at(150) == pytest.approx(-slope * math.log2(2000 / 150), abs=0.3)
+    assert float(found[0]) == pytest.approx(min(-4 * slope, 0))  # 0 Hz, infinitely many octaves away, is never lifted
+    assert at(60) == pytest.approx(min(-4 * slope, 0), abs=0.5)
     assert float(found.abs().max()) <= abs(4 * slope) + 1e-4
 
 
