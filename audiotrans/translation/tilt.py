@@ -21,7 +21,7 @@ PIVOT_HZ = 2000.0
 OCTAVES = 4.0
 """On either side of the pivot; what lies beyond is changed no further."""
 
-LOWEST_HZ = 125.0
+LOWEST_HZ = 80.0
 """What lies under it is lifted less and less, an octave below not at all: rumble is no note to be heard louder."""
 
 
