@@ -115,10 +115,14 @@ def test_the_identity_is_the_identity():
     assert error_db(spun, plain) < -100
 
 
-def test_one_pass_of_the_shipped_model_depends_as_little_on_the_row_of_a_partial_as_four():
+@pytest.mark.parametrize(
+    ("tilt", "most", "share"), [(0.0, 0.07, 1.3), (None, 0.09, 2.0)], ids=["as trained", "as shipped"]
+)
+def test_one_pass_of_the_shipped_model_depends_little_on_the_row_of_a_partial(tilt, most, share):
     """Steady notes, one like the other but for their pitch: the second partials' gain should vary slowly with it.
 
-    In image units: .048 and .045; the models before it, which did not imitate four passes, had .10 and .16 in one.
+    In image units, one pass and four: .059 and .048 of what it was trained to hear, .077 and .046 of what it hears
+    tilted; models that did not imitate four passes had .10 and .16 in one.
     """
     model = models.load(device="cpu")
     at = np.arange(44_100) / 44_100
@@ -129,9 +133,9 @@ def test_one_pass_of_the_shipped_model_depends_as_little_on_the_row_of_a_partial
             hertz = 440 * 2 ** ((midi - 69) / 12)
             wave = sum(np.sin(2 * np.pi * k * hertz * at) / k for k in range(1, 12))
             image, _ = model.imaging.to_image(torch.from_numpy(0.1 * wave[None].astype(np.float32)))
-            out = model.translate_image(image, 0, model.request("piano", passes=passes, articulation=1))
+            out = model.translate_image(image, 0, model.request("piano", passes=passes, articulation=1, tilt=tilt))
             row = int(np.argmin(np.abs(model.imaging.row_frequencies() - 2 * hertz)))
             gains.append(float((out - image)[..., row, 20:60].mean()))
         rough.append(float(np.abs(np.diff(gains, 2)).mean()))
-    assert rough[0] < 0.07
-    assert rough[0] < 1.3 * rough[1]
+    assert rough[0] < most
+    assert rough[0] < share * rough[1]
