@@ -5,6 +5,7 @@ So they may be drawn before they are needed: for a GPU, a thread draws the next 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -31,6 +32,11 @@ class Crops(NamedTuple):
     b: Tensor
     more: dict[str, Tensor]
     seen: dict[str, Tensor]
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> Crops:
+        """Return what a function makes of all of them."""
+        further, seen = ({d: function(images) for d, images in found.items()} for found in (self.more, self.seen))
+        return Crops(function(self.a), function(self.b), further, seen)
 
 
 class Feed:
@@ -60,10 +66,7 @@ class Feed:
         drawn = self._next[1].result() if self._next and self._next[0] == step else self._draw(step)
         if self._thread and step + 1 < self.recipe.train.steps:
             self._next = step + 1, self._thread.submit(self._draw, step + 1)
-        more, seen = (
-            {domain: self._to_device(images) for domain, images in found.items()} for found in (drawn.more, drawn.seen)
-        )
-        return Crops(self._to_device(drawn.a), self._to_device(drawn.b), more, seen)
+        return drawn.each(self._to_device)
 
     def _draw(self, step: int) -> Crops:
         """Draw on the CPU; for a GPU into pinned memory, which it reads while the program goes on."""
@@ -71,7 +74,7 @@ class Feed:
         with torch.cuda.device(self.device) if on_gpu else nullcontext():
             a, b = (batch(self.recipe, self.data, domain, step) for domain in "ab")
             crops = Crops(a, b, more(self.recipe, self.data, step), seen(self.recipe, {"a": a, "b": b}, step))
-            return _pinned(crops) if on_gpu else crops
+            return crops.each(Tensor.pin_memory) if on_gpu else crops
 
     def _to_device(self, images: Tensor) -> Tensor:
         return images.to(self.device, non_blocking=True, memory_format=self._layout)
@@ -82,11 +85,6 @@ class Feed:
     def __exit__(self, *error: object) -> None:
         if self._thread:
             self._thread.shutdown(cancel_futures=True)
-
-
-def _pinned(crops: Crops) -> Crops:
-    further, seen = ({d: x.pin_memory() for d, x in found.items()} for found in (crops.more, crops.seen))
-    return Crops(crops.a.pin_memory(), crops.b.pin_memory(), further, seen)
 
 
 def seen(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[str, Tensor]:

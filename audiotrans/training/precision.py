@@ -6,7 +6,7 @@ import torch
 
 
 def quick_precision(asked: str, device: torch.device) -> str:
-    """Return ``float32`` in place of ``bf16`` where a CPU would only imitate it: more than ten times as slow.
+    """Return ``float32`` in place of ``bf16`` where a CPU would only imitate it, which is many times as slow.
 
     Args:
         asked: ``bf16`` or ``float32``, the recipe's.

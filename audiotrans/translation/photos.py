@@ -105,8 +105,8 @@ class PhotoConverter:
         """
         if phase is not None:
             raise UsageError(f"phase {phase!r} is for sound: leave --phase out with pictures")
-        sound = {"articulation": articulation, "passes": passes, "vibrato": vibrato, "straighten": straighten}
-        sound["tilt"] = tilt
+        sound = {"articulation": articulation, "passes": passes, "vibrato": vibrato}
+        sound |= {"straighten": straighten, "tilt": tilt}
         for name, value in sound.items():
             if value is not None:
                 raise UsageError(f"{name} {value:g} is for sound: leave --{name} out with pictures")

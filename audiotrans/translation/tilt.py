@@ -38,8 +38,7 @@ def tilt(image: Tensor, slope: float, imaging: AudioImaging) -> Tensor:
     """
     if not slope:
         return image
-    settings = imaging.settings
-    hertz = torch.from_numpy(imaging.representation.row_bins()) * settings.sample_rate / settings.n_fft
+    hertz = torch.as_tensor(imaging.row_frequencies())
     octaves = torch.log2(hertz / PIVOT_HZ).clamp(-OCTAVES, OCTAVES)  # the row of 0 Hz is as far away as any
     change = slope / 50 * octaves
     lifted = change.clamp(min=0) * (1 + torch.log2(hertz / LOWEST_HZ)).clamp(0, 1)
