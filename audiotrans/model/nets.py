@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-Pair = tuple[int, int]
+from audiotrans.model.folding import EnlargedConv, Pair, UnfoldedConv
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class NetSettings:
         norm: ``instance`` (statistics over the image) or ``channel`` (per position: independent of the image's size).
         norm_eps: added to variances.
         up: ``resize`` (nearest + 5 x 5), ``transpose`` (3 x 3, UNIT's own).
-        padding: padding mode of every convolution of the generator.
+        padding: padding mode of every convolution of the generator; a folded stem needs ``zeros``.
         slope: of the leaky rectifiers outside residual blocks.
         down_norm: whether stride-2 stages are normalised and rectified (UNIT's own are leaky, without norm).
         coordinate: append a channel of row coordinates, -1 .. 1, to what encoders and discriminators see.
@@ -69,6 +69,10 @@ class NetSettings:
     image_std: float = 1.0
     blind_rows: int = 0
     latent_critic: Literal["local", "patch", "global"] = "local"
+
+    def __post_init__(self) -> None:
+        if self.stem_stride != (1, 1) and self.padding != "zeros":
+            raise ValueError(f"stem_stride {self.stem_stride} needs the padding zeros, not {self.padding}")
 
     @property
     def deep(self) -> int:
@@ -218,6 +222,8 @@ def decoder(s: NetSettings, image_channels: int) -> nn.Sequential:
 def _up_stage(s: NetSettings, inputs: int, outputs: int) -> list[nn.Module]:
     if s.up == "transpose":
         return [nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1), nn.LeakyReLU(s.slope)]
+    if s.padding == "zeros":  # a stand-in, so that layers keep their numbers in weights files
+        return [nn.Identity(), EnlargedConv(inputs, outputs, 5, (2, 2)), _up_norm(s, outputs), nn.ReLU()]
     return [nn.Upsample(scale_factor=2), _conv(s, inputs, outputs, 5), _up_norm(s, outputs), nn.ReLU()]
 
 
@@ -229,25 +235,10 @@ def _output(s: NetSettings, channels: int, image_channels: int) -> list[nn.Modul
     unfolded = fine * s.stem_stride[0] * s.stem_stride[1]
     return [
         _conv(s, channels, unfolded, 3),
-        Unfold(s.stem_stride),
+        nn.Identity(),  # a stand-in, so that layers keep their numbers in weights files
         nn.LeakyReLU(s.slope),
-        _conv(s, fine, image_channels, 5),
+        UnfoldedConv(fine, image_channels, 5, s.stem_stride),
     ]
-
-
-class Unfold(nn.Module):
-    """Rearrange ``(b, c * r * f, h, w)`` to ``(b, c, h * r, w * f)``: sub-pixel upsampling with two factors."""
-
-    def __init__(self, factors: Pair) -> None:
-        super().__init__()
-        self.factors = factors
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Move channels to positions."""
-        rows, frames = self.factors
-        b, c, h, w = x.shape
-        split = x.reshape(b, c // (rows * frames), rows, frames, h, w)
-        return split.permute(0, 1, 4, 2, 5, 3).reshape(b, c // (rows * frames), h * rows, w * frames)
 
 
 def with_coordinate(x: Tensor, s: NetSettings) -> Tensor:

@@ -49,12 +49,12 @@ class Picture:
     Attributes:
         magnitude: ``(channels, bins, frames)``, >= 0.
         phase: radians, same shape, where the image holds phases.
-        gain: whether the magnitude is a gain on the source's, whose phase then fits.
+        gain: ``(bins, frames)``, where the magnitude is so many times the source's, whose phase then fits.
     """
 
     magnitude: Tensor
     phase: Tensor | None = None
-    gain: bool = False
+    gain: Tensor | None = None
 
 
 class Representation(Protocol):
@@ -141,7 +141,7 @@ class LogMelGain:
         """Apply ``image - context.image``, a gain in dB per band, to the source's magnitudes."""
         gain_db = (image - context.image)[0, 0] * (RANGE_DB / 2)
         gain = torch.pow(10.0, (self.spread.to(gain_db) @ gain_db) / 20)
-        return Picture(context.spectrum.abs() * gain, gain=True)
+        return Picture(context.spectrum.abs() * gain, gain=gain)
 
     def row_bins(self) -> NDArray[np.float64]:
         """Return the bands' centres in bins."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,30 +156,31 @@ class Straightener:
         first = self._follower.past
         chunk = slice(first, first + _CHUNK)
         spectra = self._spectra[:, chunk].copy()
-        peaks = self._follower.follow(self._power, self._places, self._floor, self._bins)
-        moves, turns = np.zeros((2, _CHUNK, self._power.shape[1]))
-        for frame in range(_CHUNK):
-            self._step(peaks, first + frame)
-            moves[frame], turns[frame] = self._moved, self._turn
+        peaks = self._follower.follow(self._power, self._places, self._floor, self._bins).within(chunk)
+        moves, turns = self._turned(peaks, self._power[chunk], self._floor[chunk])
         if moves.any() or turns.any():
             low = spectra[..., : moves.shape[1]]
             spectra[..., : moves.shape[1]] = shifted(low, moves) * np.exp(1j * turns)
         return spectra
 
-    def _step(self, peaks: Peaks, frame: int) -> None:
-        """Advance the phases by one frame.
+    def _turned(self, peaks: Peaks, power: Bins, floor: Bins) -> tuple[Bins, Bins]:
+        """Return by how many bins each bin of a chunk moves and how far its phase is turned: ``(frames, bins)`` each.
 
         Bins without a partial keep what their phases were turned by, so that none jumps, until they are silent: an
         attack after a rest has all its phases in place.
         """
-        own = peaks.of(frame)
-        bins, move = peaks.bins[own], peaks.moves[own]
-        turn = self._turn[bins] - np.pi / _HOPS * (move + self._moved[bins])
-        turn = np.remainder(turn, 2 * np.pi)
-        self._moved[:] = 0
-        for first, stop, one_move, one_turn in zip(*regions(self._power[frame], bins), move, turn, strict=True):
-            self._moved[first:stop], self._turn[first:stop] = one_move, one_turn
-        self._turn[(self._moved == 0) & (self._power[frame] < self._floor[frame])] = 0
+        owner = regions(power, peaks.frames, peaks.bins)
+        owned = owner >= 0
+        moves = np.where(owned, np.append(peaks.moves, 0.0)[owner], 0.0)
+        peak = np.append(peaks.bins, 0)[owner]  # the bin whose phases each bin follows
+        silent = (moves == 0) & (power < floor[:, None])
+        turns = np.empty_like(moves)
+        for frame, at in enumerate(peak):
+            turn = self._turn[at] - np.pi / _HOPS * (moves[frame] + self._moved[at])
+            self._turn = np.where(owned[frame], np.remainder(turn, 2 * np.pi), self._turn)
+            self._turn[silent[frame]] = 0
+            self._moved, turns[frame] = moves[frame], self._turn
+        return moves, turns
 
     def _joined(self, spectra: NDArray[np.complex64]) -> Wave:
         """Overlap and add a chunk of frames; give the samples that no later frame adds to."""
@@ -209,9 +209,10 @@ class Peaks:
     bins: Index
     moves: Bins
 
-    def of(self, frame: int) -> slice:
-        """Return where the peaks of a frame are."""
-        return slice(*np.searchsorted(self.frames, [frame, frame + 1]))
+    def within(self, frames: slice) -> Peaks:
+        """Return the peaks of a stretch of frames, which are counted from its first one."""
+        first, stop = np.searchsorted(self.frames, [frames.start, frames.stop])
+        return Peaks(self.frames[first:stop] - frames.start, self.bins[first:stop], self.moves[first:stop])
 
 
 class _Follower:
@@ -307,19 +308,45 @@ def _cents(first: Bins, second: Bins) -> Bins:
     return distance
 
 
-def regions(power: Bins, bins: Index) -> tuple[Index, Index]:
-    """Return the first bin that belongs to each peak of a frame and one past its last: to the valleys, or `_REACH`.
+def regions(power: Bins, frames: Index, bins: Index) -> Index:
+    """Return to which peak each bin belongs, -1 for none: each has those to the next valleys, at most `_REACH`.
 
     Args:
-        power: of the frame, ``(bins,)``.
-        bins: of the peaks, ascending.
+        power: ``(frames, bins)``.
+        frames: of the peaks, ascending.
+        bins: of the peaks, ascending in each frame.
+
+    Returns:
+        Numbers of peaks, ``(frames, bins)``.
     """
-    if not len(bins):
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    valleys = np.array([a + int(np.argmin(power[a:b])) for a, b in pairwise(bins)], np.intp)
-    first = np.maximum(np.concatenate([[0], valleys]), bins - _REACH)
-    stop = np.minimum(np.concatenate([valleys, [len(power)]]), bins + _REACH + 1)
-    return first, stop
+    neighbours = np.flatnonzero(np.diff(frames) == 0)
+    valleys = _valleys(power, frames[neighbours], bins[neighbours], bins[neighbours + 1])
+    first, stop = np.maximum(bins - _REACH, 0), np.minimum(bins + _REACH + 1, power.shape[1])
+    stop[neighbours] = np.minimum(stop[neighbours], valleys)
+    first[neighbours + 1] = np.maximum(first[neighbours + 1], valleys)
+    owner = np.full(power.shape, -1, np.intp)
+    peak, at = _spans(first, stop)
+    owner[frames[peak], at] = peak
+    return owner
+
+
+def _valleys(power: Bins, frames: Index, first: Index, stop: Index) -> Index:
+    """Return the bin of the least power, the first of several, in each of some non-empty spans of bins."""
+    if not len(frames):
+        return np.zeros(0, np.intp)
+    span, at = _spans(first, stop)
+    values = power[frames[span], at]
+    least = np.minimum.reduceat(values, np.searchsorted(span, np.arange(len(frames))))
+    found = np.flatnonzero(values == least[span])
+    valleys: Index = at[found[np.searchsorted(span[found], np.arange(len(frames)))]]
+    return valleys
+
+
+def _spans(first: Index, stop: Index) -> tuple[Index, Index]:
+    """Return all places from each ``first`` to before its ``stop``, in turn: the numbers of the spans, the places."""
+    lengths = stop - first
+    span = np.repeat(np.arange(len(first)), lengths)
+    return span, np.arange(len(span)) - np.repeat(np.cumsum(lengths) - lengths - first, lengths)
 
 
 def shifted(spectra: NDArray[np.complex64], moves: Bins) -> NDArray[np.complex64]:
@@ -329,7 +356,8 @@ def shifted(spectra: NDArray[np.complex64], moves: Bins) -> NDArray[np.complex64
         spectra: ``(channels, frames, bins)``.
         moves: ``(frames, bins)``: each bin takes what lies so far above it.
     """
-    places = np.arange(spectra.shape[-1]) + moves
+    frames, bins = np.nonzero(moves)
+    places = bins + moves[frames, bins]
     below = np.clip(np.floor(places).astype(np.intp), 1, spectra.shape[-1] - 3)
     u = (places - below).astype(np.float32)
     weights = (
@@ -338,6 +366,7 @@ def shifted(spectra: NDArray[np.complex64], moves: Bins) -> NDArray[np.complex64
         -(u + 1) * u * (u - 2) / 2,
         (u + 1) * u * (u - 1) / 6,
     )
-    rows = np.arange(spectra.shape[1])[:, None]
-    parts = [weight * spectra[:, rows, below + i - 1] for i, weight in enumerate(weights)]
-    return np.where(moves == 0, spectra, parts[0] + parts[1] + parts[2] + parts[3])
+    parts = [weight * spectra[:, frames, below + i - 1] for i, weight in enumerate(weights)]
+    out = spectra.copy()
+    out[:, frames, bins] = parts[0] + parts[1] + parts[2] + parts[3]
+    return out

@@ -82,4 +82,4 @@ def _is_gain(imaging: AudioImaging) -> bool:
     """Ask the representation, with a column of silence, whether its pictures are gains on the source."""
     spectrum = torch.zeros(1, imaging.stft.bins, 1, dtype=torch.complex64)
     image = imaging.representation.encode(spectrum, 0.0)
-    return imaging.representation.decode(image, Context(spectrum, image, 0, 0.0)).gain
+    return imaging.representation.decode(image, Context(spectrum, image, 0, 0.0)).gain is not None

@@ -110,7 +110,7 @@ def test_the_oracle_asks_for_the_gain_of_the_counterpart(tmp_path):
         peak = case.task.source.abs().amax()
         assert case.task.magnitude.amax() / peak == pytest.approx(gain, rel=0.01)
         assert case.has_source
-        assert case.task.gain
+        assert case.task.gain is not None
 
 
 # Cost

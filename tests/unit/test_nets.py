@@ -16,8 +16,8 @@ from audiotrans.model.nets import (
     ImageDiscriminators,
     ImageLayerNorm,
     LatentDiscriminator,
+    NetSettings,
     ResidualBlock,
-    Unfold,
     decoder,
     encoder,
     shared_decoder,
@@ -114,14 +114,9 @@ def test_unit_exact_has_no_norm_outside_residual_blocks_and_zero_padding():
     assert [m.kernel_size for m in convs] == [(7, 7), (3, 3), (3, 3), (1, 1)]
 
 
-def test_unfolding_with_equal_factors_is_pixel_shuffle():
-    x = image((2, 12, 3, 5), 1)
-    assert torch.equal(Unfold((2, 2))(x), nn.functional.pixel_shuffle(x, 2))
-
-
-def test_unfolding_puts_row_factors_on_rows_and_frame_factors_on_frames():
-    x = torch.arange(6.0).reshape(1, 6, 1, 1)
-    assert Unfold((3, 2))(x)[0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
+def test_a_folded_stem_that_reflects_is_refused():
+    with pytest.raises(ValueError, match="padding zeros, not reflect"):
+        NetSettings(stem_stride=(4, 2), padding="reflect")
 
 
 def test_channel_norm_looks_at_one_position_only():

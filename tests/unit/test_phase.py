@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiotrans.errors import UsageError
 from audiotrans.sound.phase import PHASES, PhaseTask, auto, griffin_lim, network, pghi_refined, source
+from audiotrans.sound.phase.task import direction
 from audiotrans.sound.stft import STFT
 
 SMALL = STFT(256, 64)
@@ -38,6 +39,14 @@ def task(wave: Tensor, stft: STFT = SMALL, **changes: object) -> PhaseTask:
 def test_the_names_are_those_of_the_command_line() -> None:
     estimates = {"pghi_refined", "pghi", "rtpghi", "fast_griffin_lim", "griffin_lim"}
     assert set(PHASES) == {"auto", "source", "network"} | estimates
+
+
+def test_directions_have_length_one_also_where_floats_end() -> None:
+    values = torch.tensor([0, -0.0, 3 + 4j, 1e-42j, -1e-39, 1e-30 - 1e-30j, 2e38 + 2e38j], dtype=torch.complex64)
+    got = direction(values)
+    assert torch.allclose(got.abs(), torch.ones(7))
+    wanted = torch.tensor([1, 1, 0.6 + 0.8j, 1, 1, (1 - 1j) / math.sqrt(2), (1 + 1j) / math.sqrt(2)])
+    assert torch.allclose(got, wanted.to(got))
 
 
 @pytest.mark.parametrize("method", ["source", "auto"])
@@ -187,9 +196,12 @@ def test_auto_estimates_for_unrelated_magnitudes() -> None:
 
 
 def test_auto_keeps_the_sources_phase_for_any_declared_gain() -> None:
-    stranger = SMALL.forward(chord(8_000, hertz=410.0)).abs()
-    made = task(noise(2, 8_000), magnitude=stranger, gain=True)
+    made = task(noise(2, 8_000))
+    gain = 10 ** (2 * noise(*made.magnitude.shape[1:], seed=7))  # so rough that no phase fits
+    made = PhaseTask(made.magnitude * gain, made.source, None, SMALL, gain)
+    plain = PhaseTask(made.magnitude, made.source, None, SMALL)
     assert torch.equal(auto(made), source(made))
+    torch.testing.assert_close(source(made), source(plain), rtol=1e-5, atol=1e-7)
 
 
 def test_auto_takes_silence() -> None:

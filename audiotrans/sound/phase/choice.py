@@ -18,7 +18,7 @@ def auto(task: PhaseTask) -> Tensor:
     source loses, `pghi_refined` decides.
     """
     kept = source(task)
-    if task.gain:
+    if task.gain is not None:
         return kept
     scale = power_of_two(task.magnitude)  # float32 holds sounds whose power it does not
     if task.stft.inconsistency_db(kept * scale) <= task.stft.inconsistency_db(pghi(task) * scale):

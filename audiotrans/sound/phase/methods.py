@@ -27,6 +27,8 @@ def network(task: PhaseTask) -> Tensor:
 
 def source(task: PhaseTask) -> Tensor:
     """Use the input's own phase: right where the output is a gain on the input's spectrum."""
+    if task.gain is not None:
+        return task.source * task.gain
     return task.magnitude * direction(task.source)
 
 

@@ -24,7 +24,7 @@ class PhaseTask:
         source: complex spectrum of the input, same shape.
         generated: phase in radians that a network painted, same shape, or None.
         stft: the settings all of them were made with.
-        gain: whether the magnitude is a gain on the source's.
+        gain: ``(bins, frames)``, where the magnitude is so many times the source's.
         seed: for methods that start from random phases.
         mid_side: magnitudes ``(2, bins, frames)`` of (left + right) / 2 and (left - right) / 2 of a stereo sound, where
             they are known; None: they are derived from the source's phase differences.
@@ -34,14 +34,16 @@ class PhaseTask:
     source: Tensor
     generated: Tensor | None
     stft: STFT
-    gain: bool = False
+    gain: Tensor | None = None
     seed: int = 0
     mid_side: Tensor | None = None
 
 
 def direction(spectrum: Tensor) -> Tensor:
-    """Return ``exp(j angle)``; 1 where the spectrum is zero."""
-    return torch.polar(torch.ones_like(spectrum.real), spectrum.angle())
+    """Return ``exp(j angle)``; 1 where the spectrum is zero, or too small to be divided by."""
+    parts = torch.view_as_real(spectrum)
+    small = parts.abs().amax(-1) < torch.finfo(parts.dtype).tiny
+    return torch.sgn(spectrum).masked_fill_(small, 1)
 
 
 def common(spectrum: Tensor) -> Tensor:
