@@ -111,12 +111,34 @@ def _grouped(spectrum: Tensor, size: int) -> Tensor:
     return filled.reshape(-1, size, *spectrum.shape[1:])
 
 
+def even_lobes(gain_db: Tensor, magnitude: Tensor) -> Tensor:
+    """Let the bins of one partial rise and fall together.
+
+    A partial fills the few bins of the window's main lobe. Gains that differ within them ask for a spectrum that no
+    sound has, and what comes back to a wave is another one: partials that flutter. So a bin's gain becomes the mean of
+    its own and its two neighbours', each weighted by its magnitude: where one of them holds a partial, by that one's.
+
+    Args:
+        gain_db: ``(bins, frames)``.
+        magnitude: of the source, the same shape, >= 0.
+
+    Returns:
+        The same shape; 0 dB where there is silence.
+    """
+    weighted = torch.stack([magnitude * gain_db, magnitude])
+    around = weighted.clone()
+    around[:, 1:] += weighted[:, :-1]
+    around[:, :-1] += weighted[:, 1:]
+    return around[0] / around[1].clamp(min=torch.finfo(magnitude.dtype).tiny)
+
+
 class LogMelGain:
     """256 log-power rows of all channels together; the output is a gain on the source's full spectrum.
 
     The rows are linear in frequency (one bin each) up to about 1.5 kHz and logarithmic above, as on Slaney's mel scale,
     but with no band narrower than a bin, so that low partials stay apart. ``gain = output - input`` in dB is spread
-    over the bins and applied to every channel alike: stereo, phase and all fine detail stay the source's own.
+    over the bins, made one for the bins of a partial (`even_lobes`), and applied to every channel alike: stereo, phase
+    and all fine detail stay the source's own.
     """
 
     def __init__(self, stft: STFT, channels: int, rows: int = 256, time_stride: int = 1) -> None:
@@ -140,8 +162,10 @@ class LogMelGain:
     def decode(self, image: Tensor, context: Context) -> Picture:
         """Apply ``image - context.image``, a gain in dB per band, to the source's magnitudes."""
         gain_db = (image - context.image)[0, 0] * (RANGE_DB / 2)
-        gain = torch.pow(10.0, (self.spread.to(gain_db) @ gain_db) / 20)
-        return Picture(context.spectrum.abs() * gain, gain=gain)
+        magnitude = context.spectrum.abs()
+        gain_db = even_lobes(self.spread.to(gain_db) @ gain_db, magnitude.sum(0))
+        gain = torch.pow(10.0, gain_db / 20)
+        return Picture(magnitude * gain, gain=gain)
 
     def row_bins(self) -> NDArray[np.float64]:
         """Return the bands' centres in bins."""

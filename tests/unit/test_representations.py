@@ -19,6 +19,7 @@ from audiotrans.sound.representations import (
     MagnitudePhase,
     Representation,
     amplitude_scale,
+    even_lobes,
     triangular_bank,
     warped_centres,
 )
@@ -47,8 +48,8 @@ def level_db(wave: Tensor) -> float:
     return float(10 * torch.log10(wave.square().mean()))
 
 
-def sine(bin_index: int, samples: int = 16_384) -> Tensor:
-    """A full-scale sine at a bin's centre of the full setting."""
+def sine(bin_index: float, samples: int = 16_384) -> Tensor:
+    """A full-scale sine at the frequency of a bin of the full setting, or between two."""
     return torch.sin(2 * math.pi * bin_index * torch.arange(samples, dtype=torch.float64) / 2048).float()[None]
 
 
@@ -226,8 +227,36 @@ def test_a_gain_reaches_the_bins_between_the_neighbouring_centres_and_no_others(
     image[0, 0, row] += 6 * 2 / RANGE_DB
     gain_db = 20 * torch.log10(representation.decode(image, context).magnitude / context.spectrum.abs())[0, :, 3]
     low, middle, high = representation.row_bins()[row - 1 : row + 2]
-    wanted = 6 * np.interp(np.arange(1025), [low, middle, high], [0, 1, 0])  # a triangle in dB
-    np.testing.assert_allclose(gain_db.numpy(), wanted, rtol=0, atol=1e-3)
+    triangle = 6 * np.interp(np.arange(1025), [low, middle, high], [0, 1, 0])  # in dB
+    weights = np.pad(context.spectrum[0, :, 3].abs().numpy(), 1)
+    weighted = [np.convolve(x, np.ones(3), "valid") for x in (np.pad(triangle, 1) * weights, weights)]
+    np.testing.assert_allclose(gain_db.numpy(), weighted[0] / weighted[1], rtol=0, atol=1e-3)
+
+
+def test_the_bins_of_a_partial_share_their_gains_by_magnitude() -> None:
+    representation = LogMelGain(FULL, 1)
+    context = encoded(representation, sine(40), SINE_LEVEL_DB, FULL)
+    image = context.image.clone()
+    image[0, 0, 40] -= 12 * 2 / RANGE_DB  # rows are bins down there
+    gain_db = 20 * torch.log10(representation.decode(image, context).magnitude / context.spectrum.abs())[0, 38:43, 8]
+    # Hann: half as strong one bin away, nothing two bins away.
+    assert gain_db.tolist() == pytest.approx([0, -12 * 2 / 3, -6, -12 * 2 / 3, 0], abs=0.1)
+
+
+def test_a_gain_within_a_partial_is_nearer_to_a_sound_than_one_of_single_bins() -> None:
+    wave, gain_db = sine(40.3), torch.zeros(FULL.bins, 1)
+    gain_db[40] = -12.0
+    spectrum = FULL.forward(wave)[0]
+    single, evened = (
+        FULL.inconsistency_db(spectrum * 10 ** (gain / 20))
+        for gain in (gain_db, even_lobes(gain_db.expand_as(spectrum), spectrum.abs()))
+    )
+    assert evened < single - 2
+
+
+def test_gains_of_silent_bins_are_finite_and_a_common_gain_stays() -> None:
+    magnitude = torch.tensor([0.0, 0.0, 1e-30, 2.0])[:, None]
+    assert even_lobes(torch.full((4, 1), -7.0), magnitude)[:, 0].tolist() == pytest.approx([0, -7, -7, -7])
 
 
 def test_one_picture_serves_mono_and_the_same_on_both_channels() -> None:
