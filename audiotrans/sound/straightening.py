@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Wave = NDArray[np.float32]
@@ -134,11 +135,9 @@ class Straightener:
 
     def _analyse(self, wave: Wave) -> None:
         """Append a chunk of frames, and forget as many."""
-        from scipy.fft import rfft
-
         frames = np.lib.stride_tricks.sliding_window_view(wave, self._size, axis=1)[:, :: self._hop]
         # Centred, so that phases change smoothly from bin to bin of a partial.
-        spectra, slopes = (rfft(np.fft.ifftshift(frames * w, axes=-1)) for w in (self._window, self._slope))
+        spectra, slopes = (_spectra(np.fft.ifftshift(frames * w, axes=-1)) for w in (self._window, self._slope))
         count = self._power.shape[1]
         low, turned = spectra[..., :count], slopes[..., :count]
         power = np.square(np.abs(low)).sum(axis=0, dtype=np.float64)
@@ -184,15 +183,20 @@ class Straightener:
 
     def _joined(self, spectra: NDArray[np.complex64]) -> Wave:
         """Overlap and add a chunk of frames; give the samples that no later frame adds to."""
-        from scipy.fft import irfft
-
-        frames = np.fft.fftshift(irfft(spectra, self._size), axes=-1) * (self._window * (2 / 3))
+        waves: Wave = torch.fft.irfft(torch.from_numpy(spectra), self._size).numpy()
+        frames = np.fft.fftshift(waves, axes=-1) * (self._window * (2 / 3))
         total = np.zeros((len(frames), (_CHUNK - 1) * self._hop + self._size), np.float32)
         total[:, : self._sum.shape[1]] = self._sum
         for frame in range(_CHUNK):
             total[:, frame * self._hop : frame * self._hop + self._size] += frames[:, frame]
         self._sum = total[:, _CHUNK * self._hop :]
         return total[:, : _CHUNK * self._hop]
+
+
+def _spectra(frames: Wave) -> NDArray[np.complex64]:
+    # torch's, in float32 whatever numpy's age; it is loaded already, which scipy's would take half a second for.
+    found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(frames)).numpy()
+    return found
 
 
 @dataclass(frozen=True)

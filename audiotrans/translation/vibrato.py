@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from audiotrans.translation.tiles import Wave
@@ -162,9 +163,8 @@ class Steadiness:
 
     def _rise(self) -> float | None:
         """Return by how many dB the level of the bands has risen on average, a fall being no rise; None of silence."""
-        from scipy.fft import rfft
-
-        power = np.square(np.abs(rfft(self._heard * self._window))).sum(axis=0)
+        spectra = torch.fft.rfft(torch.from_numpy(self._heard * self._window))  # scipy's takes long to import
+        power = spectra.abs().square().sum(0).numpy()
         bands = np.add.reduceat(power, self._bands[:-1])[: len(self._bands) - 1]
         self._loudest = max(self._loudest, float(bands.max()))
         if bands.max() <= self._loudest * 10 ** (-_RANGE_DB / 10):
