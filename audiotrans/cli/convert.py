@@ -81,9 +81,11 @@ def _convert(
 ) -> tuple[int, Iterator[Written | WrittenPhoto | Failure]]:
     from functools import partial
 
+    from audiotrans.cli.memory import keep_freed_memory
     from audiotrans.translation import batch, models
     from audiotrans.translation.progress import sound_bar
 
+    keep_freed_memory()
     force = options["force"]
     photos = models.is_photo_model(options["model"])
     jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force, photos=photos)

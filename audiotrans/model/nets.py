@@ -175,7 +175,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, s: NetSettings, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _conv(s, channels, channels, 3), _norm(s, channels), nn.ReLU(),
+            _conv(s, channels, channels, 3), _norm(s, channels), nn.ReLU(inplace=True),
             _conv(s, channels, channels, 3), _norm(s, channels),
         )  # fmt: skip
 
@@ -188,12 +188,15 @@ class ResidualBlock(nn.Module):
 def encoder(s: NetSettings, image_channels: int) -> nn.Sequential:
     """Build a private encoder (E1-E6): image, noise and coordinate channels -> deep features on the latent's grid."""
     inputs = image_channels + s.noise_channels + s.coordinate
-    layers: list[nn.Module] = [_conv(s, inputs, s.width, s.stem_kernel, s.stem_stride), nn.LeakyReLU(s.slope)]
+    layers: list[nn.Module] = [
+        _conv(s, inputs, s.width, s.stem_kernel, s.stem_stride),
+        nn.LeakyReLU(s.slope, inplace=True),
+    ]
     channels = s.width
     for _ in range(s.downs):
         layers.append(_conv(s, channels, 2 * channels, s.down_kernel, 2))
         channels *= 2
-        layers += [_norm(s, channels), nn.ReLU()] if s.down_norm else [nn.LeakyReLU(s.slope)]
+        layers += [_norm(s, channels), nn.ReLU(inplace=True)] if s.down_norm else [nn.LeakyReLU(s.slope, inplace=True)]
     return nn.Sequential(*layers, *[ResidualBlock(s, channels) for _ in range(s.blocks)])
 
 
@@ -221,10 +224,10 @@ def decoder(s: NetSettings, image_channels: int) -> nn.Sequential:
 
 def _up_stage(s: NetSettings, inputs: int, outputs: int) -> list[nn.Module]:
     if s.up == "transpose":
-        return [nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1), nn.LeakyReLU(s.slope)]
+        return [nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1), nn.LeakyReLU(s.slope, inplace=True)]
     if s.padding == "zeros":  # a stand-in, so that layers keep their numbers in weights files
-        return [nn.Identity(), EnlargedConv(inputs, outputs, 5, (2, 2)), _up_norm(s, outputs), nn.ReLU()]
-    return [nn.Upsample(scale_factor=2), _conv(s, inputs, outputs, 5), _up_norm(s, outputs), nn.ReLU()]
+        return [nn.Identity(), EnlargedConv(inputs, outputs, 5, (2, 2)), _up_norm(s, outputs), nn.ReLU(inplace=True)]
+    return [nn.Upsample(scale_factor=2), _conv(s, inputs, outputs, 5), _up_norm(s, outputs), nn.ReLU(inplace=True)]
 
 
 def _output(s: NetSettings, channels: int, image_channels: int) -> list[nn.Module]:
@@ -236,7 +239,7 @@ def _output(s: NetSettings, channels: int, image_channels: int) -> list[nn.Modul
     return [
         _conv(s, channels, unfolded, 3),
         nn.Identity(),  # a stand-in, so that layers keep their numbers in weights files
-        nn.LeakyReLU(s.slope),
+        nn.LeakyReLU(s.slope, inplace=True),
         UnfoldedConv(fine, image_channels, 5, s.stem_stride),
     ]
 

@@ -92,7 +92,7 @@ It is the power of the image's -1, so silence lies exactly there, and what equal
 
 def _relative_power(spectrum: Tensor, stft: STFT, level_db: float) -> Tensor:
     """Return power re the file's level; scaled before squaring, so that no sound leaves the range of float32."""
-    return (spectrum.abs() * (amplitude_scale(stft) * 10 ** (-level_db / 20))).square()
+    return spectrum.abs().mul_(amplitude_scale(stft) * 10 ** (-level_db / 20)).square_()
 
 
 def _power_to_image(power: Tensor) -> Tensor:
