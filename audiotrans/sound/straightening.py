@@ -137,7 +137,7 @@ class Straightener:
         """Append a chunk of frames, and forget as many."""
         frames = np.lib.stride_tricks.sliding_window_view(wave, self._size, axis=1)[:, :: self._hop]
         # Centred, so that phases change smoothly from bin to bin of a partial.
-        spectra, slopes = (_spectra(np.fft.ifftshift(frames * w, axes=-1)) for w in (self._window, self._slope))
+        spectra, slopes = (_spectra(frames, w) for w in (self._window, self._slope))
         count = self._power.shape[1]
         low, turned = spectra[..., :count], slopes[..., :count]
         power = np.square(np.abs(low)).sum(axis=0, dtype=np.float64)
@@ -184,18 +184,24 @@ class Straightener:
     def _joined(self, spectra: NDArray[np.complex64]) -> Wave:
         """Overlap and add a chunk of frames; give the samples that no later frame adds to."""
         waves: Wave = torch.fft.irfft(torch.from_numpy(spectra), self._size).numpy()
-        frames = np.fft.fftshift(waves, axes=-1) * (self._window * (2 / 3))
-        total = np.zeros((len(frames), (_CHUNK - 1) * self._hop + self._size), np.float32)
-        total[:, : self._sum.shape[1]] = self._sum
-        for frame in range(_CHUNK):
-            total[:, frame * self._hop : frame * self._hop + self._size] += frames[:, frame]
-        self._sum = total[:, _CHUNK * self._hop :]
-        return total[:, : _CHUNK * self._hop]
+        hops = (waves * np.fft.ifftshift(self._window * (2 / 3))).reshape(len(waves), _CHUNK, _HOPS, self._hop)
+        total = np.zeros((len(waves), _CHUNK + _HOPS - 1, self._hop), np.float32)
+        total[:, : _HOPS - 1] = self._sum.reshape(len(waves), _HOPS - 1, self._hop)
+        for hop in reversed(range(_HOPS)):  # the earliest frame first
+            total[:, hop : hop + _CHUNK] += hops[:, :, (hop + _HOPS // 2) % _HOPS]
+        joined: Wave = total.reshape(len(waves), -1)
+        self._sum = joined[:, _CHUNK * self._hop :]
+        return joined[:, : _CHUNK * self._hop]
 
 
-def _spectra(frames: Wave) -> NDArray[np.complex64]:
+def _spectra(frames: Wave, window: Wave) -> NDArray[np.complex64]:
+    """Return spectra of windowed frames ``(..., samples)``, phases counted from their centres."""
+    half = len(window) // 2
+    turned = np.empty(frames.shape, np.float32)  # each frame's second half first
+    np.multiply(frames[..., half:], window[half:], out=turned[..., :half])
+    np.multiply(frames[..., :half], window[:half], out=turned[..., half:])
     # torch's, in float32 whatever numpy's age; it is loaded already, which scipy's would take half a second for.
-    found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(frames)).numpy()
+    found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(turned)).numpy()
     return found
 
 
