@@ -58,9 +58,8 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Side by side, one thread each: half the time of one process with two.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .
