@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
     """Keep what is freed for what comes next, where the C library can be told so (glibc).
 
     By default it gives large blocks back to the system at once. A conversion asks for the same blocks again with every
-    tile, and the system clears them page by page before it hands them out. The peak is the same but for gaps.
+    tile, and the system clears them page by page before it hands them out. The peak is up to a seventh higher for it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # musl has none

@@ -78,7 +78,7 @@ def unfold(x: Tensor, factors: Pair) -> Tensor:
     """Rearrange ``(b, c * r * f, h, w)`` to ``(b, c, h * r, w * f)``: sub-pixel enlargement with two factors."""
     rows, frames = factors
     if rows == frames:
-        return pixel_shuffle(x, rows)
+        return pixel_shuffle(x, rows)  # keeps channels_last memory, which what follows wants
     b, c, h, w = x.shape
     split = x.reshape(b, c // (rows * frames), rows, frames, h, w)
     return split.permute(0, 1, 4, 2, 5, 3).reshape(b, c // (rows * frames), h * rows, w * frames)
