@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
 TINY: dict[str, Any] = {
     "imaging": {"sample_rate": 16_000, "n_fft": 256, "hop_length": 64, "rows": 32},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiotrans.sound.phase import PhaseTask
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PhaseTask
+from audiotrans.spectrogram.stft import STFT
 
 SAMPLE_RATE = 44_100
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.checkpoints import export_weights
-from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from tests.standins import RATE, SMALL
 
 DOMAINS = {"a": "bowed", "b": "plucked"}

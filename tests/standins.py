@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audiotrans.sound.imaging import AudioSettings
-from audiotrans.translation.convert import Converter
-from audiotrans.translation.stream import StreamConverter
+from audiotrans.convert.converter import Converter
+from audiotrans.convert.stream import StreamConverter
+from audiotrans.spectrogram.imaging import AudioSettings
 
 RATE = 16_000
 

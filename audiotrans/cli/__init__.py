@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from audiotrans import __version__
-from audiotrans.cli import compare, convert, cycle, evaluate, judge, pack, plot, report, train
+from audiotrans.cli import classifier as judge
+from audiotrans.cli import compare, convert, cycle, evaluate, pack, plot, report, train
 from audiotrans.cli.errors import OneLineErrors
 
 

@@ -39,7 +39,7 @@ def _compare(
     **rest: Any,
 ) -> Path:
     from audiotrans.evaluation.compare import Contestant, compare
-    from audiotrans.training.recipe import load_recipe
+    from audiotrans.recipe import load_recipe
 
     contestants = [Contestant(path.stem, load_recipe(path, overrides)) for path in recipes if not modes] + [
         Contestant(f"{path.stem}-{mode}", load_recipe(path, (*overrides, f"model.kl={mode}")))

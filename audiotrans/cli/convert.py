@@ -11,9 +11,9 @@ from audiotrans.cli.stream import ConvertCommand, asked_of, convert_stream, spli
 from audiotrans.errors import AudiotransError
 
 if TYPE_CHECKING:
-    from audiotrans.translation.batch import Failure
-    from audiotrans.translation.files import Written
-    from audiotrans.translation.photos import WrittenPhoto
+    from audiotrans.convert.batch import Failure
+    from audiotrans.convert.files import Written
+    from audiotrans.convert.photos import WrittenPhoto
 
 
 @click.command(cls=ConvertCommand)
@@ -82,8 +82,8 @@ def _convert(
     from functools import partial
 
     from audiotrans.cli.memory import keep_freed_memory
-    from audiotrans.translation import batch, models
-    from audiotrans.translation.progress import sound_bar
+    from audiotrans.convert import batch, models
+    from audiotrans.convert.progress import sound_bar
 
     keep_freed_memory()
     force = options["force"]
@@ -99,7 +99,7 @@ def _convert(
 @click.command()
 def models() -> None:
     """List the shipped models."""
-    from audiotrans.translation.models import list_models
+    from audiotrans.convert.models import list_models
 
     entries = list_models()
     for entry in entries:

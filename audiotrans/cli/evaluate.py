@@ -62,10 +62,10 @@ def _evaluate(
     systems: tuple[str, ...],
     **rest: Any,
 ) -> dict[str, Any]:
+    from audiotrans.convert.models import use_threads
     from audiotrans.evaluation.scoring.comparison import evaluate as run
     from audiotrans.evaluation.scoring.plan import Options
     from audiotrans.evaluation.scoring.testset import Selection
-    from audiotrans.translation.models import use_threads
 
     use_threads(threads)
     chosen = {name: rest.pop(name) for name in ("source", "target", "seconds", "limit", "unpaired")}

@@ -12,9 +12,9 @@ import click
 from audiotrans.errors import UsageError
 
 if TYPE_CHECKING:
-    from audiotrans.translation.convert import Converter
-    from audiotrans.translation.photos import PhotoConverter
-    from audiotrans.translation.request import Request
+    from audiotrans.convert.converter import Converter
+    from audiotrans.convert.options import Request
+    from audiotrans.convert.photos import PhotoConverter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,11 +95,11 @@ def convert_stream(
         UsageError: for what makes no sense with a stream.
     """
     _refuse_files(inputs, options)
-    from audiotrans.sound.audio.pipes import PipeFormat
-    from audiotrans.translation import models
-    from audiotrans.translation.piping import StreamOptions, convert_pipe
-    from audiotrans.translation.progress import stream_bar
-    from audiotrans.translation.stream import CHUNK_SECONDS
+    from audiotrans.audio.pipes import PipeFormat
+    from audiotrans.convert import models
+    from audiotrans.convert.piping import StreamOptions, convert_pipe
+    from audiotrans.convert.progress import stream_bar
+    from audiotrans.convert.stream import CHUNK_SECONDS
 
     raw = PipeFormat(given["rate"], given["channels"], given["raw"]) if _is_raw(given) else None
     chunk = given.get("chunk", CHUNK_SECONDS)

@@ -14,9 +14,9 @@ from audiotrans.errors import AudiotransError, UsageError
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
+    from audiotrans.recipe import Recipe
     from audiotrans.training.engine import Teach
-    from audiotrans.training.recipe import Recipe
-    from audiotrans.translation.samples import OnSample
+    from audiotrans.training.samples import OnSample
 
 PATH = click.Path(path_type=Path)
 
@@ -52,8 +52,8 @@ def _prep(
     quiet: bool,
     **rest: Any,
 ) -> object:
+    from audiotrans.recipe import load_recipe
     from audiotrans.training.prepare import default_recipe, prepare_any
-    from audiotrans.training.recipe import load_recipe
 
     wanted = default_recipe(source) if recipe_path is None else load_recipe(recipe_path)
     rest |= {"a": a or wanted.domains.a, "b": b or wanted.domains.b, "progress": not quiet}
@@ -77,7 +77,7 @@ def train(
 ) -> None:
     """Train a model from a recipe and a cache, prepared or packed."""
     began = time.monotonic()  # to load torch takes time too
-    from audiotrans.training.recipe import load_recipe
+    from audiotrans.recipe import load_recipe
 
     # The option wins over the recipe, which would set them again.
     threads = () if options["threads"] is None else (f"train.threads={options['threads']}",)
@@ -98,10 +98,10 @@ def _train(
     quiet: bool,
     **rest: Any,
 ) -> str:
+    from audiotrans.convert.models import choose_device, use_threads
     from audiotrans.training.engine import train
     from audiotrans.training.interrupt import TimeLimit
     from audiotrans.training.precision import quick_precision
-    from audiotrans.translation.models import choose_device, use_threads
 
     use_threads(threads)
     limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)
@@ -120,7 +120,7 @@ def _train(
 
 def _teacher(recipe: Recipe, device: str) -> Teach | None:
     """Load the recipe's teacher, if it has one: a whole converter, which a bare training machine cannot run."""
-    from audiotrans.translation.teaching import teacher
+    from audiotrans.training.teaching import teacher
 
     try:
         return teacher(recipe, device)
@@ -136,11 +136,11 @@ def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:
         if recipe.imaging.type == "photo":
             import PIL.Image  # noqa: F401  (loaded when a sheet is written: too late to find it missing)
 
-            from audiotrans.translation.photo_samples import photo_sample_writer
+            from audiotrans.training.photo_samples import photo_sample_writer
 
             return _forgiving(photo_sample_writer(recipe, cache, device))
         from audiotrans.evaluation.plots import sample_sheet
-        from audiotrans.translation.samples import sample_writer
+        from audiotrans.training.samples import sample_writer
     except ImportError as error:  # a bare training machine needs neither pictures nor sound files
         _no_sheets(error)
         return None
@@ -177,7 +177,7 @@ def recipe() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
     """Print a recipe with every default filled in."""
-    from audiotrans.training.recipe import dump_recipe, load_recipe
+    from audiotrans.recipe import dump_recipe, load_recipe
 
     click.echo(dump_recipe(load_recipe(recipe_path, overrides)), nl=False)
 
@@ -203,9 +203,9 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
 
     RUN may be a weights file or a shipped model's name, to be described anew.
     """
-    from audiotrans.translation.exporting import export_run
-    from audiotrans.translation.models import is_photo_model
-    from audiotrans.translation.profile import read_profile
+    from audiotrans.convert.domain_check import read_profile
+    from audiotrans.convert.models import is_photo_model
+    from audiotrans.training.export import export_run
 
     for name, unit, example in _BY_TARGET:
         options[name] = dict(_named_value(f"--{name}", unit, example, text) for text in options[name])

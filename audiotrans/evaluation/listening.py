@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from audiotrans.audio import resample_blocks
 from audiotrans.evaluation.metrics.checks import Wave
-from audiotrans.sound.audio import resample_blocks
 
 _BLOCK = 1 << 16
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.recipe import Recipe
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.datasets import stream
-from audiotrans.training.recipe import Recipe
 
 CURVE_WAVES = 4
 """Half waves over the rows of the finest part of a random equaliser's curve."""

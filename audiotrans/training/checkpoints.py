@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
+from audiotrans.files import write_beside
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings
-from audiotrans.training.atomic import write_beside
+from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.training.parts import index_of, read_parts, remove_parts, write_parts
-from audiotrans.training.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
 CHECKPOINT_NAME = "last.pt"
 """Of the last checkpoint in the folder of a run."""

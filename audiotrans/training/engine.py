@@ -17,6 +17,7 @@ from tqdm import tqdm
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN, Critics, Domain, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, JUDGED
+from audiotrans.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, open_images, stream
 from audiotrans.training.feed import Feed
@@ -24,7 +25,6 @@ from audiotrans.training.interrupt import Interruption, TimeLimit
 from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.pool import ImagePool
 from audiotrans.training.precision import quick_precision
-from audiotrans.training.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.validation import validate
 from audiotrans.training.warm_start import fit, warm_start
 
@@ -235,7 +235,7 @@ def train(
         progress: show a bar on standard error.
         limit: stop after the step in which its time is over, at least after one, and save.
         part_mb: write last.pt in parts of at most so many MB, see `save_checkpoint`.
-        teach: of the recipe's teacher, see `audiotrans.translation.teaching`.
+        teach: of the recipe's teacher, see `audiotrans.training.teaching`.
 
     Returns:
         Path of the last checkpoint, as one file; with ``part_mb`` its parts lie beside that path.

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from audiotrans.recipe import Recipe
 from audiotrans.training.augment import augment, equalise
 from audiotrans.training.datasets import ImageCache
-from audiotrans.training.recipe import Recipe
 
 
 class Crops(NamedTuple):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from audiotrans.errors import AudiotransError
-from audiotrans.training.atomic import write_beside
+from audiotrans.files import write_beside
 
 FORMAT = "audiotrans-checkpoint-parts"
 VERSION = 1

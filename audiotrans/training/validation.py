@@ -7,8 +7,8 @@ from torch import Tensor
 
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.losses import fine_distance
+from audiotrans.recipe import Recipe
 from audiotrans.training.datasets import ImageCache, stream
-from audiotrans.training.recipe import Recipe
 
 CROPS = 12
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import nn
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.recipe import Recipe, recipe_to_dict
+from audiotrans.shipped import SUFFIX, find
 from audiotrans.training.checkpoints import (
     CHECKPOINT_NAME,
     has_checkpoint,
@@ -17,8 +19,6 @@ from audiotrans.training.checkpoints import (
     read_weights,
     steps_of,
 )
-from audiotrans.training.recipe import Recipe, recipe_to_dict
-from audiotrans.training.shipped import SUFFIX, find
 
 if TYPE_CHECKING:
     from audiotrans.training.engine import Trainer

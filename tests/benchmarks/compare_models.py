@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import audiotrans
+from audiotrans import audio
 from audiotrans.evaluation import metrics
-from audiotrans.sound import audio
 from tests.benchmarks import paired
 
 RATE = 44_100

@@ -18,11 +18,11 @@ import scipy.signal
 from numpy.typing import NDArray
 
 import audiotrans
+from audiotrans.audio import find_audio, probe, read
+from audiotrans.convert.converter import Converter
 from audiotrans.evaluation.metrics.notes import note_f1
 from audiotrans.evaluation.tagger import TAGS, tag, taken_for
 from audiotrans.evaluation.transcription import transcribe
-from audiotrans.sound.audio import find_audio, probe, read
-from audiotrans.translation.convert import Converter
 
 Wave = NDArray[np.float32]
 RATE = 44_100

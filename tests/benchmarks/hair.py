@@ -19,6 +19,8 @@ import torch
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from audiotrans.convert import models
+from audiotrans.convert.photos import PhotoConverter, convert_photo_file
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.compare.measures import (
     DIRECTIONS,
@@ -35,8 +37,6 @@ from audiotrans.evaluation.compare.runs import load_exam
 from audiotrans.photo.files import read_photo, write_photo
 from audiotrans.photo.imaging import Pixels
 from audiotrans.training.datasets import ImageCache, open_images
-from audiotrans.translation import models
-from audiotrans.translation.photos import PhotoConverter, convert_photo_file
 from tests.benchmarks.table import Row, markdown, write_json
 
 DRAWS = 1000

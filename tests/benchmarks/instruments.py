@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotrans.sound.audio import read
+from audiotrans.audio import read
 
 TICKS = 480
 """To a quarter note; at the usual tempo, half a second."""

@@ -15,12 +15,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from audiotrans.evaluation.judge import DEFAULT_JUDGE, Judge
+from audiotrans import audio
+from audiotrans.convert import models
+from audiotrans.evaluation.classifier import DEFAULT_JUDGE, Judge
 from audiotrans.evaluation.metrics.kernel import kernel_distance
-from audiotrans.evaluation.scoring.anchors.equaliser import equalise, mean_spectrum
+from audiotrans.evaluation.scoring.baselines.equaliser import equalise, mean_spectrum
 from audiotrans.evaluation.scoring.testset import RATE
-from audiotrans.sound import audio
-from audiotrans.translation import models
 
 Waves = Sequence[np.ndarray]
 PATH = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 
 import audiotrans
+from audiotrans import audio
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
-from audiotrans.sound import audio
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.training.recipe import Articulation, Straighten, Tilt, Vibrato
+from audiotrans.recipe import Articulation, Straighten, Tilt, Vibrato
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from tests.benchmarks import paired, scale
 from tests.benchmarks.table import Row, markdown, write_json
 
@@ -77,7 +77,7 @@ class Blur(Identity):
 
 
 def toy_converter(model: torch.nn.Module, settings: AudioSettings):
-    from audiotrans.translation.convert import Converter
+    from audiotrans.convert.converter import Converter
 
     recipe = SimpleNamespace(
         imaging=settings,

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from audiotrans import audio
 from audiotrans.evaluation.metrics import log_spectral_distance, multi_resolution_stft_distance, snr_db
-from audiotrans.sound import audio
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from tests.benchmarks.table import Row, markdown
 
 DATA = Path(__file__).resolve().parents[2] / "data"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from audiotrans import audio
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.evaluation.metrics.pitch import OFF_CENTS
-from audiotrans.evaluation.scoring.anchors.equaliser import equalise, folder_spectrum
+from audiotrans.evaluation.scoring.baselines.equaliser import equalise, folder_spectrum
 from audiotrans.evaluation.scoring.testset import RATE
-from audiotrans.sound import audio
 from tests.benchmarks.table import Row, bootstrap
 
 

@@ -25,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 from tests.benchmarks import phase_stereo
 from tests.benchmarks.phase_cases import (
     SPOILT,

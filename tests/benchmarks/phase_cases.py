@@ -11,10 +11,10 @@ import torch
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
+from audiotrans import audio
 from audiotrans.evaluation import metrics
-from audiotrans.sound import audio
-from audiotrans.sound.phase import PhaseTask
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PhaseTask
+from audiotrans.spectrogram.stft import STFT
 from tests.benchmarks.paired import clips
 
 RATE = 44_100

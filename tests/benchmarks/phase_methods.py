@@ -12,7 +12,7 @@ import torch
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
-from audiotrans.sound.phase import PHASES, PhaseTask
+from audiotrans.spectrogram.phase import PHASES, PhaseTask
 from tests.benchmarks.phase_cases import RATE, Case
 
 TRUE_PHASE = "true phase"

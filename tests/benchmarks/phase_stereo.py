@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from audiotrans.evaluation import metrics
-from audiotrans.sound.phase import PHASES, PhaseTask
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PHASES, PhaseTask
+from audiotrans.spectrogram.stft import STFT
 from tests.benchmarks.phase_cases import RATE, Excerpt, model_case, spectrum, spoil
 from tests.benchmarks.phase_methods import AUTO, DEFAULT, Run, librosa_method, mr_distance
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from audiotrans.audio import write
 from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.scoring.anchors.soundfont import program_of, synthesise
+from audiotrans.evaluation.scoring.baselines.soundfont import program_of, synthesise
 from audiotrans.evaluation.scoring.testset import RATE
-from audiotrans.sound.audio import write
-from audiotrans.translation.vibrato import Vibrato
+from audiotrans.spectrogram.vibrato import Vibrato
 from tests.benchmarks.conditions import Wave, in_a_room
 
 SECONDS = 8.0

@@ -17,9 +17,9 @@ import numpy as np
 
 from audiotrans.evaluation.metrics.pitch import read_notes
 from audiotrans.evaluation.metrics.spectral import band_distance, log_spectral_distance
-from audiotrans.evaluation.scoring.anchors import at_level_of
-from audiotrans.evaluation.scoring.anchors.equaliser import equalise, mean_spectrum
-from audiotrans.evaluation.scoring.anchors.soundfont import program_of, synthesise
+from audiotrans.evaluation.scoring.baselines import at_level_of
+from audiotrans.evaluation.scoring.baselines.equaliser import equalise, mean_spectrum
+from audiotrans.evaluation.scoring.baselines.soundfont import program_of, synthesise
 from audiotrans.evaluation.scoring.testset import RATE
 from tests.benchmarks.paired import Clip, clips
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from audiotrans.evaluation.metrics import Note, note_pitch_errors
-from audiotrans.evaluation.scoring.anchors.soundfont import midi_file
+from audiotrans.evaluation.scoring.baselines.soundfont import midi_file
 from tests.benchmarks.table import Row
 
 RATE = 44_100
@@ -82,7 +82,7 @@ def synthesise(instrument: str) -> np.ndarray:
 
 def from_soundfont(instrument: str, soundfont: Path) -> np.ndarray:
     """Render the scale with the `fluidsynth` program; float32 (2, samples) at 44.1 kHz, -23 dB."""
-    from audiotrans.sound import audio
+    from audiotrans import audio
 
     with tempfile.TemporaryDirectory() as folder:
         midi, sound = Path(folder) / "scale.mid", Path(folder) / "scale.wav"

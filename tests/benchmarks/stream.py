@@ -27,9 +27,8 @@ def measure(chunk: float, options: argparse.Namespace) -> dict[str, float]:
     """Stream a recording, repeated, through the shipped model in blocks of `BLOCK` samples."""
     import torch
 
-    from audiotrans import load
-    from audiotrans.sound import audio
-    from audiotrans.translation.stream import StreamConverter
+    from audiotrans import audio, load
+    from audiotrans.convert.stream import StreamConverter
 
     torch.set_num_threads(options.threads)
     converter = load(device="cpu")
@@ -62,9 +61,8 @@ def difference(options: argparse.Namespace) -> str:
     """Compare streams with the conversion of the whole recording."""
     import torch
 
-    from audiotrans import load
-    from audiotrans.sound import audio
-    from audiotrans.translation.stream import StreamConverter
+    from audiotrans import audio, load
+    from audiotrans.convert.stream import StreamConverter
 
     torch.set_num_threads(options.threads)
     converter = load(device="cpu")

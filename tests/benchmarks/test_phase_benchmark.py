@@ -11,8 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from audiotrans.sound.phase import PhaseTask
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PhaseTask
+from audiotrans.spectrogram.stft import STFT
 from tests.benchmarks import phase, phase_cases, phase_methods, phase_report, phase_stereo
 from tests.benchmarks.phase_methods import AUTO, DEFAULT, LIBROSA, PGHI, Method
 from tests.benchmarks.phase_report import Findings
@@ -97,7 +97,7 @@ def test_true_phase_is_the_bound(cases):
 
 def test_the_oracle_asks_for_the_gain_of_the_counterpart(tmp_path):
     import audiotrans
-    from audiotrans.sound import audio
+    from audiotrans import audio
 
     converter = audiotrans.load("violin-piano", device="cpu")
     wave = 0.5 * np.stack([np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)] * 2).astype(np.float32)

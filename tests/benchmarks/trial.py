@@ -18,11 +18,11 @@ import click
 import numpy as np
 
 import audiotrans
-from audiotrans.evaluation.judge import Judge
+from audiotrans.convert.converter import Converter
+from audiotrans.evaluation.classifier import Judge
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing
 from audiotrans.evaluation.scoring.testset import RATE, Wave
-from audiotrans.translation.convert import Converter
 from tests.benchmarks.conditions import cut
 from tests.benchmarks.paired import clips as pairs
 

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 import audiotrans
-from audiotrans.sound.audio import find_audio, read
-from audiotrans.translation.convert import Converter
+from audiotrans.audio import find_audio, read
+from audiotrans.convert.converter import Converter
 from tests.benchmarks.instruments import PROGRAMS, play, play_drums
 
 Wave = NDArray[np.float32]

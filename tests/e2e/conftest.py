@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.recipe import recipe_from_dict
 from audiotrans.training.checkpoints import export_weights
-from audiotrans.training.recipe import recipe_from_dict
 from tests.standins import SMALL
 
 

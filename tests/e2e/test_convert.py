@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
+from audiotrans.audio import Writer
 from audiotrans.cli import main
-from audiotrans.sound.audio import Writer
 from tests.standins import tone
 
 pytestmark = pytest.mark.e2e

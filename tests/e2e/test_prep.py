@@ -10,7 +10,7 @@ import soundfile
 from click.testing import CliRunner
 
 from audiotrans.cli import main
-from audiotrans.sound.imaging import AudioSettings
+from audiotrans.spectrogram.imaging import AudioSettings
 from audiotrans.training.prepare import prepare
 
 pytestmark = pytest.mark.e2e

@@ -17,9 +17,9 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
+from audiotrans.audio.pipes import PipeFormat, wav_header
 from audiotrans.cli import main
-from audiotrans.sound.audio.pipes import PipeFormat, wav_header
-from audiotrans.translation import models
+from audiotrans.convert import models
 from tests.standins import SMALL, error_db, tone
 
 pytestmark = pytest.mark.e2e

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from audiotrans.cli import main
+from audiotrans.convert import models
+from audiotrans.convert.batch import plan_jobs, run_jobs
 from audiotrans.errors import AudiotransError
 from audiotrans.model import avb_gtn
 from audiotrans.training.checkpoints import read_weights
-from audiotrans.translation import models
-from audiotrans.translation.batch import plan_jobs, run_jobs
 from tests.profiles import made_cache, made_weights, melody, recipe_of
 from tests.standins import RATE
 

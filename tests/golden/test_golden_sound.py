@@ -8,10 +8,10 @@ import torch
 
 from audiotrans.evaluation.tagger import TAGS, tagger, tagger_available
 from audiotrans.evaluation.tagger.network import FRAMES as FRAMES_OF_A_WINDOW
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.sound.phase.gradients import integrated_phase
-from audiotrans.sound.representations import REPRESENTATIONS, triangular_bank, warped_centres
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.phase.gradients import integrated_phase
+from audiotrans.spectrogram.representations import REPRESENTATIONS, triangular_bank, warped_centres
+from audiotrans.spectrogram.stft import STFT
 from tests.golden.make import DATA, load
 from tests.golden.makers_sound import FRAMES, MAKERS, chirp, magnitude_of_chirp, organ
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audiotrans.sound import audio
-from audiotrans.sound.audio.resampling import reblock
+from audiotrans import audio
+from audiotrans.audio.resampling import reblock
 
 RATES = st.sampled_from([8_000, 11_025, 16_000, 22_050, 22_254, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000])
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiotrans.convert.converter import Converter
+from audiotrans.convert.tiles import TilePlan, convert_tiles, cross_fade
 from audiotrans.model.avb_gtn import AVBGTN, ModelSettings
-from audiotrans.translation.convert import Converter
-from audiotrans.translation.tiles import TilePlan, convert_tiles, cross_fade
 from tests.standins import RATE, Identity, converter, error_db
 
 seeds = st.integers(0, 2**32 - 1)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audiotrans.sound.phase import PHASES, CausalPhase, PhaseTask
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PHASES, CausalPhase, PhaseTask
+from audiotrans.spectrogram.stft import STFT
 
 SEEDS = st.integers(0, 2**31)
 METHODS = st.sampled_from(["pghi", "pghi_refined", "rtpghi", "fast_griffin_lim"])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from audiotrans.errors import UsageError
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, KL_TERMS
 from audiotrans.model.nets import PRESETS
-from audiotrans.sound.phase import PHASES
-from audiotrans.training.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.spectrogram.phase import PHASES
 
 # YAML keeps every float and every printable text; names may look like numbers, dates or booleans.
 names = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=12) | st.sampled_from(

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.sound.phase import PhaseTask, griffin_lim, source
-from audiotrans.sound.representations import REPRESENTATIONS, triangular_bank, warped_centres
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.phase import PhaseTask, griffin_lim, source
+from audiotrans.spectrogram.representations import REPRESENTATIONS, triangular_bank, warped_centres
+from audiotrans.spectrogram.stft import STFT
 
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.integers(0, 700)

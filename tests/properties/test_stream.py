@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotrans.translation.stream import StreamConverter
+from audiotrans.convert.stream import StreamConverter
 from tests.standins import RATE, Local, converter
 
 GAIN = converter(Local())

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from audiotrans.convert.articulation import articulate, window
 from audiotrans.errors import UsageError
-from audiotrans.translation.articulation import articulate, window
 from tests.standins import RATE, Local, Silencer, converter, error_db, tone
 
 COLUMNS = 11
@@ -111,7 +111,7 @@ def test_a_fixed_gain_is_a_fixed_gain():
 def test_tiles_agree_with_the_whole(monkeypatch):
     wave = tone(9.0)
     whole = converter(Local()).convert(wave, RATE, to="piano", articulation=3)
-    monkeypatch.setattr("audiotrans.translation.tiles.TILE_PIXELS", 64 * 64)
+    monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     model = converter(Local())
     assert len(model.plan_for(model.request("piano", articulation=3)).tiles(wave.shape[1])) > 2
     assert error_db(model.convert(wave, RATE, to="piano", articulation=3), whole) < -100

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soxr
 
+from audiotrans import audio
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound import audio
 from tests.sounds import snr_db, tones
 
 # --- there and back ---

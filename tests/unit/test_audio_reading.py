@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from audiotrans import audio
+from audiotrans.audio import mp3
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound import audio
-from audiotrans.sound.audio import mp3
 from tests.sounds import tones
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiotrans import audio
+from audiotrans.audio import writing
+from audiotrans.audio.formats import CONTAINERS
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound import audio
-from audiotrans.sound.audio import writing
-from audiotrans.sound.audio.formats import CONTAINERS
 from tests.sounds import snr_db, tones
 
 # --- samples and levels ---

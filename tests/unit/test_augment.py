@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from audiotrans.errors import UsageError
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
+from audiotrans.recipe import recipe_from_dict
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.augment import augment, equalise, transpose
-from audiotrans.training.recipe import recipe_from_dict
 from tests.standins import RATE, settings
 
 

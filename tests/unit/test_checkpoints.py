@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.recipe import recipe_to_dict
 from audiotrans.training import checkpoints
 from audiotrans.training.checkpoints import export_weights, load_checkpoint, read_weights, save_checkpoint
-from audiotrans.training.recipe import recipe_to_dict
 from tests.fakes import image, tiny_recipe
 
 RECIPE = tiny_recipe()

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 
 from audiotrans import __version__
 from audiotrans.cli import main
+from audiotrans.convert import models
 from audiotrans.errors import AudiotransError
+from audiotrans.recipe import dump_recipe
 from audiotrans.training import engine
 from audiotrans.training.prepare import dispatch
-from audiotrans.training.recipe import dump_recipe
-from audiotrans.translation import models
 from tests.fakes import fake_cache, tiny_recipe
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
 
@@ -234,7 +234,7 @@ def test_export_refuses_before_it_reads(tmp_path: Path) -> None:
 
 
 def test_the_bar_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from audiotrans.translation.progress import sound_bar
+    from audiotrans.convert.progress import sound_bar
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with sound_bar("violin.wav") as tick:

@@ -32,9 +32,9 @@ from audiotrans.evaluation.compare.summary import distinct, write_summary
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.recipe import Recipe, load_recipe, recipe_from_dict
 from audiotrans.training.datasets import open_images
 from audiotrans.training.prepare import prepare_photos
-from audiotrans.training.recipe import Recipe, load_recipe, recipe_from_dict
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from audiotrans.convert.converter import Converter, blend
+from audiotrans.convert.tiles import TilePlan
+from audiotrans.convert.waves import check_wave
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.translation.convert import Converter, blend
-from audiotrans.translation.tiles import TilePlan
-from audiotrans.translation.waves import check_wave
 from tests.standins import RATE, Identity, Local, Silencer, converter, error_db, tone
 
 

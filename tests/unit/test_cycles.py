@@ -10,13 +10,7 @@ import pytest
 import soundfile
 from torch import Tensor
 
-from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.cycles import CycleRecipe, find_clips, load_cycle_recipe
-from audiotrans.evaluation.cycles.clips import Clip
-from audiotrans.evaluation.cycles.folder import is_finished, open_folder, record_path, write_whole
-from audiotrans.evaluation.cycles.scores import SCORES, Heard, chosen_scores, mean_scores, score_sound
-from audiotrans.evaluation.cycles.tables import cycle_values, means_table, write_tables
-from audiotrans.translation.chains import (
+from audiotrans.convert.chains import (
     ChainOptions,
     chain_kind,
     check_chains,
@@ -26,6 +20,12 @@ from audiotrans.translation.chains import (
     steps_of,
     write_sound,
 )
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.evaluation.cycles import CycleRecipe, find_clips, load_cycle_recipe
+from audiotrans.evaluation.cycles.clips import Clip
+from audiotrans.evaluation.cycles.folder import is_finished, open_folder, record_path, write_whole
+from audiotrans.evaluation.cycles.scores import SCORES, Heard, chosen_scores, mean_scores, score_sound
+from audiotrans.evaluation.cycles.tables import cycle_values, means_table, write_tables
 from tests.standins import RATE, Identity, Local, converter, error_db, tone
 
 DOMAINS = ("violin", "piano")
@@ -110,7 +110,7 @@ class TestRendering:
         assert sorted(order) == sorted(chains)
 
     def test_the_result_is_written_as_the_input_was(self, source: Path, tmp_path: Path) -> None:
-        from audiotrans.sound.audio import probe
+        from audiotrans.audio import probe
 
         soundfile.write(tmp_path / "b.flac", tone(0.8, 2).T, RATE, subtype="PCM_16")
         ((_, spool),) = [

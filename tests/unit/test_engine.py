@@ -8,10 +8,10 @@ import math
 import pytest
 import torch
 
+from audiotrans.recipe import recipe_from_dict, recipe_to_dict
 from audiotrans.training import feed
 from audiotrans.training.datasets import ImageCache
 from audiotrans.training.engine import POOL_SIZE, Trainer
-from audiotrans.training.recipe import recipe_from_dict, recipe_to_dict
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")

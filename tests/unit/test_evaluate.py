@@ -14,17 +14,18 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
+from audiotrans import shipped
 from audiotrans.cli import main
+from audiotrans.convert import models
 from audiotrans.evaluation import tagger, transcription
-from audiotrans.evaluation.judge import Judge
+from audiotrans.evaluation.classifier import Judge
 from audiotrans.evaluation.metrics.pitch import Note, PitchTrack
-from audiotrans.evaluation.scoring import anchors, comparison, measures, plan
+from audiotrans.evaluation.scoring import baselines as anchors
+from audiotrans.evaluation.scoring import comparison, measures, plan
 from audiotrans.evaluation.scoring.comparison import evaluate
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, measure
 from audiotrans.evaluation.scoring.plan import Options
 from audiotrans.evaluation.scoring.testset import RATE, Selection
-from audiotrans.training import shipped
-from audiotrans.translation import models
 from tests.standins import Identity, converter, tone
 
 NAMES = ("one", "two", "three")

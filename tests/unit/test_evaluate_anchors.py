@@ -13,8 +13,8 @@ import soundfile
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.pitch import Note
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance, power_spectrum
-from audiotrans.evaluation.scoring import anchors as anchors_module
-from audiotrans.evaluation.scoring.anchors import (
+from audiotrans.evaluation.scoring import baselines as anchors_module
+from audiotrans.evaluation.scoring.baselines import (
     COPY,
     EQUALISED,
     GRIFFIN_LIM,
@@ -25,9 +25,9 @@ from audiotrans.evaluation.scoring.anchors import (
     build_anchors,
     soundfont,
 )
-from audiotrans.evaluation.scoring.anchors.equaliser import smooth
-from audiotrans.evaluation.scoring.anchors.magnitudes import griffin_lim
-from audiotrans.evaluation.scoring.anchors.soundfont import find_soundfont, midi_file, program_of
+from audiotrans.evaluation.scoring.baselines.equaliser import smooth
+from audiotrans.evaluation.scoring.baselines.magnitudes import griffin_lim
+from audiotrans.evaluation.scoring.baselines.soundfont import find_soundfont, midi_file, program_of
 from audiotrans.evaluation.scoring.measures import Hearing
 from audiotrans.evaluation.scoring.testset import RATE, Selection, find_directions
 from tests.standins import tone

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from audiotrans.evaluation.judge import Judge
+from audiotrans.evaluation.classifier import Judge
 from audiotrans.evaluation.scoring import measures, plan
 from audiotrans.evaluation.scoring.measures import MEASURES
 from audiotrans.evaluation.scoring.store import Record

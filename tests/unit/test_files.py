@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiotrans.convert import files
+from audiotrans.convert.batch import Failure, plan_jobs, run_jobs
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.translation import files
-from audiotrans.translation.batch import Failure, plan_jobs, run_jobs
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
 
 

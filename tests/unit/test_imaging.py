@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotrans import audio
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound import audio
-from audiotrans.sound.imaging import LIMIT_DB, AudioImaging, AudioSettings
-from audiotrans.sound.phase import PHASES
-from audiotrans.sound.representations import REPRESENTATIONS
+from audiotrans.spectrogram.imaging import LIMIT_DB, AudioImaging, AudioSettings
+from audiotrans.spectrogram.phase import PHASES
+from audiotrans.spectrogram.representations import REPRESENTATIONS
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 

@@ -12,14 +12,14 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
+from audiotrans.audio import write
 from audiotrans.cli import main
+from audiotrans.convert.models import list_models
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.judge import DEFAULT_JUDGE, Judge, list_judges, refuse_made_sounds, train_judge
-from audiotrans.evaluation.judge.augment import disturb, exchange_spectra, mask, source_length
-from audiotrans.evaluation.judge.features import FeatureSettings, decibels, picture, window_starts
-from audiotrans.evaluation.judge.net import JudgeNet
-from audiotrans.sound.audio import write
-from audiotrans.translation.models import list_models
+from audiotrans.evaluation.classifier import DEFAULT_JUDGE, Judge, list_judges, refuse_made_sounds, train_judge
+from audiotrans.evaluation.classifier.augment import disturb, exchange_spectra, mask, source_length
+from audiotrans.evaluation.classifier.features import FeatureSettings, decibels, picture, window_starts
+from audiotrans.evaluation.classifier.net import JudgeNet
 
 RATE = 8000
 TINY = FeatureSettings(sample_rate=RATE, window_seconds=0.5, hop_seconds=0.25, n_fft=256, hop_length=128, bands=32)
@@ -162,7 +162,7 @@ class TestVerdicts:
         np.testing.assert_allclose(judge.predict(held(1), RATE), rows.mean(axis=0), atol=1e-7)
 
     def test_level_channels_and_rate_hardly_count(self, trained: tuple[Path, Judge]) -> None:
-        from audiotrans.sound.audio import resample
+        from audiotrans.audio import resample
 
         judge = trained[1]
         wave = bursts(3)
@@ -176,7 +176,7 @@ class TestVerdicts:
     def test_one_is_as_many(self, trained: tuple[Path, Judge], monkeypatch: pytest.MonkeyPatch) -> None:
         judge = trained[1]
         whole = judge.embed(held(2), RATE)
-        monkeypatch.setattr("audiotrans.evaluation.judge.judge._BATCH", 3)
+        monkeypatch.setattr("audiotrans.evaluation.classifier.classifier._BATCH", 3)
         np.testing.assert_allclose(judge.embed(held(2), RATE), whole, atol=1e-5)  # float32, other batch sizes
 
     def test_silence_has_no_verdict(self, trained: tuple[Path, Judge]) -> None:

@@ -8,11 +8,7 @@ import pytest
 import torch
 
 from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings
-from audiotrans.model.losses import (
-    GENERATOR_LOSSES,
-    LossSettings,
-    contrast,
-)
+from audiotrans.model.losses import GENERATOR_LOSSES, LossSettings, contrast
 from tests.fakes import image
 from tests.unit.test_losses import verdict
 

@@ -20,7 +20,7 @@ from audiotrans.evaluation.metrics.artefacts import (
     pre_echo_db,
     pre_echo_level_db,
 )
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 RATE = 44_100
 

@@ -8,13 +8,14 @@ import torch
 from safetensors.numpy import save_file
 
 import audiotrans
+from audiotrans import processes as workers
+from audiotrans import shipped
+from audiotrans.convert import models
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training import shipped, workers
+from audiotrans.recipe import Recipe, recipe_from_dict
 from audiotrans.training.checkpoints import export_weights, save_checkpoint
-from audiotrans.training.recipe import Recipe, recipe_from_dict
-from audiotrans.translation import models
-from audiotrans.translation.exporting import export_run
+from audiotrans.training.export import export_run
 from tests.standins import RATE, SMALL, tone
 
 

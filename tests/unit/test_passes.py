@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiotrans.convert import models
+from audiotrans.convert.shifts import reach, spin
 from audiotrans.errors import UsageError
-from audiotrans.training.recipe import recipe_from_dict
-from audiotrans.translation import models
-from audiotrans.translation.passes import reach, spin
+from audiotrans.recipe import recipe_from_dict
 from tests.standins import RATE, Identity, Local, converter, error_db, tone
 
 GRID = (4, 4)
@@ -102,7 +102,7 @@ def test_tiles_agree_with_the_whole(monkeypatch):
     wave = tone(9.0)
     whole = converter(Local()).convert(wave, RATE, to="piano", passes=4)
     assert error_db(converter(Local()).convert(wave, RATE, to="piano"), whole) > -60  # it does something
-    monkeypatch.setattr("audiotrans.translation.tiles.TILE_PIXELS", 64 * 64)
+    monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     model = converter(Local())
     assert len(model.plan_for(model.request("piano", passes=4)).tiles(wave.shape[1])) > 2
     assert error_db(model.convert(wave, RATE, to="piano", passes=4), whole) < -100

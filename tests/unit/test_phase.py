@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import UsageError
-from audiotrans.sound.phase import PHASES, PhaseTask, auto, griffin_lim, network, pghi_refined, source
-from audiotrans.sound.phase.task import direction
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PHASES, PhaseTask, auto, griffin_lim, network, pghi_refined, source
+from audiotrans.spectrogram.phase.task import direction
+from audiotrans.spectrogram.stft import STFT
 
 SMALL = STFT(256, 64)
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
-from audiotrans.sound.phase import PHASES, CausalPhase
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PHASES, CausalPhase
+from audiotrans.spectrogram.stft import STFT
 from tests.phrase import phrase, task_of
 
 STFT_ = STFT(512, 128)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
-from audiotrans.sound.phase import PHASES, PhaseTask, fast_griffin_lim, pghi, pghi_refined
-from audiotrans.sound.phase.batched import fast_griffin_lim as reference_iterations
-from audiotrans.sound.phase.batched import iterate_batched
-from audiotrans.sound.phase.gradients import integrated_phase
-from audiotrans.sound.phase.iterations import iterate
-from audiotrans.sound.phase.planes import frames_major, spectrum_plane
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.phase import PHASES, PhaseTask, fast_griffin_lim, pghi, pghi_refined
+from audiotrans.spectrogram.phase.batched import fast_griffin_lim as reference_iterations
+from audiotrans.spectrogram.phase.batched import iterate_batched
+from audiotrans.spectrogram.phase.gradients import integrated_phase
+from audiotrans.spectrogram.phase.iterations import iterate
+from audiotrans.spectrogram.phase.planes import frames_major, spectrum_plane
+from audiotrans.spectrogram.stft import STFT
 from tests.phrase import phrase, task_of
 
 BIG, SMALL = STFT(2048, 512), STFT(256, 64)
@@ -295,7 +295,7 @@ def test_the_seed_decides(name: str) -> None:
 
 
 def test_without_a_place_for_machine_code_it_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    from audiotrans.sound.phase import kernels
+    from audiotrans.spectrogram.phase import kernels
 
     def no_place(cache: bool = False, **options: object) -> object:
         if cache:  # what numba says where neither the package's folder nor the user's cache can be written

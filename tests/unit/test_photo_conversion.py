@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiotrans.convert.photos import KEPT, PhotoConverter
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.photo import imaging
 from audiotrans.photo.guided import follow_edges, rows_of
 from audiotrans.photo.imaging import PhotoImaging, PhotoSettings
-from audiotrans.training.recipe import Recipe, recipe_from_dict
-from audiotrans.translation.photos import KEPT, PhotoConverter
+from audiotrans.recipe import Recipe, recipe_from_dict
 
 
 def recipe(**model: object) -> Recipe:

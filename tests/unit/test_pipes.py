@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound.audio.pipes import (
+from audiotrans.audio.pipes import (
     KINDS,
     PipeFormat,
     PipeReader,
@@ -24,6 +23,7 @@ from audiotrans.sound.audio.pipes import (
     read_wav_header,
     wav_header,
 )
+from audiotrans.errors import AudiotransError, UsageError
 from tests.sounds import tones
 
 SUBTYPES = {kind.subtype: name for name, kind in KINDS.items()}

@@ -18,7 +18,7 @@ from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.plots import canvas, figure8, figure9
 from audiotrans.evaluation.plots.figure9 import phase_pixels
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 RATE = 16_000
 SIX = ("violin-violin", "violin-piano", "violin-piano-violin", "piano-piano", "piano-violin", "piano-violin-piano")

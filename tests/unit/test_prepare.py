@@ -17,10 +17,10 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from audiotrans import processes as workers
+from audiotrans.audio import read
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound.audio import read
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.training import workers
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.prepare import Summary, images, manifest, prepare, run
 
 RATE = 8000

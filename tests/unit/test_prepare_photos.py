@@ -12,10 +12,10 @@ from PIL import Image
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.recipe import Recipe, recipe_from_dict
 from audiotrans.training.datasets import ImageCache, PhotoCache, open_images
 from audiotrans.training.engine import train
 from audiotrans.training.prepare import default_recipe, prepare_any, prepare_photos
-from audiotrans.training.recipe import Recipe, recipe_from_dict
 
 SETTINGS = PhotoSettings(height=16, width=16, margin=2)
 HAIR = {"blond": (230, 200, 120), "brown": (90, 60, 30)}

@@ -10,9 +10,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from audiotrans.sound.audio import read
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.sound.straightening import Straightener
+from audiotrans.audio import read
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.vibrato_removal import Straightener
 from audiotrans.training.prepare import prepare
 from audiotrans.training.prepare.dispatch import prepare_any
 from tests.fakes import tiny_recipe

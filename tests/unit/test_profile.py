@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from audiotrans.convert.domain_check import Profile, check, fit_profile, profile_for
+from audiotrans.convert.domain_check.domains import SHRINK, DomainProfile, describe, likeness
+from audiotrans.convert.domain_check.features import NAMES, Ear
+from audiotrans.convert.domain_check.levels import PeakMeter
+from audiotrans.convert.domain_check.listening import MOST_TILES, Listener
+from audiotrans.convert.tiles import TilePlan
 from audiotrans.errors import AudiotransError
-from audiotrans.sound.imaging import AudioImaging
+from audiotrans.spectrogram.imaging import AudioImaging
 from audiotrans.training.datasets import ImageCache
-from audiotrans.translation.profile import Profile, check, fit_profile, profile_for
-from audiotrans.translation.profile.domains import SHRINK, DomainProfile, describe, likeness
-from audiotrans.translation.profile.features import NAMES, Ear
-from audiotrans.translation.profile.fitting import distance_limit, held_out, likeness_limit, pitch_range
-from audiotrans.translation.profile.levels import PeakMeter
-from audiotrans.translation.profile.listening import MOST_TILES, Listener
-from audiotrans.translation.tiles import TilePlan
+from audiotrans.training.statistics import distance_limit, held_out, likeness_limit, pitch_range
 from tests.profiles import made_cache, melody, recipe_of
 from tests.standins import RATE, settings
 

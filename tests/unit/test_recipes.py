@@ -9,14 +9,8 @@ import pytest
 import torch
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.training.engine import Trainer
-from audiotrans.training.recipe import (
-    Recipe,
-    dump_recipe,
-    load_recipe,
-    recipe_from_dict,
-    recipe_to_dict,
-)
 from tests.fakes import image
 
 FOLDER = Path(__file__).parents[2] / "recipes"

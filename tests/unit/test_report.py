@@ -379,7 +379,8 @@ def test_the_command_makes_a_page_and_says_so(tmp_path: Path) -> None:
 def test_every_column_and_anchor_that_we_write_is_explained() -> None:
     from audiotrans.evaluation.cycles.scores import SCORES
     from audiotrans.evaluation.report.explanations import ANCHORS, METRICS
-    from audiotrans.evaluation.scoring import anchors, measures
+    from audiotrans.evaluation.scoring import baselines as anchors
+    from audiotrans.evaluation.scoring import measures
 
     assert set(measures.MEASURES) | set(SCORES) <= set(METRICS)
     names = {anchors.COPY, anchors.EQUALISED, anchors.RANDOM, anchors.SYNTHESISED, anchors.SCORED}

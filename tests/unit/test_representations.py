@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.sound.representations import (
+from audiotrans.spectrogram.representations import (
     RANGE_DB,
     REPRESENTATIONS,
     TOP_DB,
@@ -23,7 +23,7 @@ from audiotrans.sound.representations import (
     triangular_bank,
     warped_centres,
 )
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 FULL = STFT()
 SMALL = STFT(256, 64)

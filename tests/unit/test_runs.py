@@ -13,11 +13,11 @@ import torch
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model import nets
+from audiotrans.recipe import Straighten
 from audiotrans.training import engine
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.engine import Trainer, train
 from audiotrans.training.interrupt import Interruption
-from audiotrans.training.recipe import Straighten
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.sound.imaging import AudioImaging
-from audiotrans.training.recipe import recipe_from_dict, recipe_to_dict
-from audiotrans.translation.samples import sample_writer, sheet_images
+from audiotrans.recipe import recipe_from_dict, recipe_to_dict
+from audiotrans.spectrogram.imaging import AudioImaging
+from audiotrans.training.samples import sample_writer, sheet_images
 from tests.standins import RATE, SMALL, Identity, Silencer, tone
 
 RECIPE = recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})

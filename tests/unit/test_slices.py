@@ -14,14 +14,14 @@ from click.testing import CliRunner
 from audiotrans.cli import main
 from audiotrans.cli import train as cli_train
 from audiotrans.errors import UsageError
+from audiotrans.recipe import dump_recipe, recipe_from_dict
 from audiotrans.training import interrupt
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.engine import Trainer, train
+from audiotrans.training.export import export_run
 from audiotrans.training.feed import Feed
 from audiotrans.training.interrupt import TimeLimit
 from audiotrans.training.packing import pack
-from audiotrans.training.recipe import dump_recipe, recipe_from_dict
-from audiotrans.translation.exporting import export_run
 from tests.fakes import assert_same, fake_cache, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 SETTINGS = [(2048, 512), (2048, 1024), (1024, 256), (512, 64), (512, 200), (64, 5), (10, 5), (4, 1), (4, 2)]
 

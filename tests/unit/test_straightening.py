@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance
-from audiotrans.sound.straightening import Straightener
-from audiotrans.training.recipe import recipe_from_dict
+from audiotrans.recipe import recipe_from_dict
+from audiotrans.spectrogram.vibrato_removal import Straightener
 from tests.standins import RATE, Local, converter, error_db, pushed, streamed, tone
 from tests.unit.test_vibrato import cents_of, note, vibrated
 
@@ -151,7 +151,7 @@ def test_photos_know_no_vibrato_to_take_out():
 def test_tiles_agree_with_the_whole(monkeypatch):
     wave = tone(9.0)
     whole = converter(Local()).convert(wave, RATE, to="piano", straighten=100)
-    monkeypatch.setattr("audiotrans.translation.tiles.TILE_PIXELS", 64 * 64)
+    monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     assert error_db(converter(Local()).convert(wave, RATE, to="piano", straighten=100), whole) < -100
 
 

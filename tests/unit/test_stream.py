@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiotrans.audio.pipes import PipeFormat
+from audiotrans.convert import models, stream
+from audiotrans.convert.converter import Converter
+from audiotrans.convert.piping import StreamOptions, convert_pipe, read_ahead
+from audiotrans.convert.progress import stream_bar
+from audiotrans.convert.stream import StreamConverter
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound.audio.pipes import PipeFormat
-from audiotrans.translation import models, stream
-from audiotrans.translation.convert import Converter
-from audiotrans.translation.piping import StreamOptions, convert_pipe, read_ahead
-from audiotrans.translation.progress import stream_bar
-from audiotrans.translation.stream import StreamConverter
 from tests.standins import RATE, Identity, Local, Silencer, converter, error_db, tone
 
 EXACT_DB = -100.0

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from audiotrans.translation.convert import plan_tiles
-from audiotrans.translation.noise import aligned_noise
-from audiotrans.translation.tiles import SlidingWindow, TilePlan, convert_tiles, cross_fade
+from audiotrans.convert.converter import plan_tiles
+from audiotrans.convert.noise import aligned_noise
+from audiotrans.convert.tiles import SlidingWindow, TilePlan, convert_tiles, cross_fade
 from tests.standins import Identity, Silencer, settings
 
 

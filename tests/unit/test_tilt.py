@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from audiotrans.convert.photos import PhotoConverter
+from audiotrans.convert.tilt import tilt
 from audiotrans.errors import UsageError
-from audiotrans.sound.imaging import AudioImaging
-from audiotrans.training.recipe import recipe_from_dict
-from audiotrans.translation.photos import PhotoConverter
-from audiotrans.translation.tilt import tilt
+from audiotrans.recipe import recipe_from_dict
+from audiotrans.spectrogram.imaging import AudioImaging
 from tests.standins import RATE, Identity, Local, converter, error_db, settings, streamed, tone
 
 
@@ -90,5 +90,5 @@ def test_tiles_and_streams_agree_with_the_whole(monkeypatch):
     whole = model.convert(wave, RATE, to="piano", phase="source")
     assert error_db(whole, model.convert(wave, RATE, to="piano", phase="source", tilt=0)) > -30
     assert error_db(streamed(model, wave, RATE, model.request("piano", phase="source")), whole) < -100
-    monkeypatch.setattr("audiotrans.translation.tiles.TILE_PIXELS", 64 * 64)
+    monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     assert error_db(model.convert(wave, RATE, to="piano", phase="source"), whole) < -100

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiotrans.errors import UsageError
-from audiotrans.training.recipe import recipe_from_dict
-from audiotrans.translation.vibrato import RATE_HZ, Vibrato
+from audiotrans.recipe import recipe_from_dict
+from audiotrans.spectrogram.vibrato import RATE_HZ, Vibrato
 from tests.standins import RATE, Local, converter, error_db, pushed, streamed, tone
 
 HERTZ = 44_100
@@ -132,7 +132,7 @@ def test_a_conversion_swings_and_without_strength_is_the_input():
 def test_tiles_agree_with_the_whole(monkeypatch):
     wave = tone(9.0)
     whole = converter(Local()).convert(wave, RATE, to="violin", vibrato=20)
-    monkeypatch.setattr("audiotrans.translation.tiles.TILE_PIXELS", 64 * 64)
+    monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     assert error_db(converter(Local()).convert(wave, RATE, to="violin", vibrato=20), whole) < -100
 
 

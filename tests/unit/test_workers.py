@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audiotrans.training.workers import in_processes
+from audiotrans.processes import in_processes
 
 MOST_SECONDS = 60.0
 """A job that nobody ends gives up after this long, so that a broken test does not hang."""

@@ -16,11 +16,11 @@ from audiotrans.evaluation.compare import imagenet
 from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, between_draws, different, distance, translations
 from audiotrans.evaluation.compare.statistics import Records
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
+from audiotrans.files import write_beside
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training.atomic import write_beside
+from audiotrans.recipe import load_recipe
 from audiotrans.training.datasets import open_images, read_manifest
 from audiotrans.training.prepare.images import write_atomically
-from audiotrans.training.recipe import load_recipe
 
 RECORDS = "exams.jsonl"
 SCALE = "imagenet.json"

@@ -29,16 +29,16 @@ from audiotrans.evaluation.compare.kept import (
 from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, examine, latent_health, set_exam
 from audiotrans.evaluation.compare.referee import Referee, Trained
 from audiotrans.evaluation.compare.summary import write_summary
+from audiotrans.files import write_beside
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training.atomic import write_beside
+from audiotrans.processes import in_processes
+from audiotrans.recipe import Recipe, dump_recipe, parse_recipe
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 from audiotrans.training.datasets import open_images, read_manifest, stream
 from audiotrans.training.engine import SAMPLES, is_due, train
 from audiotrans.training.journal import METRICS_NAME
 from audiotrans.training.prepare.images import write_atomically
-from audiotrans.training.recipe import Recipe, dump_recipe, parse_recipe
 from audiotrans.training.warm_start import fit
-from audiotrans.training.workers import in_processes
 
 EXAM = "exam.pt"
 PLAN = "compare.json"

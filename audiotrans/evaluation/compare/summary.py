@@ -18,8 +18,8 @@ from audiotrans.evaluation.compare.kept import read_scale
 from audiotrans.evaluation.compare.levels import MANY, Reached, levels, ratio, reach
 from audiotrans.evaluation.compare.measures import MEASURES, Exam
 from audiotrans.evaluation.compare.statistics import Records, interval, shown
+from audiotrans.recipe import load_recipe
 from audiotrans.training.prepare.images import write_atomically
-from audiotrans.training.recipe import load_recipe
 
 VERDICTS = (
     "Levels held to the end, runs paired by seed and cut to the shorter of the two. In brackets the 95 % interval of "

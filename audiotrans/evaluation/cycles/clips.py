@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiotrans.audio import find_audio, probe
 from audiotrans.errors import UsageError, lookup
-from audiotrans.sound.audio import find_audio, probe
 
 
 @dataclass(frozen=True)

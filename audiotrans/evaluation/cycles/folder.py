@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from audiotrans.convert.chains import Chain, chain_name
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.cycles.clips import Clip
-from audiotrans.translation.chains import Chain, chain_name
 
 RECORDS = ".cycle"
 _NAMES = {"model_sha256": "another model", "chains": "other chains", "domains": "other domains"}

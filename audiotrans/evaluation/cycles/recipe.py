@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from audiotrans.convert.models import DEFAULT_MODEL
 from audiotrans.errors import UsageError, lookup, nearest
 from audiotrans.evaluation.cycles.scores import CHOICES
-from audiotrans.training.recipe import read_yaml
-from audiotrans.translation.models import DEFAULT_MODEL
+from audiotrans.recipe import read_yaml
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from audiotrans import __version__
-from audiotrans.errors import UsageError
-from audiotrans.evaluation.cycles.clips import Clip, find_clips
-from audiotrans.evaluation.cycles.folder import file_sha256, is_finished, open_folder, read_records
-from audiotrans.evaluation.cycles.recipe import CycleRecipe
-from audiotrans.evaluation.cycles.scores import chosen_scores
-from audiotrans.evaluation.cycles.tables import cycle_values, means_table, write_tables
-from audiotrans.evaluation.cycles.work import Failed, Setup, Worker, start_worker, work
-from audiotrans.training.shipped import find
-from audiotrans.training.workers import default_workers, in_processes, usable_cores
-from audiotrans.translation import models
-from audiotrans.translation.chains import (
+from audiotrans.convert import models
+from audiotrans.convert.chains import (
     Chain,
     ChainOptions,
     chain_name,
@@ -30,8 +21,17 @@ from audiotrans.translation.chains import (
     parse_chain,
     steps_of,
 )
-from audiotrans.translation.convert import Converter
-from audiotrans.translation.progress import sound_bar
+from audiotrans.convert.converter import Converter
+from audiotrans.convert.progress import sound_bar
+from audiotrans.errors import UsageError
+from audiotrans.evaluation.cycles.clips import Clip, find_clips
+from audiotrans.evaluation.cycles.folder import file_sha256, is_finished, open_folder, read_records
+from audiotrans.evaluation.cycles.recipe import CycleRecipe
+from audiotrans.evaluation.cycles.scores import chosen_scores
+from audiotrans.evaluation.cycles.tables import cycle_values, means_table, write_tables
+from audiotrans.evaluation.cycles.work import Failed, Setup, Worker, start_worker, work
+from audiotrans.processes import default_workers, in_processes, usable_cores
+from audiotrans.shipped import find
 
 Results = Generator["Clip | Failed", None, None]
 

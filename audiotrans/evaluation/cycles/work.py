@@ -10,21 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiotrans.audio import probe, read_blocks
+from audiotrans.convert.chains import Chain, ChainOptions, Tick, chain_kind, chain_name, render_chains, write_sound
+from audiotrans.convert.converter import Converter
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.cycles.clips import Clip
 from audiotrans.evaluation.cycles.folder import record_path, sound_path, write_whole
 from audiotrans.evaluation.cycles.scores import Heard, score_sound
-from audiotrans.sound.audio import probe, read_blocks
-from audiotrans.translation.chains import (
-    Chain,
-    ChainOptions,
-    Tick,
-    chain_kind,
-    chain_name,
-    render_chains,
-    write_sound,
-)
-from audiotrans.translation.convert import Converter
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class Worker:
     """
 
     def __init__(self, setup: Setup, tick: Tick, converter: Converter | None = None) -> None:
-        from audiotrans.translation import models
+        from audiotrans.convert import models
 
         models.use_threads(setup.threads)
         self.setup, self.tick = setup, tick

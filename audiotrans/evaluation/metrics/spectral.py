@@ -13,7 +13,7 @@ import torch
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics.checks import Wave, mono, validate, validate_wave
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
 

@@ -33,7 +33,7 @@ import torch
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics.checks import Wave, validate, validate_wave
 from audiotrans.evaluation.metrics.spectral import HOP_LENGTH, N_FFT
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
 

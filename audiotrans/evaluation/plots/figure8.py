@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from audiotrans.audio import read
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import COLOUR_MAP, RANGE_DB, Array
-from audiotrans.sound.audio import read
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from audiotrans.audio import read
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.plots import canvas
-from audiotrans.sound.audio import read
-from audiotrans.sound.stft import STFT
+from audiotrans.spectrogram.stft import STFT
 
 Pixels = npt.NDArray[np.uint8]
 

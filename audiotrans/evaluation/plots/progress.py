@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.image import imread
 
+from audiotrans.audio import read
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import RANGE_DB, Array
 from audiotrans.evaluation.plots.curves import Curves, read_curves
 from audiotrans.evaluation.plots.spectrograms import log_spectrogram
-from audiotrans.sound.audio import read
-from audiotrans.training.recipe import load_recipe
+from audiotrans.recipe import load_recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from audiotrans.audio import find_audio, read
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import RANGE_DB, Array
-from audiotrans.sound.audio import find_audio, read
 
 PICTURE_SECONDS = 60.0
 MOST_PANELS = 64
@@ -109,7 +109,7 @@ def log_spectrogram(name: str, wave: Array, sample_rate: int) -> tuple[Array, Ar
     """
     import torch
 
-    from audiotrans.sound.stft import STFT
+    from audiotrans.spectrogram.stft import STFT
 
     if wave.ndim != 2 or 0 in wave.shape:
         raise AudiotransError(f"sound {name!r} has shape {wave.shape}; wanted is (channels, samples), not empty")

@@ -100,7 +100,7 @@ def _powers(wave: Array, n_fft: int, hop: int, chunk: int) -> Iterator[tuple[int
     """Yield the number of the first frame and the power (bins, frames), piece by piece: an hour must fit in memory."""
     import torch
 
-    from audiotrans.sound.stft import STFT
+    from audiotrans.spectrogram.stft import STFT
 
     stft = STFT(n_fft, hop)
     step = max(1, chunk // hop) * hop

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import sosfilt
 
-from audiotrans.sound.audio.resampling import Wave
+from audiotrans.audio.resampling import Wave
 
 QUIETEST_DB = 15.0
 """A sound further than this below its clip's median is not matched: all others would have to be made as faint."""

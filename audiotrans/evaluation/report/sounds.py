@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from audiotrans.audio import AudioInfo, probe, read, write
+from audiotrans.audio.resampling import Wave
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.report.loudness import loudness_lufs
-from audiotrans.sound.audio import AudioInfo, probe, read, write
-from audiotrans.sound.audio.resampling import Wave
 
 FORMATS = ("flac", "ogg", "wav", "as-is")
 """FLAC (16 bits) is the default: Chromium, Firefox and Safari play it, it adds no artefacts of a codec to those that

@@ -29,7 +29,7 @@ from audiotrans.evaluation.metrics.pitch import (
 from audiotrans.evaluation.scoring.testset import RATE, Wave
 
 if TYPE_CHECKING:
-    from audiotrans.evaluation.judge import Judge
+    from audiotrans.evaluation.classifier import Judge
 
 Array = npt.NDArray[np.floating[Any]]
 

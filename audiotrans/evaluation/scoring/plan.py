@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from audiotrans import __version__
 from audiotrans.errors import UsageError
-from audiotrans.evaluation.scoring.anchors import AnchorOptions, build_anchors
+from audiotrans.evaluation.scoring.baselines import AnchorOptions, build_anchors
 from audiotrans.evaluation.scoring.measures import KERNEL_OF
 from audiotrans.evaluation.scoring.systems import (
     System,
@@ -29,8 +29,8 @@ from audiotrans.evaluation.tagger import EMBEDDING_NAME, INSTRUMENTS, tagger_ava
 from audiotrans.evaluation.transcription import transcription_available
 
 if TYPE_CHECKING:
-    from audiotrans.evaluation.judge import Judge
-    from audiotrans.translation.convert import Converter
+    from audiotrans.convert.converter import Converter
+    from audiotrans.evaluation.classifier import Judge
 
 DEFAULT_MODEL = "violin-piano"
 
@@ -144,8 +144,8 @@ def make_plans(options: Options) -> tuple[list[Plan], list[str]]:
 
 
 def _load_models(options: Options) -> list[_Model]:
-    from audiotrans.training.shipped import find
-    from audiotrans.translation import models
+    from audiotrans.convert import models
+    from audiotrans.shipped import find
 
     names = options.models or (() if options.systems else (DEFAULT_MODEL,))
     loaded = []
@@ -156,7 +156,7 @@ def _load_models(options: Options) -> list[_Model]:
 
 
 def _load_judge(options: Options, directions: list[Direction]) -> tuple[Judge | None, list[str]]:
-    from audiotrans.evaluation.judge import DEFAULT_JUDGE, Judge
+    from audiotrans.evaluation.classifier import DEFAULT_JUDGE, Judge
 
     targets = list(dict.fromkeys(direction.target for direction in directions))
     if options.judge is not None:

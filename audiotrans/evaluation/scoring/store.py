@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audiotrans import audio
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.scoring.testset import RATE, Wave
-from audiotrans.sound import audio
 
 Array = npt.NDArray[np.float32]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from audiotrans import audio
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.artefacts import consistency_db
 from audiotrans.evaluation.scoring.measures import Hearing
@@ -28,11 +29,10 @@ from audiotrans.evaluation.scoring.testset import (
     fit_length,
     read_piece,
 )
-from audiotrans.sound import audio
 
 if TYPE_CHECKING:
-    from audiotrans.translation.convert import Converter
-    from audiotrans.translation.request import Request
+    from audiotrans.convert.converter import Converter
+    from audiotrans.convert.options import Request
 
 Array = npt.NDArray[np.floating[Any]]
 Kind = Literal["system", "anchor", "truth", "input"]

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from audiotrans import audio
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
-from audiotrans.sound import audio
 from audiotrans.training.prepare.sources import recording_of
 
 Wave = npt.NDArray[np.float32]

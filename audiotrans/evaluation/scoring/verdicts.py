@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from audiotrans.evaluation.scoring.anchors import COPY, EQUALISED, RANDOM, SYNTHESISED
+from audiotrans.evaluation.scoring.baselines import COPY, EQUALISED, RANDOM, SYNTHESISED
 from audiotrans.evaluation.scoring.measures import MEASURES
 from audiotrans.evaluation.scoring.statistics import Interval
 from audiotrans.evaluation.scoring.store import plain

@@ -8,10 +8,10 @@ from typing import Any
 
 from audiotrans.errors import UsageError
 from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.recipe import Domains, Losses, Recipe
 from audiotrans.training.prepare.photos import PhotoSummary, is_celeba, prepare_photos
 from audiotrans.training.prepare.run import prepare
 from audiotrans.training.prepare.summary import Summary
-from audiotrans.training.recipe import Domains, Losses, Recipe
 
 
 def default_recipe(source: Path) -> Recipe:

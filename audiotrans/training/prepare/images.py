@@ -26,10 +26,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
-from audiotrans.sound.audio import read_blocks
-from audiotrans.sound.imaging import AudioImaging, AudioSettings
-from audiotrans.sound.straightening import Straightener
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.vibrato_removal import Straightener
 from audiotrans.training.prepare.sources import SPLITS, Sound
 
 CACHE_VERSION = 1

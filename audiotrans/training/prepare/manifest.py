@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audiotrans.errors import UsageError
-from audiotrans.sound.imaging import AudioSettings
+from audiotrans.spectrogram.imaging import AudioSettings
 from audiotrans.training.prepare.images import (
     CACHE_VERSION,
     CacheWriteError,

@@ -11,19 +11,13 @@ import torch
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.sound.imaging import AudioSettings
+from audiotrans.processes import default_workers, in_processes
+from audiotrans.spectrogram.imaging import AudioSettings
 from audiotrans.training.prepare.images import Images, Job, Skipped, find_images, make_images
-from audiotrans.training.prepare.manifest import (
-    move_to_split,
-    open_cache,
-    recall_sha1,
-    remove_orphans,
-    write_manifest,
-)
+from audiotrans.training.prepare.manifest import move_to_split, open_cache, recall_sha1, remove_orphans, write_manifest
 from audiotrans.training.prepare.sources import DOMAINS, SPLITS, Sound, Sources, find_sources
 from audiotrans.training.prepare.split import assign_splits
 from audiotrans.training.prepare.summary import Count, Summary
-from audiotrans.training.workers import default_workers, in_processes
 
 ONE_RECORDING = (
     ": all its files are one recording (names that differ only in a last _NN continue each other); "

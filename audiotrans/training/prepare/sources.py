@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiotrans.audio import AUDIO_SUFFIXES, find_audio
 from audiotrans.errors import UsageError, nearest
-from audiotrans.sound.audio import AUDIO_SUFFIXES, find_audio
 
 SPLITS = ("train", "valid")
 DOMAINS = ("a", "b")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from audiotrans.audio import find_audio
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.report.content import Clip, Direction, Kind, Material, System, Take
 from audiotrans.evaluation.report.explanations import about_system
 from audiotrans.evaluation.report.writing import MARKER
-from audiotrans.sound.audio import find_audio
 
 _KINDS: dict[str, Kind] = {
     "input": "input",

@@ -1,0 +1,354 @@
+"""Blocks in, translated blocks out: conversion of a sound that is still being played, in fixed memory.
+
+The sound is cut at fixed places of the stream into chunks of image columns. A chunk is translated as soon as its own
+columns and those within the model's reach after them are complete, in a window that also holds the reach before them.
+Its magnitudes get their phases, and the samples that no later column touches are given out. Nothing depends on how the
+stream is cut into blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiotrans.audio.formats import MAX_CHANNELS
+from audiotrans.audio.resampling import Resampler, resampled_length, resampling_delay_seconds
+from audiotrans.convert.stream_phases import stream_phase
+from audiotrans.convert.tiles import Wave
+from audiotrans.convert.waves import check_wave
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.spectrogram.imaging import LIMIT_DB, AudioSettings
+from audiotrans.spectrogram.representations import Context, Picture
+from audiotrans.spectrogram.stft import STFT
+from audiotrans.spectrogram.vibrato import Vibrato
+from audiotrans.spectrogram.vibrato_removal import Straightener
+
+if TYPE_CHECKING:
+    from audiotrans.convert.converter import Converter
+    from audiotrans.convert.options import Request
+    from audiotrans.model.avb_gtn import AVBGTN
+
+CHUNK_SECONDS = 0.5
+"""Sound translated at a time: shorter waits less and computes more, because every chunk brings its surroundings."""
+
+MOST_CHUNK_SECONDS = 30.0
+
+LEVEL_SECONDS = 60.0
+"""How far back a stream's own level looks: long enough for a slow movement, short enough to get over a knock."""
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """Where a stream is cut; columns are those of the image, samples those at the model's rate.
+
+    Attributes:
+        core: columns translated at a time; a multiple of the model's stride.
+        context: columns on each side that the model sees with them; a multiple of the stride as well.
+        settle: columns that the phase method runs behind.
+        stft: of the imaging.
+    """
+
+    core: int
+    context: int
+    settle: int
+    stft: STFT
+
+    @property
+    def edge(self) -> int:
+        """Columns at the beginning of a piece that its cut spoils."""
+        return -(-self.stft.n_fft // (2 * self.stft.hop_length))
+
+    @property
+    def delay(self) -> int:
+        """Most samples that the output may lie behind the input: one before the next chunk is complete."""
+        return (self.core + self.context - 1 + self.settle) * self.stft.hop_length + self.stft.n_fft - 1
+
+    @property
+    def capacity(self) -> int:
+        """Most samples that have to be held."""
+        columns = self.core + 2 * self.context + self.edge
+        return max(columns * self.stft.hop_length + self.stft.n_fft, 2 * self.stft.n_fft)
+
+    def start(self, chunk: int) -> int:
+        """First sample that a chunk needs."""
+        return max(0, chunk * self.core - self.context - self.edge) * self.stft.hop_length
+
+    def needed(self, chunk: int) -> int:
+        """Samples of the stream after which a chunk can be translated."""
+        last = (chunk + 1) * self.core + self.context - 1
+        return last * self.stft.hop_length + self.stft.n_fft // 2
+
+
+def plan_stream(
+    settings: AudioSettings, model: AVBGTN, stft: STFT, chunk_seconds: float, settle: int, further: int = 0
+) -> StreamPlan:
+    """Choose the chunks of a stream: the multiple of the model's stride that is nearest to ``chunk_seconds``.
+
+    Args:
+        settings: of the imaging.
+        model: asked for its stride and context.
+        stft: of the imaging.
+        chunk_seconds: wanted.
+        settle: columns that the phase method runs behind.
+        further: columns on each side that an output column depends on beyond those of the model.
+
+    Raises:
+        UsageError: for chunks that are too short or too long, or a model of down-sampled images.
+    """
+    if not 0 < chunk_seconds <= MOST_CHUNK_SECONDS:
+        raise UsageError(f"chunk {chunk_seconds:g} s: give more than 0 and at most {MOST_CHUNK_SECONDS:g} seconds")
+    if settings.time_stride > 1:
+        raise UsageError("a model of down-sampled images (time_stride above 1) cannot stream: convert files instead")
+    grid = model.stride[1]
+    strides = chunk_seconds * settings.sample_rate / (settings.hop_length * grid)
+    return StreamPlan(max(1, round(strides)) * grid, -(-(model.context_frames + further) // grid) * grid, settle, stft)
+
+
+class StreamConverter:
+    """Translates a stream block by block.
+
+    With ``level_db`` given the output is that of `Converter.convert` for the whole sound at the same level, within
+    float error, for models whose tiles agree with the whole (`AVBGTN.local`); for others it is close to that.
+
+    Without it the level follows the stream: every chunk is translated at the gated level of what came in the last
+    `LEVEL_SECONDS` up to the end of the chunk's window. Until something sounds, the output is silence.
+
+    Args:
+        converter: the model.
+        sample_rate: of the stream in Hz; any.
+        channels: of the stream.
+        request: what to do, from `Converter.request`. ``auto`` is the source's phase for models whose output is a gain
+            on it, and ``rtpghi`` for the others.
+        level_db: level in dB re full scale that the model's images are made with, as `Converter.measure` gives it;
+            None for the stream's own.
+        chunk_seconds: how much is translated at a time.
+
+    Attributes:
+        delay_samples: after n samples were pushed, at least ``n - delay_samples`` have been given. Without resampling
+            this is the exact greatest lag; with it, the greatest that was measured, and a millisecond.
+        level_db: the level that the last chunk was translated at, -inf before anything sounded.
+
+    Raises:
+        UsageError: for a phase method that needs the whole sound, or a setting out of range.
+    """
+
+    def __init__(
+        self,
+        converter: Converter,
+        sample_rate: int,
+        channels: int,
+        request: Request,
+        *,
+        level_db: float | None = None,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> None:
+        _check(sample_rate, channels, level_db)
+        settings = converter.settings
+        self.converter, self.request = converter, request
+        self.sample_rate, self.channels = sample_rate, channels
+        self.level_db = -math.inf if level_db is None else level_db
+        self._given_level = level_db
+        self._imaging = converter.imaging
+        self._phase = stream_phase(converter.imaging, request.phase or settings.phase, channels, request.seed)
+        stft = converter.imaging.stft
+        further, settle = converter.further_columns(request), self._phase.delay_frames
+        self._plan = plan_stream(settings, converter.model, stft, chunk_seconds, settle, further)
+        self._meter = converter.imaging.level_meter(round(LEVEL_SECONDS / converter.imaging.seconds_per_frame))
+        self._metered = 0
+        self._held = np.zeros((channels, self._plan.capacity), np.float32)
+        self._first = self._end = self._chunk = 0  # the samples held, and the chunk that is due
+        self._joiner = _Joiner(stft, channels)
+        rate = settings.sample_rate
+        self._straightener = Straightener(rate, channels, request.straighten / 100) if request.straighten else None
+        self._vibrato = Vibrato(rate, channels, request.vibrato, request.seed) if request.vibrato else None
+        self._inner, self._outer = Resampler(sample_rate, rate, channels), Resampler(rate, sample_rate, channels)
+        self._taken = self._given = 0
+        self._open = True
+
+    @property
+    def chunk_seconds(self) -> float:
+        """Seconds translated at a time: what was asked for, rounded to the model's grid."""
+        return self._plan.core * self._imaging.seconds_per_frame
+
+    @property
+    def delay_samples(self) -> int:
+        """Most samples that the output lies behind the input."""
+        if self.request.strength == 0:
+            return 0
+        rate, inner = self.sample_rate, self.converter.settings.sample_rate
+        delay = self._plan.delay + (self._vibrato.delay_samples if self._vibrato else 0)
+        delay += self._straightener.delay_samples if self._straightener else 0
+        if rate == inner:
+            return delay
+        resampling = resampling_delay_seconds(rate, inner) + resampling_delay_seconds(inner, rate)
+        return math.ceil((delay / inner + resampling) * rate)
+
+    @property
+    def delay_seconds(self) -> float:
+        """The same in seconds; computing comes on top."""
+        return self.delay_samples / self.sample_rate
+
+    def push(self, block: NDArray[np.floating]) -> Wave:
+        """Take the next samples and give what is ready.
+
+        Args:
+            block: float, ``(channels, n)``, nominally in [-1, 1]; any n, also 0.
+
+        Returns:
+            float32 ``(channels, m)``; m is often 0, and never so large that the output overtakes the input.
+
+        Raises:
+            AudiotransError: for a block of another shape or type, or one that is not finite.
+            ValueError: after `finish`.
+        """
+        if not self._open:
+            raise ValueError("the stream was finished: make another StreamConverter")
+        wave = check_wave(block, self.sample_rate)
+        if wave.shape[0] != self.channels:
+            raise AudiotransError(f"the block has {wave.shape[0]} channels: the stream has {self.channels}")
+        self._taken += wave.shape[1]
+        if self.request.strength == 0:
+            return self._give(wave)  # exactly the input: not even resampled
+        inner = self._inner.feed(wave)
+        inner = self._straightener.push(inner) if self._straightener else inner
+        return self._give(*map(self._outer.feed, self._take(inner)))
+
+    def finish(self) -> Wave:
+        """End the stream and give the rest: in all, the output is exactly as long as the input.
+
+        Raises:
+            ValueError: if it was finished already.
+        """
+        if not self._open:
+            raise ValueError("the stream was finished already")
+        self._open = False
+        if self.request.strength == 0 or not self._taken:
+            return self._give()
+        inner = self._rest()
+        return self._give(*map(self._outer.feed, inner), self._outer.finish(self._taken))
+
+    def _give(self, *parts: Wave) -> Wave:
+        out = np.concatenate([np.zeros((self.channels, 0), np.float32), *parts], axis=1)
+        out = out[:, : self._taken - self._given]  # a very short sound was followed by silence, cut off here
+        self._given += out.shape[1]
+        return cast(Wave, out)
+
+    def _take(self, wave: Wave) -> list[Wave]:
+        """Hold samples at the model's rate; return what the chunks that they complete give."""
+        out: list[Wave] = []
+        while wave.shape[1]:
+            wanted = self._plan.needed(self._chunk) - self._end
+            self._hold(wave[:, :wanted])
+            if wave.shape[1] >= wanted:
+                out.append(self._convert_chunk())
+            wave = wave[:, wanted:]
+        return out
+
+    def _rest(self) -> list[Wave]:
+        """Translate what no whole chunk was left for, as the end of the sound."""
+        length = resampled_length(self._taken, self.sample_rate, self.converter.settings.sample_rate)
+        tail = self._inner.finish(max(length, 2 * self._plan.stft.n_fft))  # as long as `Converter.stream` makes it
+        if self._straightener:
+            tail = np.concatenate([self._straightener.push(tail), self._straightener.finish()], axis=1)
+        own = length - self._end
+        out = self._take(tail[:, :own])
+        self._given_level = self._level()  # of the whole end, but of no silence after it
+        out += self._take(tail[:, own:])
+        columns = self._plan.stft.frames(self._end)
+        while self._chunk * self._plan.core < columns:
+            out.append(self._convert_chunk(columns))
+        out.append(self._swing(self._joiner.push(self._phase.finish(), self._end)))
+        return [*out, self._vibrato.finish()] if self._vibrato else out
+
+    def _hold(self, part: Wave) -> None:
+        at = self._end - self._first
+        self._held[:, at : at + part.shape[1]] = part
+        self._end += part.shape[1]
+
+    def _level(self) -> float:
+        """Return the level for the chunk that is due, in dB."""
+        if self._given_level is not None:
+            return self._given_level
+        new = self._held[:, self._metered - self._first : self._end - self._first]
+        self._meter.update(torch.from_numpy(new))
+        self._metered = self._end
+        return self._meter.level_db()
+
+    @torch.inference_mode()
+    def _convert_chunk(self, columns: int | None = None) -> Wave:
+        """Translate the chunk that is due; ``columns`` is the length of the whole image once it is known."""
+        self.level_db = self._level()
+        first, last = self._chunk * self._plan.core, (self._chunk + 1) * self._plan.core
+        stop = last + self._plan.context
+        if columns is not None:
+            last, stop = min(last, columns), min(stop, columns)
+        picture, spectrum = self._translate(first, last, stop)
+        self._chunk += 1
+        self._forget(self._plan.start(self._chunk))
+        return self._swing(self._joiner.push(self._phase.push(picture, spectrum)))
+
+    def _swing(self, wave: Wave) -> Wave:
+        return self._vibrato.push(wave) if self._vibrato else wave
+
+    def _translate(self, first: int, last: int, stop: int) -> tuple[Picture, Tensor]:
+        """Return the translated magnitudes and the source's spectrum of columns ``first`` to ``last``."""
+        wave = torch.from_numpy(self._held[:, : self._end - self._first].copy()).to(self.converter.device)
+        offset = self._first // self._plan.stft.hop_length
+        if self.level_db < -LIMIT_DB:  # nothing has sounded yet
+            spectrum = self._plan.stft.forward(wave)[..., first - offset : last - offset]
+            return Picture(torch.zeros_like(spectrum.abs()), torch.zeros_like(spectrum.abs())), spectrum
+        left = max(0, first - self._plan.context)
+        image, context = self._imaging.to_image(wave, self.level_db)
+        image = image[..., left - offset : stop - offset]
+        translated = self.converter.translate_image(image, left, self.request)
+        core = slice(first - left, last - left)
+        spectrum = context.spectrum[..., first - offset : last - offset]
+        part = Context(spectrum, image[..., core], 0, self.level_db)
+        return self._imaging.representation.decode(translated[..., core], part), spectrum
+
+    def _forget(self, start: int) -> None:
+        """Drop the samples before ``start``."""
+        kept = self._held[:, start - self._first : self._end - self._first].copy()
+        self._held[:, : kept.shape[1]] = kept
+        self._first = start
+
+
+class _Joiner:
+    """Spectrum columns in, samples out: the inverse STFT of a spectrum that arrives in parts.
+
+    The last columns are kept, because samples after them are theirs too: each part is inverted together with them, and
+    only the samples that have all their columns are given.
+    """
+
+    def __init__(self, stft: STFT, channels: int) -> None:
+        self._stft = stft
+        self._kept = torch.zeros(channels, stft.bins, 0, dtype=torch.complex64)
+        self._columns = self._samples = 0  # so far
+
+    def push(self, spectrum: Tensor, length: int | None = None) -> Wave:
+        """Take ``(channels, bins, columns)``; give the samples that are settled, or all up to ``length`` at the end."""
+        held = torch.cat([self._kept.to(spectrum.device), spectrum], dim=-1)
+        self._columns += spectrum.shape[-1]
+        stop = self._columns * self._stft.hop_length - self._stft.n_fft // 2 if length is None else length
+        start = (self._columns - held.shape[-1]) * self._stft.hop_length
+        self._kept = held[..., -(self._stft.n_fft // self._stft.hop_length) :].clone()
+        if stop <= self._samples:
+            return np.zeros((held.shape[0], 0), np.float32)
+        wave = self._stft.inverse(held, stop - start)[:, self._samples - start :]
+        self._samples = stop
+        return cast(Wave, wave.cpu().numpy())
+
+
+def _check(sample_rate: int, channels: int, level_db: float | None) -> None:
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise UsageError(f"{channels} channels: 1 to {MAX_CHANNELS} are possible")
+    if sample_rate <= 0 or sample_rate != int(sample_rate):
+        raise UsageError(f"sample rate {sample_rate} Hz: give the stream's rate, a whole number above 0")
+    if level_db is not None and not -LIMIT_DB <= level_db <= LIMIT_DB:
+        raise UsageError(f"level {level_db:g} dB: give one that a sound can have, such as -23")

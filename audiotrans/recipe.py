@@ -1,0 +1,395 @@
+"""Recipes: one YAML file says how images are made, what the model is and how it is trained. The only user of YAML.
+
+Defaults live in the settings classes; a recipe holds only its differences.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from audiotrans.errors import AudiotransError, UsageError, lookup, nearest
+from audiotrans.model.avb_gtn import ModelSettings
+from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss, LossSettings
+from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.spectrogram.imaging import AudioSettings
+
+MOST_ARTICULATION = 4.0
+"""Beyond this factor, noise is all that grows."""
+
+MOST_PASSES = 8
+MOST_CENTS = 100.0
+MOST_TILT = 6.0
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Domains(_Part):
+    """Names of the two domains, as users of ``--to`` know them."""
+
+    a: str = "violin"
+    b: str = "piano"
+
+    @model_validator(mode="after")
+    def _differ(self) -> Domains:
+        if self.a == self.b:
+            raise ValueError(f"both domains are called {self.a!r}")
+        return self
+
+
+class Losses(_Part):
+    """The form of the GAN term and the weight of every term (the paper's lambdas); a term not named has weight 0.
+
+    Attributes:
+        gan: see `LossSettings`.
+        generator: weights by the names in `GENERATOR_LOSSES`.
+        discriminator: weights by the names in `DISCRIMINATOR_LOSSES`.
+        identity_steps: steps over which the weight of ``identity`` fades to 0; 0 keeps it. With
+            `Recipe.init` it has faded already.
+    """
+
+    gan: Literal["bce", "lsgan", "hinge"] = "hinge"
+    generator: dict[str, float] = Field(
+        default={
+            "gan": 1.0, "vae_kl": 0.1, "vae_reconstruction": 10.0, "cycle_kl": 0.1, "cycle_reconstruction": 10.0,
+            "identity": 10.0, "fine_structure": 1.0,
+        }
+    )  # fmt: skip
+    discriminator: dict[str, float] = Field(default={"image": 1.0, "latent": 1.0})
+    identity_steps: int = Field(default=1000, ge=0)
+
+    @field_validator("generator")
+    @classmethod
+    def _generator_terms(cls, weights: dict[str, float]) -> dict[str, float]:
+        return _checked_weights(weights, GENERATOR_LOSSES, "generator loss")
+
+    @field_validator("discriminator")
+    @classmethod
+    def _discriminator_terms(cls, weights: dict[str, float]) -> dict[str, float]:
+        return _checked_weights(weights, DISCRIMINATOR_LOSSES, "discriminator loss")
+
+
+def _checked_weights(weights: dict[str, float], known: Mapping[str, Loss], what: str) -> dict[str, float]:
+    for name, weight in weights.items():
+        lookup(known, name, what)
+        if weight < 0:
+            raise ValueError(f"the weight of {name} is {weight}: 0 or more")
+    if not any(weights.values()):
+        raise ValueError("at least one weight must be above 0")
+    return weights
+
+
+class Articulation(_Part):
+    """How much clearer than the network paints them notes of translations begin and end; not read in training.
+
+    Attributes:
+        a: of translations to A, a factor from 0; 1 leaves them as they are.
+        b: of translations to B.
+    """
+
+    a: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
+    b: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
+
+
+class Vibrato(_Part):
+    """How far the pitch of lasting notes of translations swings to each side; not read in training.
+
+    Attributes:
+        a: of translations to A, cents; 0 leaves it as straight as the source's.
+        b: of translations to B.
+    """
+
+    a: float = Field(default=0.0, ge=0, le=MOST_CENTS)
+    b: float = Field(default=0.0, ge=0, le=MOST_CENTS)
+
+
+class Straighten(_Part):
+    """How much of an input's vibrato is taken out before it is translated, in percent; not read in training.
+
+    Attributes:
+        a: before translations to A; 0 leaves it.
+        b: before translations to B.
+    """
+
+    a: float = Field(default=0.0, ge=0, le=100)
+    b: float = Field(default=0.0, ge=0, le=100)
+
+
+class Tilt(_Part):
+    """How much brighter than it is the network hears an input, in dB per octave; not read in training.
+
+    Attributes:
+        a: before translations to A; below 0 darker, 0 as it is.
+        b: before translations to B.
+    """
+
+    a: float = Field(default=0.0, ge=-MOST_TILT, le=MOST_TILT)
+    b: float = Field(default=0.0, ge=-MOST_TILT, le=MOST_TILT)
+
+
+_OF_LOG_IMAGES = ("gain_db", "transpose", "equalise_db", "match_range")
+
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Train(_Part):
+    """The training run.
+
+    Attributes:
+        steps: generator steps.
+        batch_size: images of each domain per step.
+        critic_batch: images of each kind and domain that D sees per step: the step's own, more real crops, and past
+            translations (`ImagePool`).
+        crop_frames: columns of each image of sound; crops differ in time only. Not read for photos, whose size
+            ``imaging`` names.
+        learning_rate: of encoders and decoders (Adam).
+        critic_learning_rate: of D and T.
+        betas: of Adam.
+        weight_decay: L2, both optimisers.
+        decay_from: share of the run after which learning rates fall linearly to 0; 1 keeps them.
+        ema: decay of the averaged weights that are validated, sampled and exported.
+        precision: ``bf16`` autocast (``float32`` on CPUs that have no such arithmetic) or ``float32``.
+        channels_last: memory layout of the nets.
+        gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
+        transpose: each crop is moved by up to this many semitones (log images), so that no row stands for a key.
+        dither: standard deviation of the noise added to real crops.
+        equalise_db: what the encoders see of each crop is coloured by a smooth random curve of up to this many dB (log
+            images), while all that is asked for is of the crop as it is: another microphone must not matter.
+        match_range: draw crops of both domains from the range of pitches that they share.
+        critic_warmup: first steps, in which D and T alone learn: for `Recipe.init` from a file without them.
+        seed: of initial weights, crops and noise.
+        log_every: steps between lines of metrics.jsonl.
+        sample_every: steps between sample sheets.
+        save_every: steps between checkpoints and validations.
+        threads: CPU threads; 0 leaves torch's choice.
+    """
+
+    steps: int = Field(default=50_000, ge=1)
+    batch_size: int = Field(default=1, ge=1)
+    critic_batch: int = Field(default=1, ge=1)
+    crop_frames: int = Field(default=128, ge=8)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    critic_learning_rate: float = Field(default=4e-4, gt=0)
+    betas: tuple[_Beta, _Beta] = (0.5, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    decay_from: float = Field(default=0.5, ge=0, le=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    precision: Literal["bf16", "float32"] = "bf16"
+    channels_last: bool = True
+    gain_db: float = Field(default=0.0, ge=0)
+    transpose: float = Field(default=0.0, ge=0, le=12)
+    dither: float = Field(default=0.0, ge=0)
+    equalise_db: float = Field(default=0.0, ge=0)
+    match_range: bool = False
+    critic_warmup: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**62)
+    log_every: int = Field(default=50, ge=1)
+    sample_every: int = Field(default=1000, ge=1)
+    save_every: int = Field(default=500, ge=1)
+    threads: int = Field(default=0, ge=0)
+
+
+def _kind(imaging: object) -> str:
+    """Tell sound from photos; recipes of sound need not say so."""
+    found = imaging.get("type", "audio") if isinstance(imaging, Mapping) else getattr(imaging, "type", "audio")
+    return str(found)
+
+
+Imaging = Annotated[
+    Annotated[AudioSettings, Tag("audio")] | Annotated[PhotoSettings, Tag("photo")],
+    Discriminator(_kind, custom_error_type="imaging_type", custom_error_message="choose 'audio' or 'photo'"),
+]
+
+
+class Recipe(_Part):
+    """Everything that decides a model.
+
+    Attributes:
+        imaging: how sounds, or with ``type: photo`` photos, become images.
+        domains: names of A and B.
+        cache: folder that `audiotrans prep` wrote; the command line may name another.
+        init: what weights start from: a shipped model's name, a weights file, a checkpoint or a run; empty: random.
+        teacher: a model, by name or file, whose conversions the loss ``imitation`` asks for; empty: none.
+        model: see `ModelSettings`.
+        losses: see `Losses`.
+        train: see `Train`.
+        articulation: see `Articulation`; the default of ``convert``.
+        passes: translations that ``convert`` averages, each a little out of place; as many times the work.
+        vibrato: see `Vibrato`; the default of ``convert``.
+        straighten: see `Straighten`; the default of ``convert``.
+        tilt: see `Tilt`; the default of ``convert``.
+    """
+
+    imaging: Imaging = AudioSettings()
+    domains: Domains = Domains()
+    cache: str = "cache"
+    init: str = ""
+    teacher: str = ""
+    model: ModelSettings = ModelSettings()
+    losses: Losses = Losses()
+    train: Train = Train()
+    articulation: Articulation = Articulation()
+    passes: int = Field(default=1, ge=1, le=MOST_PASSES)
+    vibrato: Vibrato = Vibrato()
+    straighten: Straighten = Straighten()
+    tilt: Tilt = Tilt()
+
+    @model_validator(mode="after")
+    def _suits_its_images(self) -> Recipe:
+        """Refuse what is defined on logarithmic magnitudes where an image holds phases, or no sound at all."""
+        photo = isinstance(self.imaging, PhotoSettings)
+        if photo or self.imaging.representation == "magnitude_phase":  # type: ignore[union-attr]
+            asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
+            asked += [name for name in _OF_LOG_IMAGES if getattr(self.train, name)]
+            asked += ["articulation"] if self.articulation != Articulation() else []
+            asked += ["passes"] if self.passes != 1 else []
+            asked += ["tilt"] if self.tilt != Tilt() else []
+            asked += ["vibrato"] if photo and self.vibrato != Vibrato() else []
+            asked += ["straighten"] if photo and self.straighten != Straighten() else []
+            if asked:
+                kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
+                raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] in ('articulation', 'passes') else 0}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_someone_to_imitate(self) -> Recipe:
+        if self.losses.generator.get("imitation") and not self.teacher:
+            raise ValueError("the loss imitation needs a teacher: name a model, or leave the loss out")
+        return self
+
+    @property
+    def loss_settings(self) -> LossSettings:
+        """The forms of the adversarial terms."""
+        return LossSettings(self.losses.gan, self.model.kl)
+
+
+def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
+    """Check a plain dict.
+
+    Raises:
+        UsageError: one line with the first wrong key or value, what is allowed and the nearest known name.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # The kind of imaging is no key of the recipe.
+        place = tuple(part for i, part in enumerate(first["loc"]) if i != 1 or first["loc"][0] != "imaging")
+        place += ("type",) if first["type"] == "imaging_type" else ()
+        path = ".".join(str(part) for part in place)
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            known = _known_keys(place[:-1], values)
+            message = f"unknown key; known here: {', '.join(known)}.{nearest(str(first['loc'][-1]), known)}"
+        else:
+            given = "" if isinstance(first["input"], dict | list) else f" (it is {first['input']!r})"
+            message = f"{first['msg'].removeprefix('Value error, ')}{given}"
+        raise UsageError(f"{name}: {path}: {message}" if path else f"{name}: {message}") from None
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _known_keys(path: tuple[int | str, ...], values: dict[str, Any]) -> list[str]:
+    photo = _kind(values.get("imaging", {})) == "photo"
+    imaging = PhotoSettings() if photo else AudioSettings()
+    keys: Any = recipe_to_dict(Recipe.model_construct(imaging=imaging))
+    for part in path:
+        keys = keys.get(part, {}) if isinstance(keys, dict) else {}
+    return list(keys)
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a YAML file.
+        overrides: ``dotted.key=value`` texts, values in YAML.
+
+    Raises:
+        AudiotransError: if the file cannot be read.
+        UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
+    """
+    values = read_yaml(path, "model, losses, train")
+    recipe = recipe_from_dict(values, str(path))
+    if not overrides:
+        return recipe
+    values = recipe_to_dict(recipe)  # defaults filled in: one loss weight that is set must not drop the others
+    for override in overrides:
+        _override(values, override)
+    return recipe_from_dict(values, str(path))
+
+
+def read_yaml(path: Path | str, keys: str) -> dict[str, Any]:
+    """Read a file of keys and values, as recipes of any kind are.
+
+    Args:
+        path: a YAML file.
+        keys: some that it may hold, for the message where it holds none.
+
+    Raises:
+        AudiotransError: if the file cannot be read.
+        UsageError: if the YAML is broken or holds no keys.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise AudiotransError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is no recipe: it must hold keys such as {keys}")
+    return values
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {override!r}: write key=value, such as train.steps=1000")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {override!r}: {parent!r} holds no keys")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {override!r}: the value is not YAML") from None
+
+
+def parse_recipe(text: str, name: str = "recipe") -> Recipe:
+    """Read what `dump_recipe` wrote.
+
+    Raises:
+        UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+    return recipe_from_dict(values, name)
+
+
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Return the whole recipe, defaults filled in, as plain JSON-ready values."""
+    values: dict[str, Any] = json.loads(recipe.model_dump_json())
+    return values
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the whole recipe, defaults filled in, as YAML; `load_recipe` reads it back to an equal recipe."""
+    return yaml.safe_dump(recipe_to_dict(recipe), sort_keys=False, allow_unicode=True)
