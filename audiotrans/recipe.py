@@ -31,7 +31,7 @@ from audiotrans.spectrogram.imaging import AudioSettings
 MOST_ARTICULATION = 4.0
 """Beyond this factor, noise is all that grows."""
 
-MOST_PASSES = 8
+MOST_SHIFTS = 8
 MOST_CENTS = 100.0
 MOST_TILT = 6.0
 
@@ -119,7 +119,7 @@ class Vibrato(_Part):
     b: float = Field(default=0.0, ge=0, le=MOST_CENTS)
 
 
-class Straighten(_Part):
+class VibratoRemoval(_Part):
     """How much of an input's vibrato is taken out before it is translated, in percent; not read in training.
 
     Attributes:
@@ -143,6 +143,21 @@ class Tilt(_Part):
     b: float = Field(default=0.0, ge=-MOST_TILT, le=MOST_TILT)
 
 
+OLD_KEYS = {
+    "critic_batch": "discriminator_batch",
+    "critic_learning_rate": "discriminator_learning_rate",
+    "critic_warmup": "discriminator_warmup",
+    "critic_width": "discriminator_width",
+    "critic_scales": "discriminator_scales",
+    "critic_norm": "discriminator_norm",
+    "latent_critic": "latent_discriminator",
+    "blind_rows": "ignored_rows",
+    "carry": "residual",
+    "passes": "shifts",
+    "straighten": "remove_vibrato",
+}
+"""Keys as recipes and model files of version 0.1 spell them, and today's names."""
+
 _OF_LOG_IMAGES = ("gain_db", "transpose", "equalise_db", "match_range")
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -154,12 +169,13 @@ class Train(_Part):
     Attributes:
         steps: generator steps.
         batch_size: images of each domain per step.
-        critic_batch: images of each kind and domain that D sees per step: the step's own, more real crops, and past
-            translations (`ImagePool`).
+        discriminator_batch: images of each kind and domain that D sees per step: the step's own, more real crops,
+            and past
+            translations (`HistoryBuffer`).
         crop_frames: columns of each image of sound; crops differ in time only. Not read for photos, whose size
             ``imaging`` names.
         learning_rate: of encoders and decoders (Adam).
-        critic_learning_rate: of D and T.
+        discriminator_learning_rate: of D and T.
         betas: of Adam.
         weight_decay: L2, both optimisers.
         decay_from: share of the run after which learning rates fall linearly to 0; 1 keeps them.
@@ -172,7 +188,7 @@ class Train(_Part):
         equalise_db: what the encoders see of each crop is coloured by a smooth random curve of up to this many dB (log
             images), while all that is asked for is of the crop as it is: another microphone must not matter.
         match_range: draw crops of both domains from the range of pitches that they share.
-        critic_warmup: first steps, in which D and T alone learn: for `Recipe.init` from a file without them.
+        discriminator_warmup: first steps, in which D and T alone learn: for `Recipe.init` from a file without them.
         seed: of initial weights, crops and noise.
         log_every: steps between lines of metrics.jsonl.
         sample_every: steps between sample sheets.
@@ -182,10 +198,10 @@ class Train(_Part):
 
     steps: int = Field(default=50_000, ge=1)
     batch_size: int = Field(default=1, ge=1)
-    critic_batch: int = Field(default=1, ge=1)
+    discriminator_batch: int = Field(default=1, ge=1)
     crop_frames: int = Field(default=128, ge=8)
     learning_rate: float = Field(default=1e-4, gt=0)
-    critic_learning_rate: float = Field(default=4e-4, gt=0)
+    discriminator_learning_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     decay_from: float = Field(default=0.5, ge=0, le=1)
@@ -197,7 +213,7 @@ class Train(_Part):
     dither: float = Field(default=0.0, ge=0)
     equalise_db: float = Field(default=0.0, ge=0)
     match_range: bool = False
-    critic_warmup: int = Field(default=0, ge=0)
+    discriminator_warmup: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**62)
     log_every: int = Field(default=50, ge=1)
     sample_every: int = Field(default=1000, ge=1)
@@ -230,9 +246,9 @@ class Recipe(_Part):
         losses: see `Losses`.
         train: see `Train`.
         articulation: see `Articulation`; the default of ``convert``.
-        passes: translations that ``convert`` averages, each a little out of place; as many times the work.
+        shifts: translations that ``convert`` averages, each a little out of place; as many times the work.
         vibrato: see `Vibrato`; the default of ``convert``.
-        straighten: see `Straighten`; the default of ``convert``.
+        remove_vibrato: see `VibratoRemoval`; the default of ``convert``.
         tilt: see `Tilt`; the default of ``convert``.
     """
 
@@ -245,9 +261,9 @@ class Recipe(_Part):
     losses: Losses = Losses()
     train: Train = Train()
     articulation: Articulation = Articulation()
-    passes: int = Field(default=1, ge=1, le=MOST_PASSES)
+    shifts: int = Field(default=1, ge=1, le=MOST_SHIFTS)
     vibrato: Vibrato = Vibrato()
-    straighten: Straighten = Straighten()
+    remove_vibrato: VibratoRemoval = VibratoRemoval()
     tilt: Tilt = Tilt()
 
     @model_validator(mode="after")
@@ -258,13 +274,13 @@ class Recipe(_Part):
             asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
             asked += [name for name in _OF_LOG_IMAGES if getattr(self.train, name)]
             asked += ["articulation"] if self.articulation != Articulation() else []
-            asked += ["passes"] if self.passes != 1 else []
+            asked += ["shifts"] if self.shifts != 1 else []
             asked += ["tilt"] if self.tilt != Tilt() else []
             asked += ["vibrato"] if photo and self.vibrato != Vibrato() else []
-            asked += ["straighten"] if photo and self.straighten != Straighten() else []
+            asked += ["remove_vibrato"] if photo and self.remove_vibrato != VibratoRemoval() else []
             if asked:
                 kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
-                raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] in ('articulation', 'passes') else 0}")
+                raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] in ('articulation', 'shifts') else 0}")
         return self
 
     @model_validator(mode="after")
@@ -277,6 +293,13 @@ class Recipe(_Part):
     def loss_settings(self) -> LossSettings:
         """The forms of the adversarial terms."""
         return LossSettings(self.losses.gan, self.model.kl)
+
+
+def with_new_keys(values: Any) -> Any:
+    """Return plain values with the `OLD_KEYS` of any depth renamed."""
+    if isinstance(values, dict):
+        return {OLD_KEYS.get(key, key): with_new_keys(value) for key, value in values.items()}
+    return values
 
 
 def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:

@@ -14,7 +14,7 @@ from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
 
 TINY: dict[str, Any] = {
     "imaging": {"sample_rate": 16_000, "n_fft": 256, "hop_length": 64, "rows": 32},
-    "model": {"preset": "tiny", "width": 4, "critic_width": 4, "z_channels": 4, "carry": 0.5},
+    "model": {"preset": "tiny", "width": 4, "discriminator_width": 4, "z_channels": 4, "residual": 0.5},
     "train": {
         "steps": 4, "crop_frames": 16, "batch_size": 2, "precision": "float32", "log_every": 1, "save_every": 2,
         "sample_every": 1, "gain_db": 6, "dither": 0.01,
@@ -24,7 +24,7 @@ TINY: dict[str, Any] = {
 STEP_KEYS = {
     "generator/gan", "generator/vae_kl", "generator/vae_reconstruction", "generator/cycle_kl",
     "generator/cycle_reconstruction", "generator/identity", "generator/fine_structure",
-    "generator/below_notes", "critic/image", "critic/latent", "health/z_std", "health/t_accuracy",
+    "generator/below_notes", "discriminator/image", "discriminator/latent", "health/z_std", "health/t_accuracy",
     "health/t_posterior", "health/t_prior", "health/d_real_a", "health/d_real_b", "health/d_fake_ab",
     "health/d_fake_ba",
 }  # fmt: skip

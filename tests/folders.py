@@ -17,7 +17,7 @@ METRICS = {
     "attack_ms": {"label": "attack", "unit": "ms", "better": "closer to truth", "group": "timbre"},
 }
 
-SYSTEMS = (("input", "input"), ("model", "system"), ("copy", "anchor"), ("truth", "truth"))
+SYSTEMS = (("input", "input"), ("model", "system"), ("copy", "baseline"), ("truth", "truth"))
 
 
 def write_tone(path: Path, hertz: float = 440.0, seconds: float = 0.5, gain: float = 0.3) -> Path:

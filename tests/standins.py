@@ -78,9 +78,9 @@ def converter(
     model: nn.Module,
     *,
     articulation: tuple[float, float] = (1.0, 1.0),
-    passes: int = 1,
+    shifts: int = 1,
     vibrato: tuple[float, float] = (0.0, 0.0),
-    straighten: tuple[float, float] = (0.0, 0.0),
+    remove_vibrato: tuple[float, float] = (0.0, 0.0),
     tilt: tuple[float, float] = (0.0, 0.0),
     **changes: Any,
 ) -> Converter:
@@ -89,9 +89,9 @@ def converter(
         imaging=settings(**changes),
         domains=SimpleNamespace(a="violin", b="piano"),
         articulation=SimpleNamespace(a=articulation[0], b=articulation[1]),
-        passes=passes,
+        shifts=shifts,
         vibrato=SimpleNamespace(a=vibrato[0], b=vibrato[1]),
-        straighten=SimpleNamespace(a=straighten[0], b=straighten[1]),
+        remove_vibrato=SimpleNamespace(a=remove_vibrato[0], b=remove_vibrato[1]),
         tilt=SimpleNamespace(a=tilt[0], b=tilt[1]),
     )
     return Converter(model, recipe)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from audiotrans import __version__
-from audiotrans.cli import classifier as judge
+from audiotrans.cli import classifier as classifier
 from audiotrans.cli import compare, convert, cycle, evaluate, pack, plot, report, train
 from audiotrans.cli.errors import OneLineErrors
 
@@ -35,7 +35,7 @@ COMMANDS = (
     train.recipe,
     train.export_weights,
     report.report,
-    judge.train_judge,
+    classifier.train_classifier,
     evaluate.evaluate,
 )
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""``audiotrans train-judge``."""
+"""``audiotrans train-classifier``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audiotrans.errors import UsageError
 PATH = click.Path(path_type=Path)
 
 
-@click.command("train-judge")
+@click.command("train-classifier")
 @click.argument("source", type=PATH, metavar="SOUNDS")
 @click.option("-o", "--output", type=PATH, required=True, help="File to write (.safetensors); its card lies beside it.")
 @click.option("--a", help="First domain: a folder of SOUNDS, an IRMAS class, or NAME=PATH.")
@@ -26,7 +26,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def train_judge(source: Path, output: Path, **options: Any) -> None:
+def train_classifier(source: Path, output: Path, **options: Any) -> None:
     """Train the judge of timbre that evaluate uses, on recordings only: SOUNDS has one folder per domain."""
     click.echo(_train(source, output, **options))
 
@@ -47,10 +47,10 @@ def _train(
     if bool(a) != bool(b):
         raise UsageError("--a and --b go together: give both, or neither for all folders of SOUNDS")
     from audiotrans.convert.models import use_threads
-    from audiotrans.evaluation.classifier.training import summary, train_judge
+    from audiotrans.evaluation.classifier.training import summary, train_classifier
 
     use_threads(threads)
     wanted = [name.strip() for name in domains.split(",")] if domains else [a, b] if a and b else None
-    judge = train_judge(source, output, domains=wanted, progress=not quiet, **rest)
-    left_out = [f"skipped {line}" for line in judge.card["skipped"]]
-    return "\n".join([*left_out, summary(judge), f"wrote {output} and {output.with_suffix('.md')}"])
+    classifier = train_classifier(source, output, domains=wanted, progress=not quiet, **rest)
+    left_out = [f"skipped {line}" for line in classifier.card["skipped"]]
+    return "\n".join([*left_out, summary(classifier), f"wrote {output} and {output.with_suffix('.md')}"])

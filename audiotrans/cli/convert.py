@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 @click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100; decibels between.")
 @click.option("--articulation", type=float, help="How clearly notes begin, 0 to 4.  [default: the model's]")
 @click.option(
-    "--passes", type=int, help="Translations averaged, 1 (fastest) to 8.  [default: the model's, 1 with --stream]"
+    "--shifts", type=int, help="Translations averaged, 1 (fastest) to 8.  [default: the model's, 1 with --stream]"
 )
 @click.option(
     "--vibrato", type=float, metavar="CENTS", help="How far lasting notes swing, 0 to 100.  [default: the model's]"
 )
 @click.option(
-    "--straighten",
+    "--remove-vibrato",
     type=float,
     metavar="PERCENT",
     help="How much of the input's vibrato is taken out, 0 to 100.  [default: the model's, 0 with --stream]",

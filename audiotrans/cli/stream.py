@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DASH = ("-",)
 
-SOUND_OPTIONS = ("articulation", "passes", "vibrato", "straighten", "tilt")
+SOUND_OPTIONS = ("articulation", "shifts", "vibrato", "remove_vibrato", "tilt")
 """Options that a model has its own values of."""
 
 
@@ -118,7 +118,7 @@ def convert_stream(
 
 def _soon(options: dict[str, Any]) -> dict[str, Any]:
     """Fill in what streams choose where nothing is asked: what flows must not wait for better sound."""
-    quickest = {"passes": 1, "straighten": 0.0}
+    quickest = {"shifts": 1, "remove_vibrato": 0.0}
     return options | {name: value for name, value in quickest.items() if options[name] is None}
 
 

@@ -193,10 +193,13 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 )
 @click.option("--vibrato", multiple=True, metavar="TO=CENTS", help="How far lasting notes swing; may be repeated.")
 @click.option(
-    "--straighten", multiple=True, metavar="TO=PERCENT", help="How much of an input's vibrato goes; may be repeated."
+    "--remove-vibrato",
+    multiple=True,
+    metavar="TO=PERCENT",
+    help="How much of an input's vibrato goes; may be repeated.",
 )
 @click.option("--tilt", multiple=True, metavar="TO=DB", help="How much brighter it hears; may be repeated.")
-@click.option("--passes", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
+@click.option("--shifts", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 def export_weights(run: Path, output: Path, **options: Any) -> None:
     """Write the averaged weights of a run as a model for convert.
@@ -217,7 +220,7 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
 _BY_TARGET = (
     ("articulation", "FACTOR", "piano=1.3"),
     ("vibrato", "CENTS", "violin=12"),
-    ("straighten", "PERCENT", "piano=100"),
+    ("remove_vibrato", "PERCENT", "piano=100"),
     ("tilt", "DB", "piano=-2"),
 )
 

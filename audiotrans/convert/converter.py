@@ -16,7 +16,7 @@ from audiotrans.audio import resample_blocks, resampled_length
 from audiotrans.convert.articulation import articulate, window
 from audiotrans.convert.noise import aligned_noise
 from audiotrans.convert.options import Request, Side, make_request
-from audiotrans.convert.shifts import reach, spin
+from audiotrans.convert.shifts import reach, shift_average
 from audiotrans.convert.sound_options import with_sound_options
 from audiotrans.convert.tiles import TilePlan, Wave, convert_tiles, plan_tiles
 from audiotrans.convert.tilt import tilt as tilted
@@ -25,7 +25,7 @@ from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, check_level
 from audiotrans.spectrogram.phase import PHASES
 from audiotrans.spectrogram.vibrato import Vibrato
-from audiotrans.spectrogram.vibrato_removal import Straightener
+from audiotrans.spectrogram.vibrato_removal import VibratoRemover
 
 if TYPE_CHECKING:
     from audiotrans.convert.domain_check import Listener, Profile
@@ -71,9 +71,9 @@ class Converter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
-        passes: int | None = None,
+        shifts: int | None = None,
         vibrato: float | None = None,
-        straighten: float | None = None,
+        remove_vibrato: float | None = None,
         tilt: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
@@ -86,10 +86,10 @@ class Converter:
             seed: see `make_request`.
             articulation: how much clearer notes begin and end than the network paints them (1); None for the model's
                 own choice, which is 1 for reconstructions.
-            passes: translations that are averaged, 1 to 8, as many times the work; None for the model's own choice.
+            shifts: translations that are averaged, 1 to 8, as many times the work; None for the model's own choice.
             vibrato: cents that the pitch of lasting notes swings to each side, 0 to 100; None for the model's own
                 choice, which is 0 for reconstructions. It fades with ``strength``.
-            straighten: percent of the input's vibrato that is taken out first, 0 to 100; None for the model's own
+            remove_vibrato: percent of the input's vibrato that is taken out first, 0 to 100; None for the model's own
                 choice, which is 0 for reconstructions. It fades with ``strength``.
             tilt: how much darker (below 0) or brighter than it is the network hears the input, dB per octave, -6 to 6;
                 None for the model's own choice, which is 0 for reconstructions.
@@ -102,7 +102,7 @@ class Converter:
             if phase == "network" and self.settings.representation != "magnitude_phase":
                 raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
         request = make_request(self.domains, to, source, strength, phase, seed)
-        return with_sound_options(request, self.recipe, articulation, passes, vibrato, straighten, tilt)
+        return with_sound_options(request, self.recipe, articulation, shifts, vibrato, remove_vibrato, tilt)
 
     def convert(
         self,
@@ -115,9 +115,9 @@ class Converter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
-        passes: int | None = None,
+        shifts: int | None = None,
         vibrato: float | None = None,
-        straighten: float | None = None,
+        remove_vibrato: float | None = None,
         tilt: float | None = None,
     ) -> Wave:
         """Translate a wave.
@@ -131,9 +131,9 @@ class Converter:
             phase: a phase method, or None for the model's own.
             seed: the same seed gives the same samples.
             articulation: see `request`.
-            passes: see `request`.
+            shifts: see `request`.
             vibrato: see `request`.
-            straighten: see `request`.
+            remove_vibrato: see `request`.
             tilt: see `request`.
 
         Returns:
@@ -142,7 +142,7 @@ class Converter:
         Raises:
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
-        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten, tilt)
+        request = self.request(to, source, strength, phase, seed, articulation, shifts, vibrato, remove_vibrato, tilt)
         checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
         channels, frames = checked.shape
         _, level_db = self.measure([checked], sample_rate, channels)
@@ -160,9 +160,9 @@ class Converter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
-        passes: int | None = None,
+        shifts: int | None = None,
         vibrato: float | None = None,
-        straighten: float | None = None,
+        remove_vibrato: float | None = None,
         tilt: float | None = None,
         samples: int = 1,
         force: bool = False,
@@ -179,9 +179,9 @@ class Converter:
             phase: a phase method, or None for the model's own.
             seed: the same seed gives the same bytes.
             articulation: see `request`.
-            passes: see `request`.
+            shifts: see `request`.
             vibrato: see `request`.
-            straighten: see `request`.
+            remove_vibrato: see `request`.
             tilt: see `request`.
             samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
                 called ``name.1.wav``, ``name.2.wav``, ...
@@ -196,7 +196,7 @@ class Converter:
         """
         from audiotrans.convert.files import convert_file, numbered
 
-        request = self.request(to, source, strength, phase, seed, articulation, passes, vibrato, straighten, tilt)
+        request = self.request(to, source, strength, phase, seed, articulation, shifts, vibrato, remove_vibrato, tilt)
         outputs = numbered(Path(output), samples)
         written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
         return [item.path for item in written]
@@ -285,8 +285,8 @@ class Converter:
         if listener is not None:
             listener.expect(plan.tiles(length))
         inner = resample_blocks(blocks, sample_rate, rate, channels, length=length)
-        if request.straighten:
-            inner = Straightener(rate, channels, request.straighten / 100).through(inner)
+        if request.remove_vibrato:
+            inner = VibratoRemover(rate, channels, request.remove_vibrato / 100).through(inner)
 
         def convert(piece: Wave, start: int) -> Wave:
             return self._convert_piece(piece, start, request, level_db, listener)
@@ -306,7 +306,7 @@ class Converter:
     def further_columns(self, request: Request) -> int:
         """Return how many columns on each side a translation depends on beyond those that the model sees."""
         articulated = 0 if request.articulation == 1 else window(self.imaging) // 2
-        return articulated + reach(request.passes, self.model.stride)
+        return articulated + reach(request.shifts, self.model.stride)
 
     @torch.inference_mode()
     def _convert_piece(
@@ -343,7 +343,7 @@ class Converter:
         heard = tilted(image, request.tilt, self.imaging)
         try:
             with _repeatable_kernels():
-                translated = spin(heard, once, request.passes, self.model.stride)
+                translated = shift_average(heard, once, request.shifts, self.model.stride)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
         translated = articulate(image, translated, request.articulation, window(self.imaging))

@@ -23,9 +23,9 @@ class Request:
         phase: a phase method, or None for the model's own; None for photos.
         seed: decides the noise that the encoder is given.
         articulation: factor of the fast part of gains, see `articulate`; 1 for photos.
-        passes: translations that are averaged, see `spin`; 1 for photos.
+        shifts: translations that are averaged, see `shift_average`; 1 for photos.
         vibrato: cents that the pitch swings to each side, see `Vibrato`; 0 for photos.
-        straighten: percent of the input's vibrato that is taken out, see `Straightener`; 0 for photos.
+        remove_vibrato: percent of the input's vibrato that is taken out, see `VibratoRemover`; 0 for photos.
         tilt: dB per octave by which the network hears the input brighter, see `tilt`; 0 for photos.
     """
 
@@ -35,9 +35,9 @@ class Request:
     phase: str | None = None
     seed: int = 0
     articulation: float = 1.0
-    passes: int = 1
+    shifts: int = 1
     vibrato: float = 0.0
-    straighten: float = 0.0
+    remove_vibrato: float = 0.0
     tilt: float = 0.0
 
 

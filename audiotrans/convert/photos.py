@@ -58,7 +58,7 @@ class PhotoConverter:
         model: moved to ``device`` and set to evaluation.
         recipe: as it was trained.
         device: where to run.
-        keep: share of what the auto-encoder loses of a photo that stays, 0 .. 1 (`ModelSettings.carry` at
+        keep: share of what the auto-encoder loses of a photo that stays, 0 .. 1 (`ModelSettings.residual` at
             conversion); 0 adds all that the network's picture differs by, as the paper would. None: what the model was
             trained with, or where that is 0, `KEPT`.
 
@@ -76,7 +76,7 @@ class PhotoConverter:
         self.model = model.to(self.device).eval()
         self.recipe = recipe
         self.imaging = PhotoImaging(recipe.imaging)
-        self.keep = (recipe.model.carry or KEPT) if keep is None else keep
+        self.keep = (recipe.model.residual or KEPT) if keep is None else keep
         if not 0 <= self.keep <= 1:
             raise UsageError(f"keep {keep}: 0 (the network's picture) to 1 (all that the auto-encoder loses stays)")
 
@@ -93,9 +93,9 @@ class PhotoConverter:
         phase: str | None = None,
         seed: int = 0,
         articulation: float | None = None,
-        passes: int | None = None,
+        shifts: int | None = None,
         vibrato: float | None = None,
-        straighten: float | None = None,
+        remove_vibrato: float | None = None,
         tilt: float | None = None,
     ) -> Request:
         """Check what a user asks for, see `make_request`.
@@ -105,8 +105,8 @@ class PhotoConverter:
         """
         if phase is not None:
             raise UsageError(f"phase {phase!r} is for sound: leave --phase out with pictures")
-        sound = {"articulation": articulation, "passes": passes, "vibrato": vibrato}
-        sound |= {"straighten": straighten, "tilt": tilt}
+        sound = {"articulation": articulation, "shifts": shifts, "vibrato": vibrato}
+        sound |= {"remove_vibrato": remove_vibrato, "tilt": tilt}
         for name, value in sound.items():
             if value is not None:
                 raise UsageError(f"{name} {value:g} is for sound: leave --{name} out with pictures")
@@ -143,7 +143,7 @@ class PhotoConverter:
     def _translated(self, image: Tensor, noise: Tensor, request: Request) -> Tensor:
         """Translate, and give back what the auto-encoder loses, as far as the model does not do so itself."""
         found = self.model.translate(image, request.source, request.target, noise)
-        missing = self.keep - self.recipe.model.carry
+        missing = self.keep - self.recipe.model.residual
         if missing:
             lost = image - self.model.translate(image, request.source, request.source, noise)
             found = (found + missing * lost).clamp(-1, 1)

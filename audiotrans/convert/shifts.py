@@ -20,13 +20,13 @@ ROWS = 3
 """Rows from pass to pass, chosen by measurement (docs/experiments.md)."""
 
 
-def spin(image: Tensor, translate: Callable[[Tensor], Tensor], passes: int, stride: tuple[int, int]) -> Tensor:
+def shift_average(image: Tensor, translate: Callable[[Tensor], Tensor], shifts: int, stride: tuple[int, int]) -> Tensor:
     """Average several translations.
 
     Args:
         image: ``(groups, channels, rows, columns)``.
         translate: of an image to one of the same shape.
-        passes: how many; pass ``i`` moves the image up by ``ROWS * i`` rows and later by ``i`` columns, modulo the
+        shifts: how many; pass ``i`` moves the image up by ``ROWS * i`` rows and later by ``i`` columns, modulo the
             stride. 1 is the plain translation.
         stride: of the model, rows and columns.
 
@@ -37,7 +37,7 @@ def spin(image: Tensor, translate: Callable[[Tensor], Tensor], passes: int, stri
     """
     rows = torch.arange(image.shape[-2], device=image.device, dtype=image.dtype)[:, None]
     total, counted = translate(image), torch.ones_like(rows)
-    for i in range(1, passes):
+    for i in range(1, shifts):
         up, later = ROWS * i, i % stride[1]
         # Whole strides are added, so that an image of the grid stays one.
         moved = pad(image, (later, -later % stride[1], up, -up % stride[0]), mode="replicate")
@@ -47,6 +47,6 @@ def spin(image: Tensor, translate: Callable[[Tensor], Tensor], passes: int, stri
     return total / counted
 
 
-def reach(passes: int, stride: tuple[int, int]) -> int:
+def reach(shifts: int, stride: tuple[int, int]) -> int:
     """Return how many columns further on each side a mean depends on than one translation does."""
-    return min(passes, stride[1]) - 1
+    return min(shifts, stride[1]) - 1

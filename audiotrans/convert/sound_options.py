@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from audiotrans.convert.options import Request
 from audiotrans.errors import UsageError
-from audiotrans.recipe import MOST_ARTICULATION, MOST_CENTS, MOST_PASSES, MOST_TILT
+from audiotrans.recipe import MOST_ARTICULATION, MOST_CENTS, MOST_SHIFTS, MOST_TILT
 from audiotrans.spectrogram.imaging import AudioSettings
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ def with_sound_options(
     request: Request,
     recipe: Recipe,
     articulation: float | None,
-    passes: int | None,
+    shifts: int | None,
     vibrato: float | None,
-    straighten: float | None,
+    remove_vibrato: float | None,
     tilt: float | None,
 ) -> Request:
     """Complete a request; of a reconstruction, which shall be like its input, a model never changes more than asked.
@@ -29,9 +29,9 @@ def with_sound_options(
         request: what to do, from `make_request`.
         recipe: of the model, whose own choices count where None is given.
         articulation: factor, see `articulate`.
-        passes: how many, see `spin`.
+        shifts: how many, see `shift_average`.
         vibrato: cents at full strength, see `Vibrato`.
-        straighten: percent at full strength, see `Straightener`.
+        remove_vibrato: percent at full strength, see `VibratoRemover`.
         tilt: dB per octave, see `tilt`.
 
     Raises:
@@ -46,21 +46,21 @@ def with_sound_options(
         return asked
 
     articulation = chosen("articulation", articulation, 1.0)
-    passes = recipe.passes if passes is None else passes
-    if not 1 <= passes <= MOST_PASSES:
-        raise UsageError(f"passes {passes} is outside 1..{MOST_PASSES} (1 is the fastest)")
-    vibrato, straighten = chosen("vibrato", vibrato, 0.0), chosen("straighten", straighten, 0.0)
+    shifts = recipe.shifts if shifts is None else shifts
+    if not 1 <= shifts <= MOST_SHIFTS:
+        raise UsageError(f"passes {shifts} is outside 1..{MOST_SHIFTS} (1 is the fastest)")
+    vibrato, remove_vibrato = chosen("vibrato", vibrato, 0.0), chosen("remove_vibrato", remove_vibrato, 0.0)
     tilt = chosen("tilt", tilt, 0.0)
-    _check_logarithmic(recipe, articulation, passes, tilt)
+    _check_logarithmic(recipe, articulation, shifts, tilt)
     share = request.strength / 100
-    request = replace(request, articulation=articulation, passes=passes, tilt=tilt)
-    return replace(request, vibrato=vibrato * share, straighten=straighten * share)
+    request = replace(request, articulation=articulation, shifts=shifts, tilt=tilt)
+    return replace(request, vibrato=vibrato * share, remove_vibrato=remove_vibrato * share)
 
 
 _RANGES = {
     "articulation": (0, MOST_ARTICULATION, "(1 is what the network paints)"),
     "vibrato": (0, MOST_CENTS, "cents (0 is none)"),
-    "straighten": (0, 100, "percent (0 leaves the input's vibrato)"),
+    "remove_vibrato": (0, 100, "percent (0 leaves the input's vibrato)"),
     "tilt": (-MOST_TILT, MOST_TILT, "dB per octave (0 is as it is)"),
 }
 
@@ -71,13 +71,13 @@ def _check_range(name: str, value: float) -> None:
         raise UsageError(f"{name} {value:g} is outside {least:g}..{most:g} {unit}")
 
 
-def _check_logarithmic(recipe: Recipe, articulation: float, passes: int, tilt: float) -> None:
+def _check_logarithmic(recipe: Recipe, articulation: float, shifts: int, tilt: float) -> None:
     """Refuse averages of painted phases."""
     if not isinstance(recipe.imaging, AudioSettings) or recipe.imaging.representation != "magnitude_phase":
         return
     if articulation != 1:
         raise UsageError("articulation needs a model of logarithmic images: leave it out with magnitude_phase")
-    if passes != 1:
+    if shifts != 1:
         raise UsageError("passes need a model of logarithmic images: leave them out with magnitude_phase")
     if tilt:
         raise UsageError("tilt needs a model of logarithmic images: leave it out with magnitude_phase")

@@ -27,7 +27,7 @@ from audiotrans.spectrogram.imaging import LIMIT_DB, AudioSettings
 from audiotrans.spectrogram.representations import Context, Picture
 from audiotrans.spectrogram.stft import STFT
 from audiotrans.spectrogram.vibrato import Vibrato
-from audiotrans.spectrogram.vibrato_removal import Straightener
+from audiotrans.spectrogram.vibrato_removal import VibratoRemover
 
 if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter
@@ -165,7 +165,9 @@ class StreamConverter:
         self._first = self._end = self._chunk = 0  # the samples held, and the chunk that is due
         self._joiner = _Joiner(stft, channels)
         rate = settings.sample_rate
-        self._straightener = Straightener(rate, channels, request.straighten / 100) if request.straighten else None
+        self._vibrato_remover = (
+            VibratoRemover(rate, channels, request.remove_vibrato / 100) if request.remove_vibrato else None
+        )
         self._vibrato = Vibrato(rate, channels, request.vibrato, request.seed) if request.vibrato else None
         self._inner, self._outer = Resampler(sample_rate, rate, channels), Resampler(rate, sample_rate, channels)
         self._taken = self._given = 0
@@ -183,7 +185,7 @@ class StreamConverter:
             return 0
         rate, inner = self.sample_rate, self.converter.settings.sample_rate
         delay = self._plan.delay + (self._vibrato.delay_samples if self._vibrato else 0)
-        delay += self._straightener.delay_samples if self._straightener else 0
+        delay += self._vibrato_remover.delay_samples if self._vibrato_remover else 0
         if rate == inner:
             return delay
         resampling = resampling_delay_seconds(rate, inner) + resampling_delay_seconds(inner, rate)
@@ -216,7 +218,7 @@ class StreamConverter:
         if self.request.strength == 0:
             return self._give(wave)  # exactly the input: not even resampled
         inner = self._inner.feed(wave)
-        inner = self._straightener.push(inner) if self._straightener else inner
+        inner = self._vibrato_remover.push(inner) if self._vibrato_remover else inner
         return self._give(*map(self._outer.feed, self._take(inner)))
 
     def finish(self) -> Wave:
@@ -254,8 +256,8 @@ class StreamConverter:
         """Translate what no whole chunk was left for, as the end of the sound."""
         length = resampled_length(self._taken, self.sample_rate, self.converter.settings.sample_rate)
         tail = self._inner.finish(max(length, 2 * self._plan.stft.n_fft))  # as long as `Converter.stream` makes it
-        if self._straightener:
-            tail = np.concatenate([self._straightener.push(tail), self._straightener.finish()], axis=1)
+        if self._vibrato_remover:
+            tail = np.concatenate([self._vibrato_remover.push(tail), self._vibrato_remover.finish()], axis=1)
         own = length - self._end
         out = self._take(tail[:, :own])
         self._given_level = self._level()  # of the whole end, but of no silence after it

@@ -41,8 +41,8 @@ LEAST_SPREAD = 1e-2
 """Posteriors narrower than this are pushed apart no harder than at this spread."""
 
 _LEAST = {
-    "width": 1, "critic_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "critic_scales": 0,
-    "blind_rows": 0,
+    "width": 1, "discriminator_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "discriminator_scales": 0,
+    "ignored_rows": 0,
 }  # fmt: skip
 
 
@@ -59,14 +59,14 @@ class ModelSettings:
         blocks: see `NetSettings`.
         z_channels: see `NetSettings`.
         noise_channels: see `NetSettings`.
-        critic_width: see `NetSettings`.
-        critic_scales: see `NetSettings`.
-        critic_norm: see `NetSettings`.
+        discriminator_width: see `NetSettings`.
+        discriminator_scales: see `NetSettings`.
+        discriminator_norm: see `NetSettings`.
         image_mean: see `NetSettings`.
         image_std: see `NetSettings`.
-        blind_rows: see `NetSettings`.
+        ignored_rows: see `NetSettings`.
         norm_eps: see `NetSettings`.
-        latent_critic: see `NetSettings`.
+        latent_discriminator: see `NetSettings`.
         coordinate: see `NetSettings`.
     """
 
@@ -74,25 +74,25 @@ class ModelSettings:
 
     preset: str = "spectrogram"
     kl: KL = "softplus"
-    carry: float = 0.0
+    residual: float = 0.0
     width: int | None = None
     blocks: int | None = None
     z_channels: int | None = None
     noise_channels: int | None = None
-    critic_width: int | None = None
-    critic_scales: int | None = None
-    critic_norm: Literal["spectral", "instance", "both", "none"] | None = None
+    discriminator_width: int | None = None
+    discriminator_scales: int | None = None
+    discriminator_norm: Literal["spectral", "instance", "both", "none"] | None = None
     image_mean: float | None = None
     image_std: float | None = None
-    blind_rows: int | None = None
+    ignored_rows: int | None = None
     norm_eps: float | None = None
-    latent_critic: Literal["local", "patch", "global"] | None = None
+    latent_discriminator: Literal["local", "patch", "global"] | None = None
     coordinate: bool | None = None
 
     def __post_init__(self) -> None:
         lookup(PRESETS, self.preset, "model preset")
-        if not 0 <= self.carry <= 1:
-            raise ValueError(f"carry {self.carry} must lie in 0..1")
+        if not 0 <= self.residual <= 1:
+            raise ValueError(f"carry {self.residual} must lie in 0..1")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
@@ -246,8 +246,8 @@ class AVBGTN(nn.Module):
         padded, eps = self._padded(image), self._padded(eps)
         z = self.encode(padded, source, eps)
         out = self.decode(z, target)
-        if self.settings.carry and source != target:
-            out = out + self.settings.carry * (padded - self.decode(z, source))
+        if self.settings.residual and source != target:
+            out = out + self.settings.residual * (padded - self.decode(z, source))
         return out[..., : image.shape[2], : image.shape[3]].clamp(-1, 1)
 
     def forward(self, a: Tensor, b: Tensor, generator: torch.Generator | None = None) -> Translation:
@@ -262,7 +262,7 @@ class AVBGTN(nn.Module):
         z_a, z_b = self.sample(mean_a, generator), self.sample(mean_b, generator)
         aa, G_A_of_b = self.decode(torch.cat([z_a, z_b]), "a").chunk(2)
         G_B_of_a, bb = self.decode(torch.cat([z_a, z_b]), "b").chunk(2)
-        ab, ba = self._carried(G_B_of_a, a, aa), self._carried(G_A_of_b, b, bb)
+        ab, ba = self._with_residual(G_B_of_a, a, aa), self._with_residual(G_A_of_b, b, bb)
 
         mean_ab = self.encode(ab, "b", self.noise(ab, generator))
         mean_ba = self.encode(ba, "a", self.noise(ba, generator))
@@ -276,14 +276,14 @@ class AVBGTN(nn.Module):
             a, b, z_a, z_b, mean_a, mean_b, aa, bb, ab, ba, z_ab, z_ba, mean_ab, mean_ba, aba, bab, moments
         )
 
-    def _carried(self, translated: Tensor, source: Tensor, reconstructed: Tensor) -> Tensor:
+    def _with_residual(self, translated: Tensor, source: Tensor, reconstructed: Tensor) -> Tensor:
         """Take over what the auto-encoder lost of the source."""
-        carry = self.settings.carry
-        return translated + carry * (source - reconstructed) if carry else translated
+        residual = self.settings.residual
+        return translated + residual * (source - reconstructed) if residual else translated
 
     def _back(self, z: Tensor, image: Tensor, source: Domain, target: Domain) -> Tensor:
         out = self.decode(z, target)
-        return self._carried(out, image, self.decode(z, source)) if self.settings.carry else out
+        return self._with_residual(out, image, self.decode(z, source)) if self.settings.residual else out
 
     def _padded(self, x: Tensor) -> Tensor:
         """Repeat the last row and frame until both sides are multiples of the stride (and wide enough to reflect)."""
@@ -326,7 +326,7 @@ def whitened(t: Translation) -> tuple[Tensor, ...]:
     return tuple((one - mean) / spread for one, (mean, spread) in zip(z, t.moments, strict=True))
 
 
-class Critics(nn.Module):
+class Discriminators(nn.Module):
     """D_A, D_B and, where the KL term needs it, T(x, z).
 
     T also judges translated pairs (x_ab, z_ab): the cycle terms of eqs. (12) and (13) read it there.
@@ -350,7 +350,7 @@ class Critics(nn.Module):
 
         Args:
             t: see `Translation`.
-            training: also judge real images and latents of the prior, which only the critics' own step needs.
+            training: also judge real images and latents of the prior, which only the discriminators' own step needs.
             generator: source of the prior's samples.
             shown: images that D judges in place of the translation's own, by the names of `Translation`'s fields.
         """

@@ -47,7 +47,7 @@ def _mean(parts: list[Tensor]) -> Tensor:
     return torch.stack([part.float().mean() for part in parts]).mean()
 
 
-def judged_real(logits: list[Tensor], gan: str) -> Tensor:
+def real_loss(logits: list[Tensor], gan: str) -> Tensor:
     """Return the loss of "this is real" over all scales: log D(x) of eqs. (4) and (5), negated."""
     forms: dict[str, Callable[[Tensor], Tensor]] = {
         "bce": lambda x: F.softplus(-x), "lsgan": lambda x: (x - 1).square(), "hinge": lambda x: F.relu(1 - x),
@@ -55,7 +55,7 @@ def judged_real(logits: list[Tensor], gan: str) -> Tensor:
     return _mean([forms[gan](x) for x in logits])
 
 
-def judged_fake(logits: list[Tensor], gan: str) -> Tensor:
+def fake_loss(logits: list[Tensor], gan: str) -> Tensor:
     """Return the loss of "this is made" over all scales: log(1 - D(G(z))) of eqs. (4) and (5), negated."""
     forms: dict[str, Callable[[Tensor], Tensor]] = {
         "bce": F.softplus, "lsgan": torch.square, "hinge": lambda x: F.relu(1 + x),
@@ -64,7 +64,7 @@ def judged_fake(logits: list[Tensor], gan: str) -> Tensor:
 
 
 def _fooling(logits: list[Tensor], gan: str) -> Tensor:
-    return _mean([-x for x in logits]) if gan == "hinge" else judged_real(logits, gan)
+    return _mean([-x for x in logits]) if gan == "hinge" else real_loss(logits, gan)
 
 
 def gan(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
@@ -221,14 +221,14 @@ def _fine(image: Tensor) -> Tensor:
     return image - envelope
 
 
-def critic_image(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
+def discriminator_image(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
     """L_GAN1 + L_GAN2 as D_A and D_B see them, eqs. (4) and (5), negated: real is real, translated is made."""
     del t
-    real = judged_real(v.real_a or [], s.gan) + judged_real(v.real_b or [], s.gan)
-    return real + judged_fake(v.fake_ba, s.gan) + judged_fake(v.fake_ab, s.gan)
+    real = real_loss(v.real_a or [], s.gan) + real_loss(v.real_b or [], s.gan)
+    return real + fake_loss(v.fake_ba, s.gan) + fake_loss(v.fake_ab, s.gan)
 
 
-def critic_latent(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
+def discriminator_latent(t: Translation, v: Verdict, s: LossSettings) -> Tensor:
     """Eq. (9), negated: T tells (x, z ~ q) from (x, z ~ p), on real and on translated pairs."""
     del s
     if not v.posterior:
@@ -254,6 +254,6 @@ JUDGED = frozenset({"gan", "vae_kl", "cycle_kl"})
 """Generator losses that read what the discriminators say: without them these need not learn."""
 
 DISCRIMINATOR_LOSSES: dict[str, Loss] = {
-    "image": critic_image,
-    "latent": critic_latent,
+    "image": discriminator_image,
+    "latent": discriminator_latent,
 }

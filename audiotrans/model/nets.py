@@ -37,14 +37,15 @@ class NetSettings:
         slope: of the leaky rectifiers outside residual blocks.
         down_norm: whether stride-2 stages are normalised and rectified (UNIT's own are leaky, without norm).
         coordinate: append a channel of row coordinates, -1 .. 1, to what encoders and discriminators see.
-        critic_width: channels after the first layer of discriminators and T.
-        critic_scales: image discriminators, each on a picture of half the size; 0 selects UNIT's own deep one.
-        critic_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers), ``both`` or ``none``.
+        discriminator_width: channels after the first layer of discriminators and T.
+        discriminator_scales: image discriminators, each on a picture of half the size; 0 selects UNIT's own deep one.
+        discriminator_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers), ``both`` or
+            ``none``.
         image_mean: mean of typical images; discriminators see images standardised by it and by `image_std`.
         image_std: standard deviation of typical images.
-        blind_rows: first rows of an image that discriminators do not see. In sounds, 3 rows are 0 to 60 Hz: rumble of
+        ignored_rows: first rows of an image that discriminators do not see. In sounds, 3 rows are 0 to 60 Hz: rumble of
             rooms and microphones, which tells recordings apart and not instruments, and a piano's lowest octave.
-        latent_critic: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
+        latent_discriminator: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
     """
 
     width: int = 64
@@ -62,13 +63,13 @@ class NetSettings:
     slope: float = 0.2
     down_norm: bool = True
     coordinate: bool = False
-    critic_width: int = 64
-    critic_scales: int = 2
-    critic_norm: Literal["spectral", "instance", "both", "none"] = "spectral"
+    discriminator_width: int = 64
+    discriminator_scales: int = 2
+    discriminator_norm: Literal["spectral", "instance", "both", "none"] = "spectral"
     image_mean: float = 0.0
     image_std: float = 1.0
-    blind_rows: int = 0
-    latent_critic: Literal["local", "patch", "global"] = "local"
+    ignored_rows: int = 0
+    latent_discriminator: Literal["local", "patch", "global"] = "local"
 
     def __post_init__(self) -> None:
         if self.stem_stride != (1, 1) and self.padding != "zeros":
@@ -93,20 +94,20 @@ class NetSettings:
 BASE = NetSettings()
 PRESETS: dict[str, NetSettings] = {
     "base": BASE,
-    "light": NetSettings(width=32, z_channels=32, noise_channels=2, critic_width=32),
+    "light": NetSettings(width=32, z_channels=32, noise_channels=2, discriminator_width=32),
     "unit-exact": NetSettings(
         down_kernel=3, z_channels=0, noise_channels=0, up="transpose", padding="zeros", slope=0.01, down_norm=False,
-        critic_scales=0, critic_norm="none",
+        discriminator_scales=0, discriminator_norm="none",
     ),
     "spectrogram": NetSettings(
         width=48, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, z_channels=32, noise_channels=2, norm="channel",
-        padding="zeros", coordinate=True, critic_width=32, critic_scales=3, critic_norm="both", image_mean=-0.5,
-        image_std=0.35, blind_rows=3,
+        padding="zeros", coordinate=True, discriminator_width=32, discriminator_scales=3,
+        discriminator_norm="both", image_mean=-0.5, image_std=0.35, ignored_rows=3,
     ),
     "tiny": NetSettings(
         width=8, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, blocks=1, z_channels=8, noise_channels=1,
-        norm="channel", padding="zeros", coordinate=True, critic_width=8, critic_scales=1, critic_norm="both",
-        image_mean=-0.5, image_std=0.35,
+        norm="channel", padding="zeros", coordinate=True, discriminator_width=8, discriminator_scales=1,
+        discriminator_norm="both", image_mean=-0.5, image_std=0.35,
     ),
 }  # fmt: skip
 """Architectures by name. `base`, `light` and `unit-exact` are for pictures; `spectrogram` folds four rows and two
@@ -143,7 +144,7 @@ class ImageLayerNorm(nn.Module):
         return nn.functional.group_norm(x, 1, self.weight, self.bias, self.eps)
 
 
-class CriticNorm(nn.InstanceNorm2d):
+class DiscriminatorNorm(nn.InstanceNorm2d):
     """Instance norm that leaves maps of one position, of very short images, as they are."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -259,11 +260,11 @@ class ImageDiscriminators(nn.Module):
         super().__init__()
         self.settings = s
         inputs = image_channels + s.coordinate
-        scales = max(s.critic_scales, 1)
+        scales = max(s.discriminator_scales, 1)
         self.private = nn.ModuleDict(
-            {f"{domain}{scale}": _critic_front(s, inputs) for domain in "ab" for scale in range(scales)}
+            {f"{domain}{scale}": _discriminator_front(s, inputs) for domain in "ab" for scale in range(scales)}
         )
-        self.shared = nn.ModuleList([_critic_back(s) for _ in range(scales)])
+        self.shared = nn.ModuleList([_discriminator_back(s) for _ in range(scales)])
         self.shrink = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
 
     def forward(self, image: Tensor, domain: str) -> list[Tensor]:
@@ -273,7 +274,7 @@ class ImageDiscriminators(nn.Module):
             One map of logits ``(b, 1, h', w')`` per scale, finest first; positive: real.
         """
         s = self.settings
-        x = with_coordinate((image[:, :, s.blind_rows :] - s.image_mean) / s.image_std, s)
+        x = with_coordinate((image[:, :, s.ignored_rows :] - s.image_mean) / s.image_std, s)
         logits = []
         for scale, back in enumerate(self.shared):
             logits.append(back(self.private[f"{domain}{scale}"](x)))
@@ -281,29 +282,33 @@ class ImageDiscriminators(nn.Module):
         return logits
 
 
-def _critic_layers(s: NetSettings, widths: list[int], kernels: list[int]) -> list[nn.Module]:
+def _discriminator_layers(s: NetSettings, widths: list[int], kernels: list[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for inputs, outputs, kernel in zip(widths[:-1], widths[1:], kernels, strict=True):
         conv = nn.Conv2d(inputs, outputs, kernel, 2, (kernel - 1) // 2)
         # The first layer keeps the image's own levels.
-        norm = [CriticNorm(outputs)] if s.critic_norm in ("instance", "both") and inputs >= s.critic_width else []
+        norm = (
+            [DiscriminatorNorm(outputs)]
+            if s.discriminator_norm in ("instance", "both") and inputs >= s.discriminator_width
+            else []
+        )
         layers += [_normed(s, conv), *norm, nn.LeakyReLU(s.slope)]
     return layers
 
 
 def _normed(s: NetSettings, conv: nn.Conv2d) -> nn.Module:
-    return spectral_norm(conv) if s.critic_norm in ("spectral", "both") else conv
+    return spectral_norm(conv) if s.discriminator_norm in ("spectral", "both") else conv
 
 
-def _critic_front(s: NetSettings, inputs: int) -> nn.Sequential:
-    kernels = [4, 4] if s.critic_scales else [7, 3]
-    return nn.Sequential(*_critic_layers(s, [inputs, s.critic_width, 2 * s.critic_width], kernels))
+def _discriminator_front(s: NetSettings, inputs: int) -> nn.Sequential:
+    kernels = [4, 4] if s.discriminator_scales else [7, 3]
+    return nn.Sequential(*_discriminator_layers(s, [inputs, s.discriminator_width, 2 * s.discriminator_width], kernels))
 
 
-def _critic_back(s: NetSettings) -> nn.Sequential:
-    factors, kernels = ([2, 4, 8], [4, 4]) if s.critic_scales else ([2, 4, 8, 16, 32], [3] * 4)
-    layers = _critic_layers(s, [s.critic_width * f for f in factors], kernels)
-    return nn.Sequential(*layers, _normed(s, nn.Conv2d(s.critic_width * factors[-1], 1, 1)))
+def _discriminator_back(s: NetSettings) -> nn.Sequential:
+    factors, kernels = ([2, 4, 8], [4, 4]) if s.discriminator_scales else ([2, 4, 8, 16, 32], [3] * 4)
+    layers = _discriminator_layers(s, [s.discriminator_width * f for f in factors], kernels)
+    return nn.Sequential(*layers, _normed(s, nn.Conv2d(s.discriminator_width * factors[-1], 1, 1)))
 
 
 class LatentDiscriminator(nn.Module):
@@ -316,7 +321,7 @@ class LatentDiscriminator(nn.Module):
     def __init__(self, s: NetSettings, image_channels: int) -> None:
         super().__init__()
         self.settings = s
-        w = s.critic_width
+        w = s.discriminator_width
         self.image = nn.ModuleDict({domain: _image_path(s, image_channels) for domain in "ab"})
         self.latent = nn.Sequential(_normed(s, nn.Conv2d(s.latent, 2 * w, 1)), nn.LeakyReLU(s.slope))
         self.joint = nn.Sequential(*_joint_path(s))
@@ -327,19 +332,19 @@ class LatentDiscriminator(nn.Module):
 
     def dimensions(self, z: Tensor) -> int:
         """Return how many latent dimensions one logit compares: the positions that it sees, times z's channels."""
-        side = {"local": 3, "patch": 12, "global": max(z.shape[2:])}[self.settings.latent_critic]
+        side = {"local": 3, "patch": 12, "global": max(z.shape[2:])}[self.settings.latent_discriminator]
         return min(side, z.shape[2]) * min(side, z.shape[3]) * z.shape[1]
 
     def forward(self, image: Tensor, z: Tensor, domain: str) -> Tensor:
         """Compare ``(b, c, h, w)`` images of a domain with latents ``(b, z_channels, h', w')``; returns logits."""
         joint = torch.cat([self.image[domain](image), self.latent(z)], dim=1)
         logits: Tensor = self.joint(joint)
-        return logits.mean((2, 3), keepdim=True) if self.settings.latent_critic == "global" else logits
+        return logits.mean((2, 3), keepdim=True) if self.settings.latent_discriminator == "global" else logits
 
 
 def _image_path(s: NetSettings, image_channels: int) -> nn.Sequential:
     """Bring the image down to the latent's grid in two steps."""
-    w = s.critic_width
+    w = s.discriminator_width
     first = (s.stem_stride[0] * 2 ** (s.downs - 1), s.stem_stride[1] * 2 ** (s.downs - 1))
     kernel = (first[0] + 2, first[1] + 2) if first == (2, 2) else (2 * first[0], 2 * first[1])
     padding = ((kernel[0] - first[0]) // 2, (kernel[1] - first[1]) // 2)
@@ -350,9 +355,9 @@ def _image_path(s: NetSettings, image_channels: int) -> nn.Sequential:
 
 
 def _joint_path(s: NetSettings) -> list[nn.Module]:
-    w, act = s.critic_width, nn.LeakyReLU(s.slope)
+    w, act = s.discriminator_width, nn.LeakyReLU(s.slope)
     start = [_normed(s, nn.Conv2d(4 * w, 4 * w, 3, 1, 1)), act]
-    if s.latent_critic == "local":
+    if s.latent_discriminator == "local":
         return [*start, _normed(s, nn.Conv2d(4 * w, 4 * w, 1)), act, nn.Conv2d(4 * w, 1, 1)]
     deeper = [_normed(s, nn.Conv2d(4 * w, 4 * w, 4, 2, 1)), act, _normed(s, nn.Conv2d(4 * w, 8 * w, 4, 2, 1)), act]
     return [*start, *deeper, nn.Conv2d(8 * w, 1, 1)]

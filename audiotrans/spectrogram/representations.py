@@ -111,7 +111,7 @@ def _grouped(spectrum: Tensor, size: int) -> Tensor:
     return filled.reshape(-1, size, *spectrum.shape[1:])
 
 
-def even_lobes(gain_db: Tensor, magnitude: Tensor) -> Tensor:
+def smooth_gains(gain_db: Tensor, magnitude: Tensor) -> Tensor:
     """Let the bins of one partial rise and fall together.
 
     A partial fills the few bins of the window's main lobe. Gains that differ within them ask for a spectrum that no
@@ -137,7 +137,8 @@ class LogMelGain:
 
     The rows are linear in frequency (one bin each) up to about 1.5 kHz and logarithmic above, as on Slaney's mel scale,
     but with no band narrower than a bin, so that low partials stay apart. ``gain = output - input`` in dB is spread
-    over the bins, made one for the bins of a partial (`even_lobes`), and applied to every channel alike: stereo, phase
+    over the bins, made one for the bins of a partial (`smooth_gains`), and applied to every channel alike: stereo,
+    phase
     and all fine detail stay the source's own.
     """
 
@@ -163,7 +164,7 @@ class LogMelGain:
         """Apply ``image - context.image``, a gain in dB per band, to the source's magnitudes."""
         gain_db = (image - context.image)[0, 0] * (RANGE_DB / 2)
         magnitude = context.spectrum.abs()
-        gain_db = even_lobes(self.spread.to(gain_db) @ gain_db, magnitude.sum(0))
+        gain_db = smooth_gains(self.spread.to(gain_db) @ gain_db, magnitude.sum(0))
         gain = torch.pow(10.0, gain_db / 20)
         return Picture(magnitude * gain, gain=gain)
 

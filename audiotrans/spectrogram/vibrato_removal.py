@@ -64,7 +64,7 @@ Bins = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 
-class Straightener:
+class VibratoRemover:
     """Takes a wave block by block and gives it with straight partials.
 
     Args:

@@ -18,7 +18,7 @@ from audiotrans.errors import AudiotransError
 from audiotrans.files import write_beside
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings
-from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
 from audiotrans.training.parts import index_of, read_parts, remove_parts, write_parts
 
 CHECKPOINT_NAME = "last.pt"
@@ -71,7 +71,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
     if path.exists() or not found:
         found.append(_decoded(path, path))
     state = max(found, key=lambda state: int(state.get("step", 0)))
-    return state, recipe_from_dict(json.loads(state["recipe"]), str(path))
+    return state, recipe_from_dict(with_new_keys(json.loads(state["recipe"])), str(path))
 
 
 def _decoded(source: Path | io.BytesIO, path: Path) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _described(metadata: dict[str, str], path: Path) -> tuple[dict[str, Any], di
     if metadata.get("version") != VERSION:
         raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
     try:
-        return json.loads(metadata["recipe"]), json.loads(metadata.get("card", "{}"))
+        return with_new_keys(json.loads(metadata["recipe"])), json.loads(metadata.get("card", "{}"))
     except (KeyError, ValueError):
         raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
 
@@ -234,7 +234,7 @@ def _stored_nets(metadata: dict[str, Any], path: Path) -> NetSettings | None:
     if "nets" not in metadata:
         return None
     try:
-        values = json.loads(metadata["nets"])
+        values = with_new_keys(json.loads(metadata["nets"]))
         unknown = sorted(set(values) - {field.name for field in fields(NetSettings)})
         nets = TypeAdapter(NetSettings).validate_python(values)
     except (TypeError, ValueError):

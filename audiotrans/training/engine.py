@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.model.avb_gtn import AVBGTN, Critics, Domain, Translation, Verdict
+from audiotrans.model.avb_gtn import AVBGTN, Discriminators, Domain, Translation, Verdict
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, JUDGED
 from audiotrans.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, open_images, stream
 from audiotrans.training.feed import Feed
+from audiotrans.training.history import HistoryBuffer
 from audiotrans.training.interrupt import Interruption, TimeLimit
 from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
-from audiotrans.training.pool import ImagePool
 from audiotrans.training.precision import quick_precision
 from audiotrans.training.validation import validate
 from audiotrans.training.warm_start import fit, warm_start
@@ -63,17 +63,17 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
-            self.critics = Critics(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+            self.discriminators = Discriminators(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.pool = ImagePool(POOL_SIZE if settings.critic_batch > settings.batch_size else 0)
-        adam = {"betas": settings.betas, "weight_decay": settings.weight_decay, "foreach": True}
-        self.model_adam = torch.optim.Adam(self.model.parameters(), settings.learning_rate, **adam)  # type: ignore[arg-type]
-        self.critics_adam = torch.optim.Adam(self.critics.parameters(), settings.critic_learning_rate, **adam)  # type: ignore[arg-type]
+        self.pool = HistoryBuffer(POOL_SIZE if settings.discriminator_batch > settings.batch_size else 0)
+        adam = partial(torch.optim.Adam, betas=settings.betas, weight_decay=settings.weight_decay, foreach=True)
+        self.model_adam = adam(self.model.parameters(), settings.learning_rate)
+        self.discriminators_adam = adam(self.discriminators.parameters(), settings.discriminator_learning_rate)
 
     def train_step(
         self, a: Tensor, b: Tensor, more: dict[str, Tensor] | None = None, seen: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Move the generator side once (not during ``critic_warmup``), then the critics once.
+        """Move the generator side once (not during ``discriminator_warmup``), then the discriminators once.
 
         Args:
             a: images of domain A, ``(n, c, h, w)``.
@@ -90,27 +90,29 @@ class Trainer:
         with self._precision():
             shown = {"a": a, "b": b} | (seen or {})
             t = self._taught(replace(self.model(**shown, generator=generator), a=a, b=b))
-            self.critics.requires_grad_(False)
-            verdict = self.critics(t, training=False) if self.judged else Verdict([], [])
+            self.discriminators.requires_grad_(False)
+            verdict = self.discriminators(t, training=False) if self.judged else Verdict([], [])
             terms = self._terms(self._generator_losses(), t, verdict)
-        if self.step >= settings.critic_warmup:
+        if self.step >= settings.discriminator_warmup:
             self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
         t = t.detached()
         found = {f"generator/{name}": value.detach() for name, value in terms.items()}
         if self.judged:
-            found |= self._critics_step(t, more or {}, generator)
+            found |= self._discriminators_step(t, more or {}, generator)
         self._average()
         self.step += 1
         return found
 
-    def _critics_step(self, t: Translation, more: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        self.critics.requires_grad_(True)
+    def _discriminators_step(
+        self, t: Translation, more: dict[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        self.discriminators.requires_grad_(True)
         shown = self._shown(t, more)
         with self._precision():
-            verdict = self.critics(t, training=True, generator=generator, shown=shown)
+            verdict = self.discriminators(t, training=True, generator=generator, shown=shown)
             terms = self._terms(DISCRIMINATOR_LOSSES, t, verdict)
-        self._descend(self.critics_adam, self._weighted(terms, self.recipe.losses.discriminator))
-        return {f"critic/{name}": value.detach() for name, value in terms.items()} | health(t, verdict)
+        self._descend(self.discriminators_adam, self._weighted(terms, self.recipe.losses.discriminator))
+        return {f"discriminator/{name}": value.detach() for name, value in terms.items()} | health(t, verdict)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -128,7 +130,9 @@ class Trainer:
         shown = {name: torch.cat([getattr(t, name), images]) for name, images in more.items()}
         generator = stream(settings.seed, "pool", self.step)
         for name, images in (("ab", t.ab), ("ba", t.ba)):
-            past = [x.to(self.device) for x in self.pool.draw(name, settings.critic_batch - len(images), generator)]
+            past = [
+                x.to(self.device) for x in self.pool.draw(name, settings.discriminator_batch - len(images), generator)
+            ]
             shown[name] = torch.cat([images, *past])
             self.pool.keep(name, images)
         return shown
@@ -170,8 +174,8 @@ class Trainer:
         factor = min(1.0, left / (1 - settings.decay_from)) if settings.decay_from < 1 else 1.0
         for group in self.model_adam.param_groups:
             group["lr"] = settings.learning_rate * factor
-        for group in self.critics_adam.param_groups:
-            group["lr"] = settings.critic_learning_rate * factor
+        for group in self.discriminators_adam.param_groups:
+            group["lr"] = settings.discriminator_learning_rate * factor
 
     def _average(self) -> None:
         # Early on, a shorter memory: the average must not keep the random start.
@@ -194,7 +198,7 @@ class Trainer:
         self.step, self.steps_before = state["step"], state.get("steps_before", 0)
 
 
-_STATEFUL = ("model", "critics", "ema", "model_adam", "critics_adam", "pool")
+_STATEFUL = ("model", "discriminators", "ema", "model_adam", "discriminators_adam", "pool")
 
 
 def health(t: Translation, v: Verdict) -> dict[str, Tensor]:
@@ -326,8 +330,8 @@ def _check_fits(recipe: Recipe, data: ImageCache) -> None:
             f"the cache {data.root} has {key} {one!r}, the recipe {other!r}; run audiotrans prep with it"
         )
     # Each domain is the input of conversions to the other one; older caches do not say.
-    for domain, percent in {"a": recipe.straighten.b, "b": recipe.straighten.a}.items():
-        straight = found.get("straighten", {}).get(domain, percent)
+    for domain, percent in {"a": recipe.remove_vibrato.b, "b": recipe.remove_vibrato.a}.items():
+        straight = found.get("remove_vibrato", {}).get(domain, percent)
         if straight != percent:
             name = getattr(recipe.domains, domain)
             raise AudiotransError(
@@ -341,11 +345,11 @@ def _check_fits(recipe: Recipe, data: ImageCache) -> None:
 def _check_size(recipe: Recipe, rows: int) -> None:
     """Refuse images that the networks cannot fold, or that the coarsest discriminator folds to nothing."""
     nets = recipe.model.nets
-    least = (15 << (nets.critic_scales - 1)) + 1 if nets.critic_scales else 1
+    least = (15 << (nets.discriminator_scales - 1)) + 1 if nets.discriminator_scales else 1
     sizes = {"imaging.rows": rows, "train.crop_frames": recipe.train.crop_frames}
     if recipe.imaging.type == "photo":
         sizes = {"imaging.height": rows, "imaging.width": recipe.imaging.width}
-    for (name, size), fold, unseen in zip(sizes.items(), nets.stride, (nets.blind_rows, 0), strict=True):
+    for (name, size), fold, unseen in zip(sizes.items(), nets.stride, (nets.ignored_rows, 0), strict=True):
         least_here = -(-max(least + unseen, 4 * fold) // fold) * fold
         if size % fold or size < least_here:
             raise UsageError(f"{name} {size} does not suit this model: it needs a multiple of {fold} from {least_here}")
@@ -361,7 +365,7 @@ def _check_finite(values: dict[str, float], step: int) -> None:
 
 
 def _largest(trainer: Trainer) -> float:
-    weights = [*trainer.model.parameters(), *trainer.critics.parameters()]
+    weights = [*trainer.model.parameters(), *trainer.discriminators.parameters()]
     with torch.no_grad():
         return float(torch.stack(torch._foreach_norm(weights, math.inf)).max())
 

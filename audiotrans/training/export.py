@@ -29,9 +29,9 @@ def export_run(
     force: bool = False,
     cache: Path | None = None,
     articulation: Mapping[str, float] | None = None,
-    passes: int | None = None,
+    shifts: int | None = None,
     vibrato: Mapping[str, float] | None = None,
-    straighten: Mapping[str, float] | None = None,
+    remove_vibrato: Mapping[str, float] | None = None,
     tilt: Mapping[str, float] | None = None,
     progress: bool = False,
 ) -> Path:
@@ -47,10 +47,10 @@ def export_run(
         cache: prepared data that the run was trained on; the recipe's own if None. Where that is not here, or not of
             this recipe, the model gets no profile, and `convert` no warnings.
         articulation: of translations by their target's name, in place of the recipe's, see `articulate`.
-        passes: of translations, in place of the recipe's, see `spin`.
+        shifts: of translations, in place of the recipe's, see `shift_average`.
         vibrato: of translations by their target's name, in cents, in place of the recipe's, see `Vibrato`.
-        straighten: before translations, by their target's name, in percent, in place of the recipe's, see
-            `Straightener`.
+        remove_vibrato: before translations, by their target's name, in percent, in place of the recipe's, see
+            `VibratoRemover`.
         tilt: of what the network hears, by its target's name, in dB per octave, in place of the recipe's, see `tilt`.
         progress: show a bar.
 
@@ -61,7 +61,7 @@ def export_run(
         UsageError: for an output of another kind, or one that exists.
         AudiotransError: for a run without a readable checkpoint, or a cache that does not suit it.
     """
-    by_target = {"articulation": articulation, "vibrato": vibrato, "straighten": straighten, "tilt": tilt}
+    by_target = {"articulation": articulation, "vibrato": vibrato, "remove_vibrato": remove_vibrato, "tilt": tilt}
     if output.suffix != SUFFIX:
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     if output.exists() and not force:
@@ -70,14 +70,14 @@ def export_run(
     if run.suffix == SUFFIX:
         if summary or half:
             raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")
-        recipe = _converting(read_recipe(run)[0], by_target, passes)
+        recipe = _converting(read_recipe(run)[0], by_target, shifts)
         profile = profile_for(recipe, cache, progress=progress)
         describe_weights(run, output, profile.to_dict() if profile else None, recipe)
         return output
     checkpoint = run / CHECKPOINT_NAME if run.is_dir() else run
     state, recipe = load_checkpoint(checkpoint)
     nets = layers_of(state, recipe, checkpoint)
-    recipe = _converting(recipe, by_target, passes)
+    recipe = _converting(recipe, by_target, shifts)
     # Of what it was made from, the name: a folder of this computer means nothing on another.
     recipe = recipe.model_copy(update={"init": Path(recipe.init).name, "teacher": Path(recipe.teacher).name})
     card = {"summary": summary, "steps": steps_of(state)}
@@ -87,7 +87,7 @@ def export_run(
     return output
 
 
-def _converting(recipe: Recipe, by_target: Mapping[str, Mapping[str, float] | None], passes: int | None) -> Recipe:
+def _converting(recipe: Recipe, by_target: Mapping[str, Mapping[str, float] | None], shifts: int | None) -> Recipe:
     """Return a recipe with other settings of conversion, checked as any recipe is."""
     sides = {recipe.domains.a: "a", recipe.domains.b: "b"}
     for setting, chosen in by_target.items():
@@ -95,6 +95,6 @@ def _converting(recipe: Recipe, by_target: Mapping[str, Mapping[str, float] | No
             wanted = {lookup(sides, name, "domain of this model"): value for name, value in chosen.items()}
             values = recipe_to_dict(recipe)
             recipe = recipe_from_dict(values | {setting: values[setting] | wanted}, f"--{setting}")
-    if passes is not None:
-        recipe = recipe_from_dict(recipe_to_dict(recipe) | {"passes": passes}, "--passes")
+    if shifts is not None:
+        recipe = recipe_from_dict(recipe_to_dict(recipe) | {"shifts": shifts}, "--shifts")
     return recipe

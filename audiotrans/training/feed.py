@@ -96,7 +96,7 @@ def seen(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[str, Tenso
 
 def more(recipe: Recipe, data: ImageCache, step: int) -> dict[str, Tensor]:
     """Return the further real crops of both domains that the discriminators see."""
-    extra = recipe.train.critic_batch - recipe.train.batch_size
+    extra = recipe.train.discriminator_batch - recipe.train.batch_size
     return {d: batch(recipe, data, d, step, extra, recipe.train.seed + 1) for d in "ab"} if extra > 0 else {}
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from audiotrans.training.engine import Trainer
 
 _CRITICS = {
-    "critic_width", "critic_scales", "critic_norm", "latent_critic", "image_mean", "image_std", "blind_rows",
+    "discriminator_width", "discriminator_scales", "discriminator_norm", "latent_discriminator", "image_mean",
+    "image_std", "ignored_rows",
 }  # fmt: skip
 """Settings of the layers that are not in a weights file."""
 
@@ -34,7 +35,7 @@ def warm_start(trainer: Trainer, source: str) -> None:
 
     How many steps the weights had taken before is remembered (`steps_of`). Of a run the
     averaged weights are taken, which are those that it would export, and its discriminators and T. A weights file has
-    no discriminators: they start at random, and ``train.critic_warmup`` lets them learn first.
+    no discriminators: they start at random, and ``train.discriminator_warmup`` lets them learn first.
 
     Args:
         trainer: at step 0.
@@ -48,19 +49,19 @@ def warm_start(trainer: Trainer, source: str) -> None:
     checkpoint = path / CHECKPOINT_NAME if path.is_dir() else path
     if path.suffix != SUFFIX and has_checkpoint(checkpoint):
         state, before = load_checkpoint(checkpoint)
-        weights, critics, nets = state["ema"], state["critics"], layers_of(state, before, checkpoint)
+        weights, discriminators, nets = state["ema"], state["discriminators"], layers_of(state, before, checkpoint)
         steps = steps_of(state)
     else:
         model, before, card = read_weights(find(source))
-        weights, critics, nets = model.state_dict(), None, model.nets
+        weights, discriminators, nets = model.state_dict(), None, model.nets
         steps = card.get("steps", 0)
     wanted = _described(trainer.recipe, asdict(trainer.model.nets))
     check_alike(f"init {source}", _described(before, asdict(nets)), wanted, "change the recipe, or start without init")
     fit(trainer.model, weights, f"init {source}")
     fit(trainer.ema, weights, f"init {source}")
     trainer.steps_before = steps
-    if critics is not None:
-        _take(trainer.critics, critics)
+    if discriminators is not None:
+        _take(trainer.discriminators, discriminators)
 
 
 class Stateful(Protocol):
@@ -116,11 +117,11 @@ def check_alike(what: str, found: dict[str, Any], wanted: dict[str, Any], way_ou
             raise UsageError(f"{what}: its {key} is {found.get(key)!r}, the recipe's {value!r}; {way_out}")
 
 
-def _take(critics: nn.Module, weights: dict[str, Any]) -> None:
+def _take(discriminators: nn.Module, weights: dict[str, Any]) -> None:
     """Load discriminators, and T where both have one, unless they have other layers: then they start at random."""
-    own = critics.state_dict()
+    own = discriminators.state_dict()
     for part in ("image", "latent"):
         found = {name: value for name, value in weights.items() if name.startswith(f"{part}.")}
         mine = {name: value.shape for name, value in own.items() if name.startswith(f"{part}.")}
         if {name: value.shape for name, value in found.items()} == mine:
-            critics.load_state_dict(found, strict=False)
+            discriminators.load_state_dict(found, strict=False)

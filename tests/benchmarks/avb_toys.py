@@ -1,6 +1,7 @@
 """Problems so small that the right answer is known: does the adversarial KL of AVB-GTN find it?
 
-Networks are small perceptrons, but the objective is the package's own: T is trained by `critic_latent` (eq. 9 of the
+Networks are small perceptrons, but the objective is the package's own: T is trained by `discriminator_latent` (eq. 9
+of the
 paper) and the encoder by the terms of `KL_TERMS`. Run as a program, it draws all of them into one figure.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audiotrans.model.losses import KL_TERMS, LossSettings, critic_latent
+from audiotrans.model.losses import KL_TERMS, LossSettings, discriminator_latent
 
 ADVERSARIAL = ("linear", "softplus", "paper")
 
@@ -50,7 +51,7 @@ class Contrast(nn.Module):
 def contrast_loss(posterior: Tensor, prior: Tensor) -> Tensor:
     """Return the package's own loss of T, eq. (9); 2 log 2 where it cannot tell the two apart."""
     verdict = SimpleNamespace(posterior=(posterior,), prior=(prior,))
-    return critic_latent(cast("Any", None), cast("Any", verdict), LossSettings())
+    return discriminator_latent(cast("Any", None), cast("Any", verdict), LossSettings())
 
 
 def kl_term(mode: str, logits: Tensor) -> Tensor:

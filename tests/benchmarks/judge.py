@@ -1,6 +1,6 @@
 """How far a judge of timbre can be trusted: what it says of real sounds, of equalised ones and of conversions.
 
-    python -m tests.benchmarks.judge --sounds VALID --sounds OTHERS --paired PAIRS [--judge J] [--model M]
+    python -m tests.benchmarks.judge --sounds VALID --sounds OTHERS --paired PAIRS [--classifier J] [--model M]
 
 Every folder has a sub-folder for each of the judge's two domains; PAIRS has the same stems in both. An equalised clip
 has the long-term spectrum of the other domain's clip of the same music: the most that an equaliser can copy, and still
@@ -17,7 +17,7 @@ import numpy as np
 
 from audiotrans import audio
 from audiotrans.convert import models
-from audiotrans.evaluation.classifier import DEFAULT_JUDGE, Judge
+from audiotrans.evaluation.classifier import DEFAULT_JUDGE, InstrumentClassifier
 from audiotrans.evaluation.metrics.kernel import kernel_distance
 from audiotrans.evaluation.scoring.baselines.equaliser import equalise, mean_spectrum
 from audiotrans.evaluation.scoring.testset import RATE
@@ -30,65 +30,65 @@ def read_all(folder: Path) -> list[np.ndarray]:
     return [audio.read(path, sample_rate=RATE)[0] for path in audio.find_audio([folder])]
 
 
-def verdicts(judge: Judge, waves: Waves, domain: str) -> str:
+def verdicts(classifier: InstrumentClassifier, waves: Waves, domain: str) -> str:
     """Return cells: how many clips and windows are taken for the domain, and the mean probability of it."""
-    rows = [judge.probabilities(wave, RATE)[:, judge.index(domain)] for wave in waves]
+    rows = [classifier.probabilities(wave, RATE)[:, classifier.index(domain)] for wave in waves]
     windows = np.concatenate(rows)
     clips = sum(float(row.mean()) > 0.5 for row in rows)
     share = 100 * float(np.mean(windows > 0.5))
     return f"{domain} | {clips} of {len(rows)} | {share:.1f} % of {len(windows)} | {windows.mean():.3f}"
 
 
-def embedded(judge: Judge, waves: Iterable[np.ndarray]) -> np.ndarray:
-    return np.concatenate([judge.embed(wave, RATE) for wave in waves])
+def embedded(classifier: InstrumentClassifier, waves: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([classifier.embed(wave, RATE) for wave in waves])
 
 
 def show(label: str, cells: str, distance: float | None = None) -> None:
     click.echo(f"| {label} | {cells} | {'' if distance is None else f'{distance:.3f}'} |")
 
 
-def real_sounds(judge: Judge, folders: Iterable[Path]) -> None:
+def real_sounds(classifier: InstrumentClassifier, folders: Iterable[Path]) -> None:
     for folder in folders:
-        for domain in judge.classes:
-            show(f"{folder.name}, real {domain}", verdicts(judge, read_all(folder / domain), domain))
+        for domain in classifier.classes:
+            show(f"{folder.name}, real {domain}", verdicts(classifier, read_all(folder / domain), domain))
 
 
-def one_direction(judge: Judge, paired: Path, model: str, source: str, target: str) -> None:
+def one_direction(classifier: InstrumentClassifier, paired: Path, model: str, source: str, target: str) -> None:
     """Compare what is made of the source's clips with the truths; the distance is to the truths' embedding."""
     clips, truths = read_all(paired / source), read_all(paired / target)
     pairs = list(zip(clips, truths, strict=True))
-    reference = embedded(judge, truths)
+    reference = embedded(classifier, truths)
     equal = [equalise(wave, mean_spectrum([truth])) for wave, truth in pairs]
     converter = models.load(model)
     made = [converter.convert(wave, RATE, to=target, source=source) for wave in clips]
     for label, waves in ((f"real {source}", clips), (f"{source}, equalised", equal)):
-        distance = kernel_distance(reference, embedded(judge, waves))
-        show(f"{paired.name}, {label}", verdicts(judge, waves, source), distance)
-    show(f"{paired.name}, {source} converted to {target}", verdicts(judge, made, target),
-         kernel_distance(reference, embedded(judge, made)))  # fmt: skip
-    halves = [embedded(judge, truths[start::2]) for start in (0, 1)]
+        distance = kernel_distance(reference, embedded(classifier, waves))
+        show(f"{paired.name}, {label}", verdicts(classifier, waves, source), distance)
+    show(f"{paired.name}, {source} converted to {target}", verdicts(classifier, made, target),
+         kernel_distance(reference, embedded(classifier, made)))  # fmt: skip
+    halves = [embedded(classifier, truths[start::2]) for start in (0, 1)]
     show(
         f"{paired.name}, real {target} (distance: half to half)",
-        verdicts(judge, truths, target),
+        verdicts(classifier, truths, target),
         kernel_distance(*halves),
     )
 
 
 @click.command()
-@click.option("--judge", "judge_name", default=DEFAULT_JUDGE)
+@click.option("--classifier", "judge_name", default=DEFAULT_JUDGE)
 @click.option("--model", default=models.DEFAULT_MODEL)
 @click.option("--sounds", multiple=True, type=PATH)
 @click.option("--paired", type=PATH)
 @click.option("--threads", type=int)
 def main(judge_name: str, model: str, sounds: tuple[Path, ...], paired: Path | None, threads: int | None) -> None:
     models.use_threads(threads)
-    judge = Judge.load(judge_name)
+    classifier = InstrumentClassifier.load(judge_name)
     click.echo("| sounds | asked for | clips | windows | mean probability | kernel distance to the target |")
     click.echo("|---|---|---|---|---|---|")
-    real_sounds(judge, sounds)
+    real_sounds(classifier, sounds)
     if paired:
-        for source, target in (judge.classes, judge.classes[::-1]):
-            one_direction(judge, paired, model, source, target)
+        for source, target in (classifier.classes, classifier.classes[::-1]):
+            one_direction(classifier, paired, model, source, target)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import audiotrans
 from audiotrans import audio
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
-from audiotrans.recipe import Articulation, Straighten, Tilt, Vibrato
+from audiotrans.recipe import Articulation, Tilt, Vibrato, VibratoRemoval
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from tests.benchmarks import paired, scale
 from tests.benchmarks.table import Row, markdown, write_json
@@ -83,9 +83,9 @@ def toy_converter(model: torch.nn.Module, settings: AudioSettings):
         imaging=settings,
         domains=SimpleNamespace(a="violin", b="piano"),
         articulation=Articulation(),
-        passes=1,
+        shifts=1,
         vibrato=Vibrato(),
-        straighten=Straighten(),
+        remove_vibrato=VibratoRemoval(),
         tilt=Tilt(),
     )
     return Converter(model, recipe, "cpu")

@@ -33,7 +33,7 @@ def measure(chunk: float, options: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(options.threads)
     converter = load(device="cpu")
     wave, rate = audio.read(ROOT / "data" / "violin.wav")
-    request = converter.request("piano", phase=options.phase, passes=options.passes, straighten=0)
+    request = converter.request("piano", phase=options.phase, shifts=options.shifts, remove_vibrato=0)
     warm = StreamConverter(converter, rate, len(wave), request, chunk_seconds=chunk)
     # Compiles what is compiled, and fills the memory that torch keeps.
     warm.push(np.take(wave, range(warm.delay_samples + 2 * round(chunk * rate)), axis=1, mode="wrap"))
@@ -68,7 +68,7 @@ def difference(options: argparse.Namespace) -> str:
     converter = load(device="cpu")
     wave, rate = audio.read(ROOT / "data" / "violin.wav")
     _, level_db = converter.measure([wave], rate, len(wave))
-    asked = {"phase": options.phase, "passes": options.passes, "straighten": 0}
+    asked = {"phase": options.phase, "shifts": options.shifts, "remove_vibrato": 0}
     whole = converter.convert(wave, rate, to="piano", **asked)
     request, found = converter.request("piano", **asked), []
     for level in (level_db, None):
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--phase", choices=("source", "rtpghi"), default="source")
-    parser.add_argument("--passes", type=int, default=1)
+    parser.add_argument("--shifts", type=int, default=1)
     parser.add_argument("--chunks", type=float, nargs="+", default=CHUNKS)
     parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     print(HEAD)
     print("|---" * 7 + "|")
-    same = [f"--{name}={getattr(options, name)}" for name in ("threads", "seconds", "phase", "passes")]
+    same = [f"--{name}={getattr(options, name)}" for name in ("threads", "seconds", "phase", "shifts")]
     for chunk in options.chunks:
         program = [sys.executable, "-m", "tests.benchmarks.stream", f"--one={chunk}", *same]
         done = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,6 +1,6 @@
 """One model, one choice of settings, on phrases and on recordings: the rows of docs/experiments.md.
 
-    python -m tests.benchmarks.trial MODEL --phrases PHRASES --clips SOUNDS [--passes N] [--articulation F] ...
+    python -m tests.benchmarks.trial MODEL --phrases PHRASES --clips SOUNDS [--shifts N] [--articulation F] ...
 
 PHRASES is made by `tests.benchmarks.phrases`; SOUNDS holds a folder for each domain, with recordings that the model was
 not trained on, such as the validation sounds. To choose by: never by the pairs that final figures are measured on.
@@ -19,7 +19,7 @@ import numpy as np
 
 import audiotrans
 from audiotrans.convert.converter import Converter
-from audiotrans.evaluation.classifier import Judge
+from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing
 from audiotrans.evaluation.scoring.testset import RATE, Wave
@@ -30,10 +30,10 @@ CHOSEN = {
     "F1 to input": "note_f1",
     "F1 to score": "note_f1_score",
     "onsets": "onsets_within_30_ms",
-    "judge": "target_probability",
+    "classifier": "target_probability",
     "tagger": "tagger_probability",
     "modulation, dB": "modulation_noise_db",
-    "swing, cents": "pitch_swing_cents",
+    "swing, cents": "vibrato_extent_cents",
     "attack, ms": "attack_ms",
     "decay, dB/s": "decay_db_per_s",
     "bands, dB": "band_distance_db",
@@ -56,14 +56,14 @@ class Sound:
 
 def sounds(phrases: Path | None, clips: Path | None, source: str, target: str) -> dict[str, list[Sound]]:
     """Return the inputs of one direction by the set that they are of."""
-    judge, found = Judge.load(), {}
+    classifier, found = InstrumentClassifier.load(), {}
     if phrases is not None:
         found["phrases"] = [
-            Sound(Hearing(c.source, judge), c.truth, read_notes(c.notes) if c.notes else None)
+            Sound(Hearing(c.source, classifier), c.truth, read_notes(c.notes) if c.notes else None)
             for c in pairs(phrases, source, target)
         ]
     if clips is not None:
-        found["clips"] = [Sound(Hearing(c, judge), None) for c in cut(clips / source, CLIP_SECONDS, MOST_CLIPS)]
+        found["clips"] = [Sound(Hearing(c, classifier), None) for c in cut(clips / source, CLIP_SECONDS, MOST_CLIPS)]
     return found
 
 
@@ -71,7 +71,7 @@ def figures(chosen: list[Sound], target: str, convert: Convert) -> dict[str, flo
     """Return the mean of every figure over the inputs."""
 
     def one(sound: Sound) -> list[float]:
-        made = Hearing(convert(sound.heard.wave, target), sound.heard.judge)
+        made = Hearing(convert(sound.heard.wave, target), sound.heard.classifier)
         case = Case(sound.heard, made, target, sound.truth, sound.score)
         return [_measured(case, name) for name in CHOSEN.values()]
 
@@ -110,9 +110,9 @@ def converting(converter: Converter, **options: float | None) -> Convert:
 @click.option("--phrases", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--clips", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--articulation", type=float)
-@click.option("--passes", type=int)
+@click.option("--shifts", type=int)
 @click.option("--vibrato", type=float)
-@click.option("--straighten", type=float)
+@click.option("--remove-vibrato", type=float)
 @click.option("--tilt", type=float)
 def main(model: str, phrases: Path | None, clips: Path | None, **options: float | None) -> None:
     """Print one Markdown table."""

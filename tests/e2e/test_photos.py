@@ -15,7 +15,7 @@ from tests.unit.test_prepare_photos import celeba
 RECIPE = """
 imaging: {type: photo, height: 16, width: 16, margin: 2}
 domains: {a: blond, b: brown}
-model: {preset: light, width: 4, z_channels: 4, blocks: 1, critic_width: 4, critic_scales: 1}
+model: {preset: light, width: 4, z_channels: 4, blocks: 1, discriminator_width: 4, discriminator_scales: 1}
 losses: {generator: {gan: 1, vae_kl: 0.1, vae_reconstruction: 10, cycle_reconstruction: 10}}
 train: {steps: 2, threads: 1, save_every: 2, sample_every: 2}
 """

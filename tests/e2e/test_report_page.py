@@ -48,7 +48,7 @@ IN_STEP = """() => {
 SECONDS = 4.0
 CLIPS = 3
 NAMES = ("input", "zephyr-model", "copy", "truth")
-KINDS = ("input", "system", "anchor", "truth")
+KINDS = ("input", "system", "baseline", "truth")
 
 # The page's players are in no document: remember them as they are made.
 WATCH = """

@@ -55,7 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_logs_named_terms_validates_and_draws(folder: Path) -> None:
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "generator/gan" in line] == [2, 4, 6, 8]
-    assert {"generator/vae_kl", "generator/cycle_reconstruction", "critic/latent", "health/t_accuracy"} <= set(lines[0])
+    assert {"generator/vae_kl", "generator/cycle_reconstruction", "discriminator/latent", "health/t_accuracy"} <= set(
+        lines[0]
+    )
     assert any("valid/profile_ab" in line for line in lines)
     samples = folder / "run" / "samples"
     assert (samples / "step_0000006.png").stat().st_size > 10_000

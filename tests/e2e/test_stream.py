@@ -71,7 +71,7 @@ def test_a_recording_comes_out_as_the_file_command_translates_it() -> None:
     assert running.returncode == 0, err
     got, got_rate = soundfile.read(io.BytesIO(out), dtype="float32", always_2d=True)
     assert (got_rate, got.shape) == (rate, wave.T.shape)
-    whole = converter.convert(wave, rate, to="piano", passes=1, straighten=0)
+    whole = converter.convert(wave, rate, to="piano", shifts=1, remove_vibrato=0)
     np.testing.assert_allclose(got.T, whole, atol=0.75 * 2**-15)  # rounded to 16 bits, in and out
     assert error_db(got.T, wave) > -20
     lines = err.decode().splitlines()

@@ -14,7 +14,7 @@ WAYS = ("aa", "ab", "ba")
 
 def closed_form_model() -> AVBGTN:
     """Build a tiny model whose weights are cosines: the same on every machine and for every random generator."""
-    net = AVBGTN(ModelSettings(preset="tiny", carry=0.5), 1).eval().requires_grad_(False)
+    net = AVBGTN(ModelSettings(preset="tiny", residual=0.5), 1).eval().requires_grad_(False)
     for number, (_, weight) in enumerate(sorted(net.state_dict().items())):
         inputs = max(weight[0].numel(), 1)
         wave = torch.cos(1.3 * torch.arange(weight.numel(), dtype=torch.float64) ** 1.5 + number)

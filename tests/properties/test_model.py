@@ -23,7 +23,7 @@ pytestmark = pytest.mark.parametrize(("preset", "kl"), MODELS)
 @functools.cache
 def model(preset: str, kl: str) -> AVBGTN:
     torch.manual_seed(0)
-    net = AVBGTN(ModelSettings(preset=preset, kl=kl, width=4, blocks=1, carry=0.5), 1)  # type: ignore[arg-type]
+    net = AVBGTN(ModelSettings(preset=preset, kl=kl, width=4, blocks=1, residual=0.5), 1)  # type: ignore[arg-type]
     return net.eval().requires_grad_(False)
 
 

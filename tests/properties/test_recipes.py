@@ -40,12 +40,12 @@ model = optional(
     optional={
         "preset": st.sampled_from(sorted(set(PRESETS) - {"unit-exact"})),  # takes mu2 and none only
         "kl": st.sampled_from(sorted(KL_TERMS)),
-        "carry": st.floats(0, 1),
+        "residual": st.floats(0, 1),
         "width": st.none() | st.integers(1, 256),
         "blocks": st.integers(0, 9),
         "norm_eps": st.floats(1e-12, 0.1),
-        "critic_norm": st.sampled_from(["spectral", "instance", "both", "none"]),
-        "latent_critic": st.sampled_from(["local", "patch", "global"]),
+        "discriminator_norm": st.sampled_from(["spectral", "instance", "both", "none"]),
+        "latent_discriminator": st.sampled_from(["local", "patch", "global"]),
     },
 )
 losses = optional(

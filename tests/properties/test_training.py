@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from audiotrans.model.losses import FIRST_NOTE_ROW
 from audiotrans.training.datasets import OUTSIDE, SOUNDING, _grid, lowest_row, range_weights
-from audiotrans.training.pool import ImagePool
+from audiotrans.training.history import HistoryBuffer
 from tests.fakes import image
 
 rows = st.lists(st.integers(3, 255), min_size=1, max_size=40)
@@ -89,7 +89,7 @@ def test_every_start_of_a_crop_lies_in_one_place(frames, crop_frames):
 
 @given(size=st.integers(0, 6), batches=st.lists(st.integers(1, 4), max_size=8), count=st.integers(0, 9))
 def test_a_pool_holds_the_last_images(size, batches, count):
-    pool, taken = ImagePool(size), 0
+    pool, taken = HistoryBuffer(size), 0
     for batch in batches:
         pool.keep("ab", torch.arange(taken, taken + batch).reshape(-1, 1, 1, 1) / 64)  # exact in float16
         taken += batch

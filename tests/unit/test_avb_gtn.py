@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audiotrans.errors import UsageError
-from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings, Translation
+from audiotrans.model.avb_gtn import AVBGTN, Discriminators, ModelSettings, Translation
 from audiotrans.model.nets import PRESETS
 from tests.fakes import image
 
@@ -17,7 +17,7 @@ LOCAL = [{"preset": "tiny"}, {"preset": "spectrogram", "width": 8}, {"preset": "
 def model(preset: str = "tiny", channels: int = 1, **changes: object) -> AVBGTN:
     torch.manual_seed(0)
     kl = {"kl": "mu2"} if preset == "unit-exact" else {}  # the only term that its encoder, without noise, can take
-    settings = ModelSettings(preset=preset, **{"width": 4, "critic_width": 4, **kl, **changes})  # type: ignore[arg-type]
+    settings = ModelSettings(preset=preset, **{"width": 4, "discriminator_width": 4, **kl, **changes})  # type: ignore[arg-type]
     return AVBGTN(settings, channels).eval().requires_grad_(False)
 
 
@@ -51,7 +51,7 @@ def test_a_translation_has_the_size_of_its_input(preset, size):
 
 @pytest.mark.parametrize("changes", LOCAL)
 def test_tiles_with_context_agree_with_the_whole_image(changes):
-    net = model(**changes, carry=0.5)
+    net = model(**changes, residual=0.5)
     assert net.local
     step, margin = net.stride[1], net.context_frames
     assert margin % step == 0  # tiles start on the grid
@@ -69,7 +69,7 @@ def test_tiles_with_context_agree_with_the_whole_image(changes):
 
 @pytest.mark.parametrize("changes", LOCAL)
 def test_no_frame_depends_on_what_lies_beyond_the_context(changes):
-    net = model(**changes, carry=0.5)
+    net = model(**changes, residual=0.5)
     margin, at = net.context_frames, 2 * net.context_frames
     x = image((1, 1, 32, 4 * margin), 4)
     eps = net.noise(x, seeded())
@@ -130,8 +130,8 @@ def test_the_noise_enters_the_encoder_and_decides_the_latent():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_unit_has_no_t_and_no_noise_in_its_encoder(preset):
-    settings = ModelSettings(preset=preset, width=4, critic_width=4, kl="mu2")
-    assert Critics(settings, 1).latent is None
+    settings = ModelSettings(preset=preset, width=4, discriminator_width=4, kl="mu2")
+    assert Discriminators(settings, 1).latent is None
     net = AVBGTN(settings, 1)
     assert net.noise_shape(torch.zeros(2, 1, 8, 8)) == (2, 0, 8, 8)
     assert net.encoders["a"][0].in_channels == 1 + settings.nets.coordinate
@@ -153,7 +153,7 @@ def test_unit_adds_unit_noise_to_the_latent_in_training_only():
 
 @pytest.mark.parametrize("size", [(32, 32), (27, 35)])
 def test_a_whole_carry_between_equal_decoders_is_the_identity(size):
-    net = model(carry=1.0)
+    net = model(residual=1.0)
     net.decoders["b"].load_state_dict(net.decoders["a"].state_dict())
     x = image((1, 1, *size), 11)
     # x + (G - G) rounds once per addition.
@@ -162,7 +162,7 @@ def test_a_whole_carry_between_equal_decoders_is_the_identity(size):
 
 def test_carry_takes_over_its_share_of_what_the_autoencoder_lost():
     x = image((1, 1, 32, 32), 12)
-    none, half = model(), model(carry=0.5)
+    none, half = model(), model(residual=0.5)
     eps = none.noise(x, seeded())
     wanted = none.translate(x, "a", "b", eps) + 0.5 * (x - none.translate(x, "a", "a", eps))
     torch.testing.assert_close(half.translate(x, "a", "b", eps), wanted.clamp(-1, 1), atol=1e-6, rtol=0)
@@ -172,18 +172,21 @@ def test_carry_takes_over_its_share_of_what_the_autoencoder_lost():
     torch.testing.assert_close(t.aa, none(x, x, seeded()).aa, atol=1e-6, rtol=0)
 
 
-def recorded(critics: Critics) -> list[tuple[torch.Tensor, torch.Tensor, str]]:
+def recorded(discriminators: Discriminators) -> list[tuple[torch.Tensor, torch.Tensor, str]]:
     """Record what T is asked."""
     asked: list[tuple[torch.Tensor, torch.Tensor, str]] = []
-    critics.latent.register_forward_pre_hook(lambda _, given: asked.append(given))
+    discriminators.latent.register_forward_pre_hook(lambda _, given: asked.append(given))
     return asked
 
 
 def test_t_judges_real_and_translated_pairs_against_the_prior():
     settings = ModelSettings(preset="tiny")
-    critics, t = Critics(settings, 1), model("tiny", width=8)(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2))
-    asked = recorded(critics)
-    verdict = critics(t, training=True, generator=seeded())
+    discriminators, t = (
+        Discriminators(settings, 1),
+        model("tiny", width=8)(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2)),
+    )
+    asked = recorded(discriminators)
+    verdict = discriminators(t, training=True, generator=seeded())
     posterior, prior = asked[:4], asked[4:]
     for given in (posterior, prior):
         assert [domain for _, _, domain in given] == ["a", "b", "b", "a"]
@@ -196,22 +199,22 @@ def test_t_judges_real_and_translated_pairs_against_the_prior():
 
 
 def test_the_generators_step_asks_only_for_what_it_needs():
-    critics, t = Critics(ModelSettings(preset="tiny"), 1), model(width=8)(*[image((1, 1, 32, 32), 1)] * 2)
-    verdict = critics(t, training=False)
+    discriminators, t = Discriminators(ModelSettings(preset="tiny"), 1), model(width=8)(*[image((1, 1, 32, 32), 1)] * 2)
+    verdict = discriminators(t, training=False)
     assert verdict.real_a is None
     assert verdict.real_b is None
     assert (len(verdict.posterior), verdict.prior) == (4, ())
 
 
 def test_d_judges_what_it_is_shown_in_place_of_the_translations_own():
-    critics, net = Critics(ModelSettings(preset="tiny"), 1).eval(), model(width=8)
+    discriminators, net = Discriminators(ModelSettings(preset="tiny"), 1).eval(), model(width=8)
     t = net(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2), seeded())
     shown = {name: image((2 + number, 1, 32, 32), 10 + number) for number, name in enumerate(("a", "ab", "ba"))}
-    asked = recorded(critics)
-    verdict = critics(t, training=True, generator=seeded(), shown=shown)
-    own = critics(t, training=True, generator=seeded())
+    asked = recorded(discriminators)
+    verdict = discriminators(t, training=True, generator=seeded(), shown=shown)
+    own = discriminators(t, training=True, generator=seeded())
     for name, domain in (("real_a", "a"), ("fake_ab", "b"), ("fake_ba", "a")):
-        wanted = critics.image(shown[name.split("_")[1]], domain)
+        wanted = discriminators.image(shown[name.split("_")[1]], domain)
         assert all(torch.equal(x, y) for x, y in zip(getattr(verdict, name), wanted, strict=True)), name
     assert torch.equal(verdict.real_b[0], own.real_b[0])  # not named: the translation's own
     assert all(x is y for (x, _, _), y in zip(asked[:4], (t.a, t.b, t.ab, t.ba), strict=True))  # T sees no others
@@ -231,8 +234,8 @@ def test_detached_translations_keep_values_without_history():
 
 
 def test_settings_override_their_preset_and_only_that():
-    nets = ModelSettings(preset="base", width=16, critic_norm="none", z_channels=0).nets
-    assert (nets.width, nets.critic_norm, nets.latent) == (16, "none", 64)
+    nets = ModelSettings(preset="base", width=16, discriminator_norm="none", z_channels=0).nets
+    assert (nets.width, nets.discriminator_norm, nets.latent) == (16, "none", 64)
     assert nets.blocks == PRESETS["base"].blocks
     assert ModelSettings(preset="base").nets == PRESETS["base"]
 
@@ -240,8 +243,8 @@ def test_settings_override_their_preset_and_only_that():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"carry": 1.5}, "carry 1.5 must lie in 0..1"),
-        ({"carry": float("nan")}, "carry nan"),
+        ({"residual": 1.5}, "carry 1.5 must lie in 0..1"),
+        ({"residual": float("nan")}, "carry nan"),
         ({"width": 0}, "width 0 must be 1 or more"),
         ({"blocks": -1}, "blocks -1 must be 0 or more"),
         ({"norm_eps": 0.0}, "norm_eps 0.0"),

@@ -67,8 +67,8 @@ def recipe(**model: object) -> Recipe:
         {
             "imaging": {"type": "photo", "height": 16, "width": 16, "margin": 2},
             "domains": {"a": "red", "b": "blue"},
-            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "critic_width": 4,
-                      "critic_scales": 1, **model},
+            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "discriminator_width": 4,
+                      "discriminator_scales": 1, **model},
             "losses": {"generator": {"gan": 1, "vae_kl": 0.1, "vae_reconstruction": 10, "cycle_reconstruction": 10}},
         }
     )  # fmt: skip

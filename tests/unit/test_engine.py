@@ -33,7 +33,10 @@ def more(trainer, data):
 
 def test_each_parameter_occurs_once_in_the_optimisers():
     trainer = Trainer(RECIPE, 1, CPU)
-    for optimiser, module in ((trainer.model_adam, trainer.model), (trainer.critics_adam, trainer.critics)):
+    for optimiser, module in (
+        (trainer.model_adam, trainer.model),
+        (trainer.discriminators_adam, trainer.discriminators),
+    ):
         held = [p for group in optimiser.param_groups for p in group["params"]]
         assert len({id(p) for p in held}) == len(held)
         assert {id(p) for p in held} == {id(p) for p in module.parameters()}
@@ -43,7 +46,7 @@ def test_each_parameter_occurs_once_in_the_optimisers():
 @pytest.mark.parametrize("kl", ["softplus", "mu2", "adaptive"])
 def test_only_the_named_players_weights_move(kl):
     trainer = Trainer(tiny_recipe(model={"kl": kl}), 1, CPU)
-    modules = {"model": trainer.model, "critics": trainer.critics}
+    modules = {"model": trainer.model, "discriminators": trainer.discriminators}
     descend, moved = trainer._descend, []
 
     def spy(optimiser, loss):
@@ -59,25 +62,27 @@ def test_only_the_named_players_weights_move(kl):
 
     trainer._descend = spy
     trainer.train_step(*batches())
-    assert moved == [{"model"}, {"critics"}]
+    assert moved == [{"model"}, {"discriminators"}]
 
 
 def test_every_part_of_both_players_learns():
     # Hinge leaves the last bias alone while all logits lie within the margin.
     trainer = Trainer(tiny_recipe(losses={"gan": "bce"}), 1, CPU)
-    before = {name: p.clone() for module in (trainer.model, trainer.critics) for name, p in module.named_parameters()}
+    before = {
+        name: p.clone() for module in (trainer.model, trainer.discriminators) for name, p in module.named_parameters()
+    }
     for _ in range(2):  # T's last layer starts at zero, so its other layers move from the second step on
         trainer.train_step(*batches())
-    after = dict(trainer.model.named_parameters()) | dict(trainer.critics.named_parameters())
+    after = dict(trainer.model.named_parameters()) | dict(trainer.discriminators.named_parameters())
     still = [name for name, p in after.items() if torch.equal(p, before[name])]
     assert not still
 
 
-def test_a_step_reports_every_term_and_the_critics_health():
+def test_a_step_reports_every_term_and_the_discriminators_health():
     values = Trainer(RECIPE, 1, CPU).train_step(*batches())
     assert set(values) == STEP_KEYS
     assert all(value.shape == () and not value.requires_grad and value.isfinite() for value in values.values())
-    assert values["critic/latent"] == pytest.approx(2 * math.log(2))  # T starts undecided
+    assert values["discriminator/latent"] == pytest.approx(2 * math.log(2))  # T starts undecided
 
 
 def test_what_the_encoders_see_is_translated_and_held_against_the_crops_themselves():
@@ -107,7 +112,7 @@ def test_a_teacher_is_asked_for_the_crops_themselves():
 def test_unit_reports_no_t():
     values = Trainer(tiny_recipe(model={"preset": "tiny", "kl": "mu2"}), 1, CPU).train_step(*batches())
     assert set(values) == {name for name in STEP_KEYS if not name.startswith("health/t_")}
-    assert values["critic/latent"] == 0
+    assert values["discriminator/latent"] == 0
 
 
 def test_a_step_depends_on_the_recipes_seed_alone():
@@ -146,7 +151,7 @@ def test_learning_rates_fall_linearly_after_their_share_of_the_run(decay_from, s
     trainer.step = step
     trainer._set_learning_rates()
     assert trainer.model_adam.param_groups[0]["lr"] == pytest.approx(1e-4 * factor)
-    assert trainer.critics_adam.param_groups[0]["lr"] == pytest.approx(4e-4 * factor)
+    assert trainer.discriminators_adam.param_groups[0]["lr"] == pytest.approx(4e-4 * factor)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +198,13 @@ def test_crops_are_changed_in_level_and_dithered(tmp_path):
 def judged(trainer):
     """Record what D is asked: images and domain."""
     asked = []
-    trainer.critics.image.register_forward_pre_hook(lambda _, given: asked.append(given))
+    trainer.discriminators.image.register_forward_pre_hook(lambda _, given: asked.append(given))
     return asked
 
 
 def test_d_sees_more_real_crops_and_past_translations(tmp_path):
     data = ImageCache(fake_cache(tmp_path / "cache", RECIPE, offset=0.2))
-    trainer = Trainer(tiny_recipe(train={"batch_size": 1, "critic_batch": 3}), 1, CPU)
+    trainer = Trainer(tiny_recipe(train={"batch_size": 1, "discriminator_batch": 3}), 1, CPU)
     asked, past = judged(trainer), {"b": [], "a": []}
     for kept in (0, 1, 2, 3):
         asked.clear()
@@ -221,7 +226,7 @@ def test_d_sees_more_real_crops_and_past_translations(tmp_path):
 def test_further_crops_are_others_and_repeat(tmp_path):
     data = ImageCache(fake_cache(tmp_path / "cache", RECIPE))
     assert more(Trainer(RECIPE, 1, CPU), data) == {}
-    trainer = Trainer(tiny_recipe(train={"critic_batch": 5}), 1, CPU)
+    trainer = Trainer(tiny_recipe(train={"discriminator_batch": 5}), 1, CPU)
     one, again = more(trainer, data), more(trainer, data)
     for domain in "ab":
         assert one[domain].shape == (3, 1, 32, 16)
@@ -232,9 +237,9 @@ def test_further_crops_are_others_and_repeat(tmp_path):
     assert not torch.equal(more(trainer, data)["a"], one["a"])
 
 
-@pytest.mark.parametrize(("critic_batch", "kept"), [(1, 0), (2, 0), (3, 2)])
-def test_translations_are_kept_only_where_they_will_be_shown(critic_batch, kept):
-    trainer = Trainer(tiny_recipe(train={"critic_batch": critic_batch}), 1, CPU)
+@pytest.mark.parametrize(("discriminator_batch", "kept"), [(1, 0), (2, 0), (3, 2)])
+def test_translations_are_kept_only_where_they_will_be_shown(discriminator_batch, kept):
+    trainer = Trainer(tiny_recipe(train={"discriminator_batch": discriminator_batch}), 1, CPU)
     asked = judged(trainer)
     trainer.train_step(*batches())
     assert [len(x) for x, _ in asked] == [2] * 6  # without further crops D sees the step's own

@@ -18,9 +18,9 @@ from audiotrans import shipped
 from audiotrans.cli import main
 from audiotrans.convert import models
 from audiotrans.evaluation import tagger, transcription
-from audiotrans.evaluation.classifier import Judge
+from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.metrics.pitch import Note, PitchTrack
-from audiotrans.evaluation.scoring import baselines as anchors
+from audiotrans.evaluation.scoring import baselines as baselines
 from audiotrans.evaluation.scoring import comparison, measures, plan
 from audiotrans.evaluation.scoring.comparison import evaluate
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, measure
@@ -91,14 +91,14 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
 
     monkeypatch.setattr(shipped, "find", lambda _name: weights)
     monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr(Judge, "load", lambda *_: FakeJudge())
+    monkeypatch.setattr(InstrumentClassifier, "load", lambda *_: FakeJudge())
     monkeypatch.setattr(measures, "pitch_track", track)
     monkeypatch.setattr(transcription, "transcribe", lambda wave, _rate: [Note(0.0, 0.7, 57.0)] * bool(wave.any()))
-    for module in (plan, anchors, transcription):
+    for module in (plan, baselines, transcription):
         monkeypatch.setattr(module, "transcription_available", lambda: True)
     monkeypatch.setattr(plan, "tagger_available", lambda: True)
     monkeypatch.setattr(tagger, "tags_and_embedding", fake_tags)
-    monkeypatch.setattr(anchors.soundfont, "SOUNDFONT_FOLDERS", ())
+    monkeypatch.setattr(baselines.soundfont, "SOUNDFONT_FOLDERS", ())
     return found
 
 
@@ -300,7 +300,7 @@ def test_silent_outputs_are_scored_not_crashed_on(pairs, tools, tmp_path):
 
 
 def test_missing_tools_leave_measures_out_and_say_so(pairs, tools, tmp_path, monkeypatch):
-    for module in (plan, anchors):
+    for module in (plan, baselines):
         monkeypatch.setattr(module, "transcription_available", lambda: False)
     monkeypatch.setattr(plan, "tagger_available", lambda: False)
     monkeypatch.setattr(FakeJudge, "classes", ("violin", "flute"))

@@ -20,9 +20,9 @@ from audiotrans.evaluation.scoring.baselines import (
     GRIFFIN_LIM,
     RANDOM,
     SCORED,
-    AnchorOptions,
+    BaselineOptions,
     at_level_of,
-    build_anchors,
+    build_baselines,
     soundfont,
 )
 from audiotrans.evaluation.scoring.baselines.equaliser import smooth
@@ -53,13 +53,13 @@ def direction_of(folder: Path):
     return directions[0]
 
 
-def made(folder: Path, name: str, options: AnchorOptions = AnchorOptions()):  # noqa: B008  # frozen
+def made(folder: Path, name: str, options: BaselineOptions = BaselineOptions()):  # noqa: B008  # frozen
     direction = direction_of(folder)
-    anchors, _ = build_anchors(direction, options)
-    (anchor,) = [anchor for anchor in anchors if anchor.name == name]
+    baselines, _ = build_baselines(direction, options)
+    (baseline,) = [baseline for baseline in baselines if baseline.name == name]
     clip = direction.clips[0]
     heard = Hearing(clip.read())
-    return clip, heard, anchor.make(clip, heard)
+    return clip, heard, baseline.make(clip, heard)
 
 
 def test_copy_is_the_input_itself(pairs):
@@ -93,7 +93,7 @@ def test_equaliser_takes_training_sounds_where_there_are_any(pairs, tmp_path):
     for seed, name in enumerate("abc"):
         write(pairs / "violin" / f"{name}.wav", noise(seed))
     write(tmp_path / "train" / "piano" / "x.wav", np.cumsum(noise(7), axis=1).astype(np.float32) / 20)
-    _, heard, result = made(pairs, EQUALISED, AnchorOptions(train=tmp_path / "train"))
+    _, heard, result = made(pairs, EQUALISED, BaselineOptions(train=tmp_path / "train"))
     assert tilt_db(heard.wave, result.wave) == pytest.approx(-18, abs=1)
 
 
@@ -104,7 +104,7 @@ def test_random_clip_is_of_another_recording_at_the_inputs_level(pairs):
     assert np.sqrt(np.mean(result.wave**2)) == pytest.approx(np.sqrt(np.mean(heard.wave**2)), rel=1e-4)
     again = made(pairs, RANDOM)[2]
     assert np.array_equal(again.wave, result.wave)
-    others = {made(pairs, RANDOM, AnchorOptions(seed=seed))[2].heard for seed in range(12)}
+    others = {made(pairs, RANDOM, BaselineOptions(seed=seed))[2].heard for seed in range(12)}
     assert others == {"b", "c"}
 
 
@@ -151,14 +151,14 @@ def test_the_score_is_played_by_the_target_at_the_inputs_level(pairs, played):
     assert result.wave.shape == heard.wave.shape
     assert np.sqrt(np.mean(result.wave**2)) == pytest.approx(np.sqrt(np.mean(heard.wave**2)), rel=1e-4)
     direction = direction_of(pairs)
-    (anchor,) = [a for a in build_anchors(direction, AnchorOptions())[0] if a.name == SCORED]
+    (baseline,) = [a for a in build_baselines(direction, BaselineOptions())[0] if a.name == SCORED]
     other = next(clip for clip in direction.clips if clip.notes is None)
-    assert anchor.make(other, heard) is None  # this piece has no score
+    assert baseline.make(other, heard) is None  # this piece has no score
 
 
 def test_without_scores_none_is_played_and_none_is_missed(pairs, played):
-    anchors, notes = build_anchors(direction_of(pairs), AnchorOptions())
-    assert SCORED not in [anchor.name for anchor in anchors]
+    baselines, notes = build_baselines(direction_of(pairs), BaselineOptions())
+    assert SCORED not in [baseline.name for baseline in baselines]
     assert not any(SCORED in note for note in notes)
     assert played == []
 
@@ -166,17 +166,17 @@ def test_without_scores_none_is_played_and_none_is_missed(pairs, played):
 def test_a_lone_recording_leaves_two_anchors_out_and_says_so(pairs):
     for name in "bc":
         (pairs / "piano" / f"{name}.wav").unlink()
-    anchors, notes = build_anchors(direction_of(pairs), AnchorOptions())
-    assert {EQUALISED, RANDOM}.isdisjoint(anchor.name for anchor in anchors)
+    baselines, notes = build_baselines(direction_of(pairs), BaselineOptions())
+    assert {EQUALISED, RANDOM}.isdisjoint(baseline.name for baseline in baselines)
     assert sum("two recordings of piano" in note for note in notes) == 2
 
 
 def test_a_missing_soundfont_leaves_an_anchor_out_a_misspelt_one_is_refused(pairs, monkeypatch, tmp_path):
     monkeypatch.setattr(soundfont, "SOUNDFONT_FOLDERS", (tmp_path,))
-    _, notes = build_anchors(direction_of(pairs), AnchorOptions())
+    _, notes = build_baselines(direction_of(pairs), BaselineOptions())
     assert any("no SoundFont was found" in note and "--soundfont" in note for note in notes)
     with pytest.raises(UsageError, match=r"no\.sf2: there is no such file"):
-        build_anchors(direction_of(pairs), AnchorOptions(soundfont=tmp_path / "no.sf2"))
+        build_baselines(direction_of(pairs), BaselineOptions(soundfont=tmp_path / "no.sf2"))
 
 
 def test_soundfonts_are_found_the_default_first(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from audiotrans.evaluation.classifier import Judge
+from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.scoring import measures, plan
 from audiotrans.evaluation.scoring.measures import MEASURES
 from audiotrans.evaluation.scoring.store import Record
@@ -22,7 +22,7 @@ def test_the_code_that_measures_is_part_of_every_key():
     assert [part for part in plan.MEASURING_CODE if not (package / part).exists()] == []
     assert plan._digest_of_code() == plan._digest_of_code()
     covered = tuple(part.removesuffix(".py") for part in plan.MEASURING_CODE)
-    for name in ("measures", "systems", "anchors/__init__"):
+    for name in ("measures", "systems", "baselines/__init__"):
         tree = ast.parse((package / "evaluation/scoring" / f"{name}.py").read_text())
         used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
         ours = {module.replace(".", "/").removeprefix("audiotrans/") for module in used if "audiotrans" in module}
@@ -30,12 +30,12 @@ def test_the_code_that_measures_is_part_of_every_key():
 
 
 def test_the_shipped_judge_knows_its_own_training_files(tmp_path):
-    judge = Judge.load("violin-piano")
-    clip = SimpleNamespace(path=tmp_path / Path(sorted(judge.recordings)[0]).name)
+    classifier = InstrumentClassifier.load("violin-piano")
+    clip = SimpleNamespace(path=tmp_path / Path(sorted(classifier.recordings)[0]).name)
     direction = SimpleNamespace(clips=[clip], reals=[])
-    assert "was trained on 1 of these files" in plan._heard_before(judge, [direction])[0]
+    assert "was trained on 1 of these files" in plan._heard_before(classifier, [direction])[0]
     clip.path = tmp_path / "of nobody.wav"
-    assert plan._heard_before(judge, [direction]) == []
+    assert plan._heard_before(classifier, [direction]) == []
 
 
 def test_kernel_distances_are_compared_on_the_clips_that_both_have():

@@ -124,9 +124,9 @@ def result():
     systems = [
         system("input", "input"),
         system("truth", "truth", f1=0.9, decay=20.0),
-        system("copy", "anchor", f1=1.0, decay=1.0),
+        system("copy", "baseline", f1=1.0, decay=1.0),
         system("net", "system", f1=0.8, decay=15.0, speed=4.0),
-        system("random", "anchor", f1=0.1, decay=40.0),
+        system("random", "baseline", f1=0.1, decay=40.0),
     ]
     systems[3]["summary"]["f1"] |= {"low": None, "high": None}
     return {

@@ -14,7 +14,7 @@ from audiotrans.training.feed import Feed
 from tests.fakes import fake_cache, tiny_recipe
 
 CPU = torch.device("cpu")
-RECIPE = tiny_recipe(train={"critic_batch": 5, "match_range": True, "equalise_db": 6, "steps": 6})
+RECIPE = tiny_recipe(train={"discriminator_batch": 5, "match_range": True, "equalise_db": 6, "steps": 6})
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,16 @@ from audiotrans.audio import write
 from audiotrans.cli import main
 from audiotrans.convert.models import list_models
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.classifier import DEFAULT_JUDGE, Judge, list_judges, refuse_made_sounds, train_judge
+from audiotrans.evaluation.classifier import (
+    DEFAULT_JUDGE,
+    InstrumentClassifier,
+    list_classifiers,
+    refuse_made_sounds,
+    train_classifier,
+)
 from audiotrans.evaluation.classifier.augment import disturb, exchange_spectra, mask, source_length
 from audiotrans.evaluation.classifier.features import FeatureSettings, decibels, picture, window_starts
-from audiotrans.evaluation.classifier.net import JudgeNet
+from audiotrans.evaluation.classifier.net import ClassifierNet
 
 RATE = 8000
 TINY = FeatureSettings(sample_rate=RATE, window_seconds=0.5, hop_seconds=0.25, n_fft=256, hop_length=128, bands=32)
@@ -52,11 +58,13 @@ def write_sounds(root: Path, count: int = 4) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Judge]:
-    root = tmp_path_factory.mktemp("judge")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InstrumentClassifier]:
+    root = tmp_path_factory.mktemp("classifier")
     output = root / "held-bursts.safetensors"
-    judge = train_judge(write_sounds(root / "sounds"), output, steps=100, batch=8, settings=TINY, progress=False)
-    return output, judge
+    classifier = train_classifier(
+        write_sounds(root / "sounds"), output, steps=100, batch=8, settings=TINY, progress=False
+    )
+    return output, classifier
 
 
 class TestWindows:
@@ -116,20 +124,20 @@ class TestAugmentation:
 
 
 class TestTraining:
-    def test_it_learns_to_tell_two_domains_apart(self, trained: tuple[Path, Judge]) -> None:
-        judge = trained[1]
-        assert judge.classes == ("bursts", "held")
+    def test_it_learns_to_tell_two_domains_apart(self, trained: tuple[Path, InstrumentClassifier]) -> None:
+        classifier = trained[1]
+        assert classifier.classes == ("bursts", "held")
         for name, make in KINDS.items():
-            found = [judge.predict(make(seed), RATE)[judge.index(name)] for seed in range(100, 106)]
+            found = [classifier.predict(make(seed), RATE)[classifier.index(name)] for seed in range(100, 106)]
             assert min(found) > 0.5, f"unseen {name}"
 
-    def test_the_card_says_what_it_heard_and_how_well_it_does(self, trained: tuple[Path, Judge]) -> None:
-        output, judge = trained
-        recordings = judge.card["recordings"]
+    def test_the_card_says_what_it_heard_and_how_well_it_does(self, trained: tuple[Path, InstrumentClassifier]) -> None:
+        output, classifier = trained
+        recordings = classifier.card["recordings"]
         assert len(recordings["train"]["held"]) + len(recordings["valid"]["held"]) == 4
         assert not set(recordings["train"]["held"]) & set(recordings["valid"]["held"])
-        assert judge.recordings >= set(recordings["train"]["bursts"])
-        assert all(own["windows_right"] == own["windows"] > 0 for own in judge.card["validation"].values())
+        assert classifier.recordings >= set(recordings["train"]["bursts"])
+        assert all(own["windows_right"] == own["windows"] > 0 for own in classifier.card["validation"].values())
         text = output.with_suffix(".md").read_text(encoding="utf-8")
         assert recordings["train"]["held"][0] in text
         assert "100.0 % of" in text
@@ -137,7 +145,7 @@ class TestTraining:
     def test_the_same_seed_gives_the_same_judge(self, tmp_path: Path) -> None:
         sounds, state = write_sounds(tmp_path / "sounds", 2), torch.get_rng_state()
         found = [
-            train_judge(sounds, tmp_path / name, steps=2, batch=4, settings=TINY, progress=False).net.state_dict()
+            train_classifier(sounds, tmp_path / name, steps=2, batch=4, settings=TINY, progress=False).net.state_dict()
             for name in ("one.safetensors", "two.safetensors")
         ]
         assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
@@ -147,49 +155,53 @@ class TestTraining:
         for split in ("train", "valid"):
             write_sounds(tmp_path / split, 1)
             write(tmp_path / split / "soft" / "one.wav", 0.1 * held(7), RATE)
-        judge = train_judge(tmp_path, tmp_path / "j.safetensors", steps=1, batch=3, settings=TINY, progress=False)
-        assert judge.classes == ("bursts", "held", "soft")
-        assert judge.card["recordings"]["valid"]["soft"] == ["valid/one.wav"]
-        assert judge.predict(held(0), RATE).shape == (3,)
+        classifier = train_classifier(
+            tmp_path, tmp_path / "j.safetensors", steps=1, batch=3, settings=TINY, progress=False
+        )
+        assert classifier.classes == ("bursts", "held", "soft")
+        assert classifier.card["recordings"]["valid"]["soft"] == ["valid/one.wav"]
+        assert classifier.predict(held(0), RATE).shape == (3,)
 
 
 class TestVerdicts:
-    def test_probabilities_sum_to_one_and_predict_is_their_mean(self, trained: tuple[Path, Judge]) -> None:
-        judge = trained[1]
-        rows = judge.probabilities(held(1), RATE)
+    def test_probabilities_sum_to_one_and_predict_is_their_mean(
+        self, trained: tuple[Path, InstrumentClassifier]
+    ) -> None:
+        classifier = trained[1]
+        rows = classifier.probabilities(held(1), RATE)
         assert rows.shape == (11, 2)  # 3 s in windows of 0.5 s every 0.25 s
         np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-6)
-        np.testing.assert_allclose(judge.predict(held(1), RATE), rows.mean(axis=0), atol=1e-7)
+        np.testing.assert_allclose(classifier.predict(held(1), RATE), rows.mean(axis=0), atol=1e-7)
 
-    def test_level_channels_and_rate_hardly_count(self, trained: tuple[Path, Judge]) -> None:
+    def test_level_channels_and_rate_hardly_count(self, trained: tuple[Path, InstrumentClassifier]) -> None:
         from audiotrans.audio import resample
 
-        judge = trained[1]
+        classifier = trained[1]
         wave = bursts(3)
-        first = judge.probabilities(wave, RATE)
+        first = classifier.probabilities(wave, RATE)
         # Single precision after a gain of 40 dB.
-        np.testing.assert_allclose(judge.probabilities(np.vstack([0.01 * wave] * 2), RATE), first, atol=1e-3)
-        again = judge.probabilities(resample(wave, RATE, 44_100), 44_100)
+        np.testing.assert_allclose(classifier.probabilities(np.vstack([0.01 * wave] * 2), RATE), first, atol=1e-3)
+        again = classifier.probabilities(resample(wave, RATE, 44_100), 44_100)
         # The uppermost band lies on the resampler's slope.
         assert np.abs(again.mean(axis=0) - first.mean(axis=0)).max() < 0.1
 
-    def test_one_is_as_many(self, trained: tuple[Path, Judge], monkeypatch: pytest.MonkeyPatch) -> None:
-        judge = trained[1]
-        whole = judge.embed(held(2), RATE)
+    def test_one_is_as_many(self, trained: tuple[Path, InstrumentClassifier], monkeypatch: pytest.MonkeyPatch) -> None:
+        classifier = trained[1]
+        whole = classifier.embed(held(2), RATE)
         monkeypatch.setattr("audiotrans.evaluation.classifier.classifier._BATCH", 3)
-        np.testing.assert_allclose(judge.embed(held(2), RATE), whole, atol=1e-5)  # float32, other batch sizes
+        np.testing.assert_allclose(classifier.embed(held(2), RATE), whole, atol=1e-5)  # float32, other batch sizes
 
-    def test_silence_has_no_verdict(self, trained: tuple[Path, Judge]) -> None:
-        judge, silence = trained[1], np.zeros((2, RATE), np.float32)
-        assert judge.probabilities(silence, RATE).shape == (0, 2)
-        assert judge.embed(silence, RATE).shape == (0, 64)
-        assert np.isnan(judge.predict(silence, RATE)).all()
+    def test_silence_has_no_verdict(self, trained: tuple[Path, InstrumentClassifier]) -> None:
+        classifier, silence = trained[1], np.zeros((2, RATE), np.float32)
+        assert classifier.probabilities(silence, RATE).shape == (0, 2)
+        assert classifier.embed(silence, RATE).shape == (0, 64)
+        assert np.isnan(classifier.predict(silence, RATE)).all()
 
     @pytest.mark.parametrize("samples", [1, 100, 3999])
-    def test_short_sounds_are_heard(self, trained: tuple[Path, Judge], samples: int) -> None:
+    def test_short_sounds_are_heard(self, trained: tuple[Path, InstrumentClassifier], samples: int) -> None:
         assert trained[1].embed(bursts(0)[:, :samples], RATE).shape == (1, 64)
 
-    def test_what_is_no_wave_and_no_domain_is_refused(self, trained: tuple[Path, Judge]) -> None:
+    def test_what_is_no_wave_and_no_domain_is_refused(self, trained: tuple[Path, InstrumentClassifier]) -> None:
         with pytest.raises(AudiotransError, match="NaN"):
             trained[1].predict(np.full((1, RATE), np.nan), RATE)
         with pytest.raises(UsageError, match=r"not 'hold'.*Did you mean 'held'"):
@@ -197,28 +209,28 @@ class TestVerdicts:
 
 
 class TestFile:
-    def test_it_comes_back_as_it_was(self, trained: tuple[Path, Judge]) -> None:
-        output, judge = trained
+    def test_it_comes_back_as_it_was(self, trained: tuple[Path, InstrumentClassifier]) -> None:
+        output, classifier = trained
         state = torch.get_rng_state()
-        again = Judge.load(output)
+        again = InstrumentClassifier.load(output)
         assert torch.equal(torch.get_rng_state(), state)
-        assert (again.classes, again.settings, again.card) == (judge.classes, judge.settings, judge.card)
+        assert (again.classes, again.settings, again.card) == (classifier.classes, classifier.settings, classifier.card)
         assert again.name == "judge held-bursts, 64-d"
-        np.testing.assert_array_equal(again.embed(held(0), RATE), judge.embed(held(0), RATE))
+        np.testing.assert_array_equal(again.embed(held(0), RATE), classifier.embed(held(0), RATE))
         assert output.stat().st_size < 1e6
 
-    def test_other_files_are_refused(self, tmp_path: Path, trained: tuple[Path, Judge]) -> None:
+    def test_other_files_are_refused(self, tmp_path: Path, trained: tuple[Path, InstrumentClassifier]) -> None:
         other = tmp_path / "x.safetensors"
         other.write_bytes(b"no")
         with pytest.raises(AudiotransError, match="not a readable safetensors file"):
-            Judge.load(other)
+            InstrumentClassifier.load(other)
         with pytest.raises(AudiotransError, match=r"no judge \(its metadata names audiotrans-model\)"):
-            Judge.load(list_models()[0].path)
-        save_file({"x": torch.zeros(1)}, other, metadata={"format": "audiotrans-judge", "version": "2"})
+            InstrumentClassifier.load(list_models()[0].path)
+        save_file({"x": torch.zeros(1)}, other, metadata={"format": "audiotrans-classifier", "version": "2"})
         with pytest.raises(AudiotransError, match="version 2, this program reads 1"):
-            Judge.load(other)
+            InstrumentClassifier.load(other)
         metadata = {
-            "format": "audiotrans-judge",
+            "format": "audiotrans-classifier",
             "version": "1",
             "classes": '["a", "b"]',
             "settings": "{}",
@@ -226,16 +238,16 @@ class TestFile:
         }
         save_file({"x": torch.zeros(1)}, other, metadata=metadata)
         with pytest.raises(AudiotransError, match="broken judge"):
-            Judge.load(other)
+            InstrumentClassifier.load(other)
         with pytest.raises(UsageError, match="no judge 'violin-pino': shipped are"):
-            Judge.load("violin-pino")
+            InstrumentClassifier.load("violin-pino")
 
     def test_a_shipped_judge_is_no_model(self) -> None:
-        assert DEFAULT_JUDGE in {path.stem for path in list_judges()}
-        assert all("judges" not in entry.path.parts for entry in list_models())
-        judge = Judge.load()
-        assert judge.classes == ("violin", "piano")
-        assert json.dumps(judge.card)
+        assert DEFAULT_JUDGE in {path.stem for path in list_classifiers()}
+        assert all("classifiers" not in entry.path.parts for entry in list_models())
+        classifier = InstrumentClassifier.load()
+        assert classifier.classes == ("violin", "piano")
+        assert json.dumps(classifier.card)
 
 
 class TestMistakes:
@@ -244,7 +256,7 @@ class TestMistakes:
         sounds = write_sounds(tmp_path / "made" / "sounds", 1)
         (tmp_path / "made" / mark).write_text("{}", encoding="utf-8")
         with pytest.raises(UsageError, match=f"holds {mark}: its sounds were made by a model"):
-            train_judge(sounds, tmp_path / "j.safetensors")
+            train_classifier(sounds, tmp_path / "j.safetensors")
         refuse_made_sounds([tmp_path / "elsewhere" / "x.wav"])
 
     @pytest.mark.parametrize(
@@ -263,18 +275,18 @@ class TestMistakes:
         sounds = write_sounds(tmp_path / "sounds", 1)
         arguments = {"output": "j.safetensors"} | options
         with pytest.raises(UsageError, match=message):
-            train_judge(sounds, tmp_path / str(arguments.pop("output")), progress=False, **arguments)
+            train_classifier(sounds, tmp_path / str(arguments.pop("output")), progress=False, **arguments)
 
     def test_a_domain_of_silence(self, tmp_path: Path) -> None:
         write(tmp_path / "quiet" / "x.wav", np.zeros((1, RATE), np.float32), RATE)
         write(tmp_path / "held" / "x.wav", held(0), RATE)
         with pytest.raises(AudiotransError, match=r"no sound of 'quiet' can be trained on; .*x\.wav: is silent"):
-            train_judge(tmp_path, tmp_path / "j.safetensors", settings=TINY, progress=False)
+            train_classifier(tmp_path, tmp_path / "j.safetensors", settings=TINY, progress=False)
 
 
 class TestCommand:
     def run(self, *arguments: object) -> tuple[int, str]:
-        result = CliRunner().invoke(main, ["train-judge", *map(str, arguments)])
+        result = CliRunner().invoke(main, ["train-classifier", *map(str, arguments)])
         return result.exit_code, result.output
 
     def test_it_trains_and_reports_in_one_line(self, tmp_path: Path) -> None:
@@ -282,7 +294,7 @@ class TestCommand:
         code, text = self.run(sounds, "-o", output, "--steps", 1, "-q")
         assert code == 0, text
         assert "j: right on held-out recordings: bursts" in text
-        assert Judge.load(output).sample_rate == FeatureSettings().sample_rate
+        assert InstrumentClassifier.load(output).sample_rate == FeatureSettings().sample_rate
         code, text = self.run(sounds, "-o", output, "-q")
         assert code == 2
         assert "exists already: use --force" in text
@@ -306,7 +318,7 @@ class TestCommand:
 
 
 def test_the_net_takes_windows_of_any_size() -> None:
-    net = JudgeNet(3).eval()
+    net = ClassifierNet(3).eval()
     for settings in (TINY, replace(TINY, bands=80, window_seconds=1.0)):
         waves = torch.randn(2, settings.window, generator=torch.Generator().manual_seed(0))
         assert net(picture(decibels(waves, settings), settings)).shape == (2, 3)

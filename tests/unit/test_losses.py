@@ -16,9 +16,9 @@ from audiotrans.model.losses import (
     KL_TERMS,
     LossSettings,
     contrast,
+    fake_loss,
     fine_distance,
-    judged_fake,
-    judged_real,
+    real_loss,
 )
 
 PAIRS = ("a", "b", "ab", "ba")
@@ -126,11 +126,11 @@ SURE = {  # value of "this is real" and of "this is made" at logit 2
 @pytest.mark.parametrize("form", SURE)
 def test_judgements_by_hand(form):
     two, half = [torch.full((2, 1, 3, 3), 2.0)], [torch.full((2, 1, 3, 3), 0.5)]
-    assert float(judged_real(two, form)) == pytest.approx(SURE[form][0])
-    assert float(judged_fake(two, form)) == pytest.approx(SURE[form][1])
+    assert float(real_loss(two, form)) == pytest.approx(SURE[form][0])
+    assert float(fake_loss(two, form)) == pytest.approx(SURE[form][1])
     # Scales weigh alike, however many logits each has.
-    both = float(judged_fake([*two, torch.full((2, 1, 1, 1), 0.5)], form))
-    assert both == pytest.approx((SURE[form][1] + float(judged_fake(half, form))) / 2)
+    both = float(fake_loss([*two, torch.full((2, 1, 1, 1), 0.5)], form))
+    assert both == pytest.approx((SURE[form][1] + float(fake_loss(half, form))) / 2)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_gan_term_pulls_logits_up_and_does_not_saturate(form):
     assert low.grad.sum() < -0.9  # a sure discriminator leaves the generators their whole gradient
 
 
-def test_the_critics_image_term_is_eqs_4_and_5_negated():
+def test_the_discriminators_image_term_is_eqs_4_and_5_negated():
     v = verdict(fake=(-1, 3), real=(2, 0))
     # -[log D(x_a) + log D(x_b) + log(1 - D(x_ba)) + log(1 - D(x_ab))] at logits 2, 0, 3, -1
     wanted = softplus(-2) + softplus(0) + softplus(3) + softplus(-1)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings
+from audiotrans.model.avb_gtn import AVBGTN, Discriminators, ModelSettings
 from audiotrans.model.losses import GENERATOR_LOSSES, LossSettings, contrast
 from tests.fakes import image
 from tests.unit.test_losses import verdict
@@ -40,9 +40,9 @@ def test_moments_are_of_the_encoder_that_made_each_latent_and_t_sees_what_they_w
     assert [domain for _, domain in asked] == ["a", "b", "b", "a"]
     for (found, _), wanted in zip(asked, (t.a, t.b, t.ab, t.ba), strict=True):
         assert found is wanted
-    critics = Critics(settings, 1)
-    critics.latent.register_forward_pre_hook(lambda _, args: seen.append(args))
-    critics(t, training=False)
+    discriminators = Discriminators(settings, 1)
+    discriminators.latent.register_forward_pre_hook(lambda _, args: seen.append(args))
+    discriminators(t, training=False)
     assert [domain for _, _, domain in seen] == ["a", "b", "b", "a"]
     for number, ((x, z, _), latent, wanted) in enumerate(
         zip(seen, (t.z_a, t.z_b, t.z_ab, t.z_ba), (t.a, t.b, t.ab, t.ba), strict=True), start=1

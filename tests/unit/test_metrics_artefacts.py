@@ -152,10 +152,10 @@ def test_a_steady_sine_is_smooth():
     assert modulation_noise_db(sine(1000.3), RATE) == -80.0
 
 
-@pytest.mark.parametrize("swing", [60.0, 86.13, 120.0])
+@pytest.mark.parametrize("extent", [60.0, 86.13, 120.0])
 @pytest.mark.parametrize("depth", [0.01, 0.05, 0.15])
-def test_amplitude_modulation_has_its_closed_form(depth, swing):
-    wave = sine(1000.3, depth=depth, swing_hertz=swing)
+def test_amplitude_modulation_has_its_closed_form(depth, extent):
+    wave = sine(1000.3, depth=depth, swing_hertz=extent)
     # Carrier power 1/2, each of two side bands (depth / 2)^2 / 2. Nothing but the window's side lobes is left out.
     assert modulation_noise_db(wave, RATE) == pytest.approx(10 * math.log10(depth**2 / 2), abs=0.02)
 

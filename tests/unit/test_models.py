@@ -112,13 +112,13 @@ def test_how_a_model_converts_is_said_when_it_is_exported(
     tmp_path: Path, recipe: Recipe, weights: dict[str, torch.Tensor]
 ) -> None:
     save_checkpoint(tmp_path / "run" / "last.pt", {"step": 12, "ema": weights}, recipe)
-    chosen = {"passes": 3, "articulation": {"piano": 1.5}, "vibrato": {"violin": 12}}
+    chosen = {"shifts": 3, "articulation": {"piano": 1.5}, "vibrato": {"violin": 12}}
     out = export_run(tmp_path / "run", tmp_path / "m.safetensors", **chosen)
     again = export_run(out, tmp_path / "again.safetensors", vibrato={"violin": 9})
     for path, cents in ((out, 12), (again, 9)):
         model = models.load(path)
         to_violin, to_piano = model.request("violin"), model.request("piano")
-        assert (to_violin.vibrato, to_violin.articulation, to_violin.passes) == (cents, 1, 3)
+        assert (to_violin.vibrato, to_violin.articulation, to_violin.shifts) == (cents, 1, 3)
         assert (to_piano.vibrato, to_piano.articulation) == (0, 1.5)
     with pytest.raises(UsageError, match="viola"):
         export_run(tmp_path / "run", tmp_path / "n.safetensors", vibrato={"viola": 9})

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from audiotrans.model.avb_gtn import AVBGTN, Critics, ModelSettings
+from audiotrans.model.avb_gtn import AVBGTN, Discriminators, ModelSettings
 from audiotrans.model.nets import (
     PRESETS,
     ChannelNorm,
-    CriticNorm,
+    DiscriminatorNorm,
     ImageDiscriminators,
     ImageLayerNorm,
     LatentDiscriminator,
@@ -47,7 +47,7 @@ LATENT = {
 
 
 def small(preset: str = "base", **changes: object) -> ModelSettings:
-    return settings(preset, width=4, critic_width=4, **changes)
+    return settings(preset, width=4, discriminator_width=4, **changes)
 
 
 def settings(preset: str, **changes: object) -> ModelSettings:
@@ -68,7 +68,7 @@ def test_the_image_discriminators_have_the_tables_number_of_parameters(preset, c
 
 @pytest.mark.parametrize(("preset", "form", "channels"), LATENT)
 def test_the_latent_discriminator_has_the_tables_number_of_parameters(preset, form, channels):
-    nets = ModelSettings(preset=preset, latent_critic=form).nets
+    nets = ModelSettings(preset=preset, latent_discriminator=form).nets
     assert parameters(LatentDiscriminator(nets, channels)) == LATENT[preset, form, channels]
 
 
@@ -151,27 +151,29 @@ def test_coordinates_run_from_minus_one_to_one_over_rows():
 
 @pytest.mark.parametrize(("scales", "sizes"), [(1, [8]), (2, [8, 4]), (3, [8, 4, 2])])
 def test_discriminators_judge_every_scale(scales, sizes):
-    logits = ImageDiscriminators(small(critic_scales=scales).nets, 3)(image((2, 3, 128, 128), 4), "a")
+    logits = ImageDiscriminators(small(discriminator_scales=scales).nets, 3)(image((2, 3, 128, 128), 4), "a")
     assert [tuple(x.shape) for x in logits] == [(2, 1, size, size) for size in sizes]
 
 
 def test_units_own_discriminator_has_one_deep_scale():
-    critics = ImageDiscriminators(small("unit-exact").nets, 3)
-    assert [tuple(x.shape) for x in critics(image((1, 3, 128, 128), 4), "a")] == [(1, 1, 2, 2)]
+    discriminators = ImageDiscriminators(small("unit-exact").nets, 3)
+    assert [tuple(x.shape) for x in discriminators(image((1, 3, 128, 128), 4), "a")] == [(1, 1, 2, 2)]
 
 
 def test_discriminators_of_both_domains_share_their_output_part_and_nothing_else():
-    critics = ImageDiscriminators(small(critic_norm="none").nets, 1)
+    discriminators = ImageDiscriminators(small(discriminator_norm="none").nets, 1)
     x = image((1, 1, 64, 64), 5)
-    sum(logits.sum() for logits in critics(x, "a")).backward()
-    touched = {name.split(".")[1] for name, p in critics.private.named_parameters(prefix="f") if p.grad is not None}
+    sum(logits.sum() for logits in discriminators(x, "a")).backward()
+    touched = {
+        name.split(".")[1] for name, p in discriminators.private.named_parameters(prefix="f") if p.grad is not None
+    }
     assert touched == {"a0", "a1"}
-    assert all(p.grad is not None for p in critics.shared.parameters())
+    assert all(p.grad is not None for p in discriminators.shared.parameters())
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_critics_norm_leaves_maps_of_one_position_alone(training):
-    norm, x = CriticNorm(3).train(training), image((2, 3, 4, 5), 6)
+def test_the_discriminators_norm_leaves_maps_of_one_position_alone(training):
+    norm, x = DiscriminatorNorm(3).train(training), image((2, 3, 4, 5), 6)
     assert not list(norm.state_dict())
     assert norm(x[..., :1, :1]).equal(x[..., :1, :1])  # its spread is 0: nothing would be left
     for cut in (x, x[..., :1], x[..., :1, :2]):
@@ -180,10 +182,10 @@ def test_the_critics_norm_leaves_maps_of_one_position_alone(training):
         assert norm(cut).var((2, 3), unbiased=False) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("critic_norm", ["instance", "both"])
-def test_images_that_fold_to_one_position_are_judged(critic_norm):
-    critics = ImageDiscriminators(small("tiny", critic_norm=critic_norm).nets, 1)
-    (logits,) = critics(image((2, 1, 16, 16), 7), "b")
+@pytest.mark.parametrize("discriminator_norm", ["instance", "both"])
+def test_images_that_fold_to_one_position_are_judged(discriminator_norm):
+    discriminators = ImageDiscriminators(small("tiny", discriminator_norm=discriminator_norm).nets, 1)
+    (logits,) = discriminators(image((2, 1, 16, 16), 7), "b")
     assert logits.shape == (2, 1, 1, 1)
     assert logits.isfinite().all()
     assert logits[0] != logits[1]
@@ -213,10 +215,10 @@ def test_presets_for_sounds_standardise_and_those_for_pictures_do_not(preset, wa
 
 def test_spectral_norm_bounds_every_layer_but_the_last_of_t():
     torch.manual_seed(0)
-    critics = Critics(small("light"), 1)
-    layers = [m for m in critics.modules() if isinstance(m, nn.Conv2d)]
+    discriminators = Discriminators(small("light"), 1)
+    layers = [m for m in discriminators.modules() if isinstance(m, nn.Conv2d)]
     free = [m for m in layers if not hasattr(m, "parametrizations")]
-    assert free == [critics.latent.joint[-1]]
+    assert free == [discriminators.latent.joint[-1]]
     for layer in set(layers) - set(free):
         norm = float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2))
         # Power iteration approaches 1 from above and had 15 rounds on a random matrix.
@@ -227,7 +229,7 @@ def test_spectral_norm_bounds_every_layer_but_the_last_of_t():
     ("form", "size"), [("local", (16, 8)), ("patch", (4, 2)), ("global", (1, 1))]
 )  # 64 x 32 image: a latent of 16 x 8
 def test_t_gives_logits_on_its_grid_and_starts_undecided(form, size):
-    nets = small(latent_critic=form).nets
+    nets = small(latent_discriminator=form).nets
     logits = LatentDiscriminator(nets, 3)(image((2, 3, 64, 32), 6), image((2, nets.latent, 16, 8), 7), "b")
     assert logits.shape == (2, 1, *size)
     assert not logits.any()  # the last layer starts at zero: T = log q/p = 0 says nothing before it has learned
@@ -246,7 +248,7 @@ def test_a_local_logit_sees_three_by_three_positions_of_z():
 
 @pytest.mark.parametrize(("form", "side"), [("local", 3), ("patch", 12), ("global", 32)])
 def test_a_logit_compares_the_latent_dimensions_that_it_sees(form, side):
-    nets = small(z_channels=4, latent_critic=form).nets
+    nets = small(z_channels=4, latent_discriminator=form).nets
     t = LatentDiscriminator(nets, 1).eval()
     nn.init.ones_(t.joint[-1].weight)
     x, z = image((1, 1, 128, 128), 8), image((1, 4, 32, 32), 9).requires_grad_()
@@ -258,7 +260,7 @@ def test_a_logit_compares_the_latent_dimensions_that_it_sees(form, side):
 
 
 def test_the_dimensions_of_a_global_logit_follow_the_image():
-    t = LatentDiscriminator(small(latent_critic="global", z_channels=4).nets, 1)
+    t = LatentDiscriminator(small(latent_discriminator="global", z_channels=4).nets, 1)
     assert [t.dimensions(torch.zeros(2, 4, h, w)) for h, w in ((8, 8), (16, 5))] == [256, 320]
 
 

@@ -21,7 +21,7 @@ def recipe(**model: object) -> Recipe:
         {
             "imaging": {"type": "photo", "height": 32, "width": 32},
             "domains": {"a": "blond", "b": "brown"},
-            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "critic_width": 4, **model},
+            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "discriminator_width": 4, **model},
             "losses": {"generator": {"gan": 1, "vae_reconstruction": 10}},
         }
     )
@@ -53,7 +53,7 @@ def test_what_the_auto_encoder_loses_is_kept():
 
 def test_a_model_trained_to_keep_keeps_as_it_was_trained():
     assert PhotoConverter(Blurring(), recipe()).keep == KEPT
-    trained = recipe(carry=0.5)
+    trained = recipe(residual=0.5)
     converter = PhotoConverter(Blurring(), trained)
     assert converter.keep == 0.5
     image = PhotoImaging(trained.imaging).to_image(picture())[0]
@@ -63,7 +63,7 @@ def test_a_model_trained_to_keep_keeps_as_it_was_trained():
         PhotoConverter(Blurring(), recipe(), keep=2)
 
 
-@pytest.mark.parametrize(("option", "value"), [("phase", "pghi"), ("articulation", 1.5), ("passes", 2), ("vibrato", 9)])
+@pytest.mark.parametrize(("option", "value"), [("phase", "pghi"), ("articulation", 1.5), ("shifts", 2), ("vibrato", 9)])
 def test_what_is_for_sound_is_refused(option, value):
     with pytest.raises(UsageError, match=f"{option} '?{value}'? is for sound: leave --{option} out"):
         PhotoConverter(Blurring(), recipe()).request("brown", **{option: value})

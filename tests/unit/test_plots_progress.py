@@ -68,8 +68,8 @@ def test_curves_stand_by_domain(run: Path, tmp_path: Path, figures: list[Figure]
     }
     assert found == {
         "held out: way left to the target's sound": {"flute to oboe": 0.5, "oboe to flute": 0.7},
-        "the critic's mark for flute": {"real flute": 1.0, "oboe to flute": -1.0},
-        "the critic's mark for oboe": {"real oboe": 2.0, "flute to oboe": -2.0},
+        "the discriminator's mark for flute": {"real flute": 1.0, "oboe to flute": -1.0},
+        "the discriminator's mark for oboe": {"real oboe": 2.0, "flute to oboe": -2.0},
     }
     assert {axis.get_xlabel() for axis in figures[0].axes} == {"step"}
 
@@ -113,7 +113,7 @@ def test_a_run_on_photos_is_drawn(tmp_path: Path, figures: list[Figure]) -> None
         {
             "imaging": {"type": "photo", "height": 16, "width": 16},
             "domains": {"a": "blond", "b": "brown"},
-            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "critic_width": 4},
+            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "discriminator_width": 4},
             "losses": {"generator": {"gan": 1, "vae_reconstruction": 10}},
         }
     )
@@ -126,7 +126,7 @@ def test_a_run_on_photos_is_drawn(tmp_path: Path, figures: list[Figure]) -> None
     write_photo(tmp_path / "samples/step_0000001.png", sheet)
     training_progress(tmp_path, tmp_path / "p.png")
     titles = [axis.get_title() for axis in figures[0].axes]
-    assert titles == ["held out: error against the input", "the critic's mark for blond", "samples at step 1"]
+    assert titles == ["held out: error against the input", "the discriminator's mark for blond", "samples at step 1"]
     (axis,) = [axis for axis in figures[0].axes if axis.images]
     drawn = np.asarray(axis.images[0].get_array())
     # Four rows of three photos for each domain, each photo with a gap of two pixels.

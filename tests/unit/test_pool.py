@@ -6,7 +6,7 @@ import io
 
 import torch
 
-from audiotrans.training.pool import ImagePool
+from audiotrans.training.history import HistoryBuffer
 from tests.fakes import image
 
 
@@ -24,7 +24,7 @@ def numbers(images: list[torch.Tensor]) -> list[int]:
 
 
 def test_an_empty_pool_gives_nothing():
-    pool = ImagePool(4)
+    pool = HistoryBuffer(4)
     assert pool.draw("ab", 3, seeded()) == []
     pool.keep("ba", numbered(1))
     assert pool.draw("ab", 3, seeded()) == []  # directions are kept apart
@@ -32,7 +32,7 @@ def test_an_empty_pool_gives_nothing():
 
 
 def test_draws_are_different_images_and_fewer_while_few_are_kept():
-    pool = ImagePool(8)
+    pool = HistoryBuffer(8)
     pool.keep("ab", numbered(1, 2))
     pool.keep("ab", numbered(3))
     assert sorted(numbers(pool.draw("ab", 9, seeded()))) == [1, 2, 3]
@@ -43,7 +43,7 @@ def test_draws_are_different_images_and_fewer_while_few_are_kept():
 
 
 def test_draws_depend_on_the_generator_alone():
-    pool = ImagePool(8)
+    pool = HistoryBuffer(8)
     pool.keep("ab", numbered(*range(8)))
     before = torch.get_rng_state()
     one, again, other = (numbers(pool.draw("ab", 5, seeded(seed))) for seed in (0, 0, 1))
@@ -52,7 +52,7 @@ def test_draws_depend_on_the_generator_alone():
 
 
 def test_the_oldest_leave():
-    pool = ImagePool(3)
+    pool = HistoryBuffer(3)
     pool.keep("ab", numbered(1, 2))
     pool.keep("ab", numbered(3, 4))
     assert sorted(numbers(pool.draw("ab", 9, seeded()))) == [2, 3, 4]
@@ -61,7 +61,7 @@ def test_the_oldest_leave():
 
 
 def test_a_pool_of_size_zero_keeps_nothing():
-    pool = ImagePool(0)
+    pool = HistoryBuffer(0)
     pool.keep("ab", numbered(1, 2))
     pool.keep("ab", numbered(3))
     assert pool.draw("ab", 1, seeded()) == []
@@ -69,7 +69,7 @@ def test_a_pool_of_size_zero_keeps_nothing():
 
 
 def test_images_are_kept_as_float16_without_history():
-    pool, x = ImagePool(2), image((1, 1, 4, 4), 0).requires_grad_()
+    pool, x = HistoryBuffer(2), image((1, 1, 4, 4), 0).requires_grad_()
     given = 0.5 * x
     pool.keep("ab", given)
     kept = pool.state_dict()["ab"]
@@ -82,7 +82,7 @@ def test_images_are_kept_as_float16_without_history():
 
 
 def test_a_pool_comes_back_from_a_file():
-    pool, again = ImagePool(3), ImagePool(3)
+    pool, again = HistoryBuffer(3), HistoryBuffer(3)
     for number in range(5):
         pool.keep("ab", image((1, 1, 4, 4), number))
         pool.keep("ba", image((1, 1, 4, 4), 10 + number))
@@ -99,7 +99,7 @@ def test_a_pool_comes_back_from_a_file():
 
 
 def test_a_state_does_not_follow_the_pool():
-    pool = ImagePool(3)
+    pool = HistoryBuffer(3)
     pool.keep("ab", numbered(1))
     state = pool.state_dict()
     pool.keep("ab", numbered(2))

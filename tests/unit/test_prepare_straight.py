@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from audiotrans.audio import read
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.vibrato_removal import Straightener
+from audiotrans.spectrogram.vibrato_removal import VibratoRemover
 from audiotrans.training.prepare import prepare
 from audiotrans.training.prepare.dispatch import prepare_any
 from tests.fakes import tiny_recipe
@@ -41,10 +41,10 @@ def test_images_are_those_of_straightened_sounds_and_only_where_asked(source, tm
     chosen = {"settings": SETTINGS, "workers": 1, "progress": False, "valid_fraction": 0.5, "crop_frames": 16}
     prepare(source, tmp_path / "cache", **chosen)
     plain = images(tmp_path / "cache")
-    summary = prepare(source, tmp_path / "cache", straighten={"a": 100.0}, **chosen)
+    summary = prepare(source, tmp_path / "cache", remove_vibrato={"a": 100.0}, **chosen)
     straight = images(tmp_path / "cache")
     assert (summary.reused, summary.built) == (2, 2)
-    assert json.loads((tmp_path / "cache/manifest.json").read_text())["straighten"] == {"a": 100.0, "b": 0.0}
+    assert json.loads((tmp_path / "cache/manifest.json").read_text())["remove_vibrato"] == {"a": 100.0, "b": 0.0}
     for name in plain:
         if name.endswith("piano.wav"):
             assert torch.equal(plain[name], straight[name])
@@ -52,7 +52,7 @@ def test_images_are_those_of_straightened_sounds_and_only_where_asked(source, tm
         wave, _ = read(source / "violin" / name, sample_rate=HERTZ)
         imaging = AudioImaging(SETTINGS)
         level = imaging.level_db(torch.from_numpy(wave))
-        moved = np.concatenate(list(Straightener(HERTZ, len(wave)).through([wave])), axis=1)
+        moved = np.concatenate(list(VibratoRemover(HERTZ, len(wave)).through([wave])), axis=1)
         wanted, _ = imaging.to_image(torch.from_numpy(moved), level)
         assert straight[name].shape == plain[name].shape == wanted.shape[1:]
         assert (straight[name] - wanted[0]).abs().max() < 2e-3
@@ -62,6 +62,6 @@ def test_images_are_those_of_straightened_sounds_and_only_where_asked(source, tm
 def test_a_recipe_straightens_the_sounds_that_are_its_inputs(source, tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr("audiotrans.training.prepare.dispatch.prepare", lambda *_, **options: seen.update(options))
-    recipe = tiny_recipe(straighten={"a": 0, "b": 80})
+    recipe = tiny_recipe(remove_vibrato={"a": 0, "b": 80})
     prepare_any(source, tmp_path / "cache", recipe)
-    assert seen["straighten"] == {"a": 80, "b": 0}
+    assert seen["remove_vibrato"] == {"a": 80, "b": 0}

@@ -16,7 +16,7 @@ from tests.fakes import image
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 SHRINK = [
-    "model.width=8", "model.critic_width=8", "model.blocks=1", "train.batch_size=1", "train.precision=float32",
+    "model.width=8", "model.discriminator_width=8", "model.blocks=1", "train.batch_size=1", "train.precision=float32",
 ]  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_a_recipe_comes_back_from_its_dump(path, tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_built_and_stepped(path):
     recipe = load_recipe(path)
-    scales = recipe.model.nets.critic_scales
+    scales = recipe.model.nets.discriminator_scales
     frames = 16 << max(scales - 1, 0)  # the least that its coarsest discriminator can judge
     size = [f"imaging.height={2 * frames}", f"imaging.width={2 * frames}"] if recipe.imaging.type == "photo" else []
     recipe = load_recipe(path, [*SHRINK, f"train.crop_frames={max(frames, 16)}", *size])
@@ -80,7 +80,7 @@ def test_the_papers_recipe_is_the_papers():
     assert (recipe.imaging.representation, recipe.imaging.phase, recipe.imaging.image_channels) == (
         "magnitude_phase", "network", 4,
     )  # fmt: skip
-    assert (recipe.losses.gan, recipe.model.carry, recipe.model.nets.latent_critic) == ("bce", 0, "global")
+    assert (recipe.losses.gan, recipe.model.residual, recipe.model.nets.latent_discriminator) == ("bce", 0, "global")
     assert set(recipe.losses.generator) == {
         "gan", "vae_kl", "vae_reconstruction", "cycle_kl", "cycle_reconstruction",
     }  # fmt: skip

@@ -107,7 +107,7 @@ def test_the_overview_tells_the_scores_the_kinds_and_the_verdicts(page: Path) ->
 )
 def test_the_best_system_is_marked(tmp_path: Path, metric: str, better: str, best: str) -> None:
     # Means fall by row for F1 and the attack, and rise for the distance; the truth is the last row.
-    values = evaluation_values(1, (("one", "system"), ("two", "system"), ("copy", "anchor"), ("truth", "truth")))
+    values = evaluation_values(1, (("one", "system"), ("two", "system"), ("copy", "baseline"), ("truth", "truth")))
     values["metrics"] = {metric: {**values["metrics"][metric], "better": better}}
     text = build(evaluation_folder(tmp_path / "in", values), tmp_path / "page")
     rows = re.findall(r'<tr class="kind-[a-z]+"><th scope="row"><span[^>]*>([^<]+)</span>.*?</tr>', text)
@@ -379,9 +379,9 @@ def test_the_command_makes_a_page_and_says_so(tmp_path: Path) -> None:
 def test_every_column_and_anchor_that_we_write_is_explained() -> None:
     from audiotrans.evaluation.cycles.scores import SCORES
     from audiotrans.evaluation.report.explanations import ANCHORS, METRICS
-    from audiotrans.evaluation.scoring import baselines as anchors
+    from audiotrans.evaluation.scoring import baselines as baselines
     from audiotrans.evaluation.scoring import measures
 
     assert set(measures.MEASURES) | set(SCORES) <= set(METRICS)
-    names = {anchors.COPY, anchors.EQUALISED, anchors.RANDOM, anchors.SYNTHESISED, anchors.SCORED}
-    assert names | {anchors.GRIFFIN_LIM} <= set(ANCHORS)
+    names = {baselines.COPY, baselines.EQUALISED, baselines.RANDOM, baselines.SYNTHESISED, baselines.SCORED}
+    assert names | {baselines.GRIFFIN_LIM} <= set(ANCHORS)

@@ -19,7 +19,7 @@ from audiotrans.spectrogram.representations import (
     MagnitudePhase,
     Representation,
     amplitude_scale,
-    even_lobes,
+    smooth_gains,
     triangular_bank,
     warped_centres,
 )
@@ -249,14 +249,14 @@ def test_a_gain_within_a_partial_is_nearer_to_a_sound_than_one_of_single_bins() 
     spectrum = FULL.forward(wave)[0]
     single, evened = (
         FULL.inconsistency_db(spectrum * 10 ** (gain / 20))
-        for gain in (gain_db, even_lobes(gain_db.expand_as(spectrum), spectrum.abs()))
+        for gain in (gain_db, smooth_gains(gain_db.expand_as(spectrum), spectrum.abs()))
     )
     assert evened < single - 2
 
 
 def test_gains_of_silent_bins_are_finite_and_a_common_gain_stays() -> None:
     magnitude = torch.tensor([0.0, 0.0, 1e-30, 2.0])[:, None]
-    assert even_lobes(torch.full((4, 1), -7.0), magnitude)[:, 0].tolist() == pytest.approx([0, -7, -7, -7])
+    assert smooth_gains(torch.full((4, 1), -7.0), magnitude)[:, 0].tolist() == pytest.approx([0, -7, -7, -7])
 
 
 def test_one_picture_serves_mono_and_the_same_on_both_channels() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model import nets
-from audiotrans.recipe import Straighten
+from audiotrans.recipe import VibratoRemoval
 from audiotrans.training import engine
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.engine import Trainer, train
@@ -90,14 +90,14 @@ def interrupted(recipe, cache, run, at, error):
         go(recipe, cache, run, on_sample=strike)
 
 
-# critic_batch 6 of 2: each step wants four past translations, and only the pool of the first part holds them.
+# discriminator_batch 6 of 2: each step wants four past translations, and only the pool of the first part holds them.
 @pytest.mark.parametrize(
     "settings",
     [
         {"precision": "float32"},
         {"precision": "bf16"},
-        {"critic_batch": 6},
-        {"critic_batch": 6, "match_range": True},
+        {"discriminator_batch": 6},
+        {"discriminator_batch": 6, "match_range": True},
         {"kl": "adaptive"},
     ],
     ids=str,
@@ -232,7 +232,7 @@ def test_a_run_that_diverges_stops_in_one_line_and_keeps_a_sound_checkpoint(cach
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize("player", ["model", "critics"])
+@pytest.mark.parametrize("player", ["model", "discriminators"])
 def test_weights_that_are_not_finite_are_never_saved(cache, tmp_path, monkeypatch, player):
     step = Trainer.train_step
 
@@ -271,7 +271,7 @@ def test_tensorboard_gets_the_same_figures(cache, tmp_path):
         ({"imaging": {"rows": 40}}, r"has imaging\.rows 32, the recipe 40"),
         ({"domains": {"b": "flute"}}, r"holds \{'a': 'violin', 'b': 'piano'\}, the recipe wants .*'flute'"),
         ({"train": {"crop_frames": 18}}, r"train\.crop_frames 18 does not suit this model: .* multiple of 4 from 16"),
-        ({"model": {"preset": "tiny", "critic_scales": 3}}, r"imaging\.rows 32 .* multiple of 8 from 64"),
+        ({"model": {"preset": "tiny", "discriminator_scales": 3}}, r"imaging\.rows 32 .* multiple of 8 from 64"),
     ],
 )
 def test_a_cache_that_does_not_fit_is_refused_by_name(cache, tmp_path, parts, message):
@@ -281,11 +281,11 @@ def test_a_cache_that_does_not_fit_is_refused_by_name(cache, tmp_path, parts, me
 
 
 def test_a_cache_that_was_straightened_otherwise_is_refused(tmp_path):
-    straight = tiny_recipe(train={"steps": 1}).model_copy(update={"straighten": Straighten(b=100)})
+    straight = tiny_recipe(train={"steps": 1}).model_copy(update={"remove_vibrato": VibratoRemoval(b=100)})
     cache = fake_cache(tmp_path / "cache", straight)
     go(straight, cache, tmp_path / "old")  # of a version that did not say
     manifest = json.loads((cache / "manifest.json").read_text())
-    (cache / "manifest.json").write_text(json.dumps(manifest | {"straighten": {"a": 0.0, "b": 0.0}}))
+    (cache / "manifest.json").write_text(json.dumps(manifest | {"remove_vibrato": {"a": 0.0, "b": 0.0}}))
     with pytest.raises(
         AudiotransError, match=r"has violin straightened by 0 percent, the recipe .* by 100; run audiotrans prep"
     ):
@@ -299,7 +299,13 @@ def test_the_phase_method_may_differ_from_the_caches(cache, tmp_path):
 
 @pytest.mark.parametrize("scales", [0, 1, 2, 3])
 def test_the_least_size_that_is_let_through_can_be_trained(scales):
-    model = {"preset": "tiny", "width": 4, "critic_width": 4, "critic_scales": scales, "latent_critic": "patch"}
+    model = {
+        "preset": "tiny",
+        "width": 4,
+        "discriminator_width": 4,
+        "discriminator_scales": scales,
+        "latent_discriminator": "patch",
+    }
     for frames in range(16, 200, 4):
         recipe = tiny_recipe(model=model, train={"crop_frames": frames})
         try:

@@ -26,8 +26,8 @@ from tests.fakes import assert_same, fake_cache, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# critic_batch above batch_size: the pool of past translations has to survive the stop too.
-RECIPE = tiny_recipe(train={"critic_batch": 4, "match_range": True, "steps": 6, "save_every": 4})
+# discriminator_batch above batch_size: the pool of past translations has to survive the stop too.
+RECIPE = tiny_recipe(train={"discriminator_batch": 4, "match_range": True, "steps": 6, "save_every": 4})
 
 NOT_THERE = ("soundfile", "soxr", "librosa", "numba", "matplotlib", "PIL", "tensorboard", "torch.utils.tensorboard")
 

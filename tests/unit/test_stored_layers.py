@@ -75,7 +75,7 @@ def test_describing_an_old_file_writes_its_layers_down(
 
 def test_layers_of_an_earlier_program_take_the_defaults_of_later_settings(stored: Path) -> None:
     layers = asdict(RECIPE.model.nets)
-    del layers["latent_critic"]
+    del layers["latent_discriminator"]
     rewrite(stored, nets=layers)
     assert read_weights(stored)[0].nets == RECIPE.model.nets
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance
 from audiotrans.recipe import recipe_from_dict
-from audiotrans.spectrogram.vibrato_removal import Straightener
+from audiotrans.spectrogram.vibrato_removal import VibratoRemover
 from tests.standins import RATE, Local, converter, error_db, pushed, streamed, tone
 from tests.unit.test_vibrato import cents_of, note, vibrated
 
@@ -20,7 +20,7 @@ HERTZ = 44_100
 
 
 def straightened(wave, share=1.0, rate=HERTZ):
-    return np.concatenate(list(Straightener(rate, len(wave), share).through([wave])), axis=1)
+    return np.concatenate(list(VibratoRemover(rate, len(wave), share).through([wave])), axis=1)
 
 
 def swung(seconds, hertz, cents, rate_hz=5.6, partials=8):
@@ -32,7 +32,7 @@ def swung(seconds, hertz, cents, rate_hz=5.6, partials=8):
     return (0.2 * wave * np.minimum(at / 0.02, 1)).astype(np.float32)
 
 
-def swing(wave, hertz):
+def extent(wave, hertz):
     pitch = cents_of(wave, hertz)
     return math.sqrt(2 * np.mean(np.square(pitch - np.mean(pitch))))
 
@@ -42,34 +42,34 @@ def swing(wave, hertz):
 def test_vibrato_of_every_size_and_rate_goes_and_the_pitch_stays(hertz, cents, rate_hz):
     wave = swung(3.0, hertz, cents, rate_hz)
     got = straightened(wave[None])[0]
-    assert swing(wave, hertz) == pytest.approx(cents, rel=0.1)
-    assert swing(got, hertz) < 0.15 * cents + 0.3
+    assert extent(wave, hertz) == pytest.approx(cents, rel=0.1)
+    assert extent(got, hertz) < 0.15 * cents + 0.3
     assert abs(np.mean(cents_of(got, hertz))) < 1
 
 
 def test_a_share_of_it_goes():
     wave = swung(3.0, 440.0, 20)
-    assert swing(straightened(wave[None], 0.5)[0], 440.0) == pytest.approx(10, rel=0.15)
+    assert extent(straightened(wave[None], 0.5)[0], 440.0) == pytest.approx(10, rel=0.15)
 
 
 def test_the_notes_of_a_chord_are_straightened_each_for_itself():
     chord = swung(3.0, 277.2, 0, partials=2) + swung(3.0, 880.0, 25, 6.1)
     got = straightened(chord[None])[0]
-    assert swing(chord, 880.0) > 20
-    assert swing(got, 880.0) < 5
-    assert swing(got, 277.2) < swing(chord, 277.2) + 0.5
+    assert extent(chord, 880.0) > 20
+    assert extent(got, 880.0) < 5
+    assert extent(got, 277.2) < extent(chord, 277.2) + 0.5
 
 
 def test_the_vibrato_that_we_add_is_taken_out_again():
     wave = note(4.0)
     got = straightened(vibrated(wave[None], 25.0))[0]
-    assert swing(got, 440.0) < 2
+    assert extent(got, 440.0) < 2
 
 
 def test_a_straight_sound_and_noise_stay_as_they_are():
     wave = np.stack([note(2.0), note(2.0, 660.0)])
     assert log_spectral_distance(wave, straightened(wave), HERTZ) < 1.5
-    assert swing(straightened(wave)[0], 440.0) < 0.2
+    assert extent(straightened(wave)[0], 440.0) < 0.2
     noise = np.random.default_rng(0).normal(0, 0.1, (1, HERTZ)).astype(np.float32)
     assert log_spectral_distance(noise, straightened(noise), HERTZ) < 3
     assert np.square(straightened(noise)).mean() == pytest.approx(np.square(noise).mean(), rel=0.05)
@@ -117,7 +117,7 @@ def test_every_channel_moves_alike():
 def test_cuts_change_nothing_and_the_lag_is_bounded(cuts, samples, rate):
     rng = np.random.default_rng(samples)
     wave = (tone(samples / rate + 0.1, 2, rate)[:, :samples] + rng.normal(0, 0.01, (2, samples))).astype(np.float32)
-    got = pushed(Straightener(rate, 2), wave, cuts)
+    got = pushed(VibratoRemover(rate, 2), wave, cuts)
     assert got.shape == wave.shape
     assert np.isfinite(got).all()
     np.testing.assert_array_equal(got, straightened(wave, rate=rate))
@@ -128,36 +128,36 @@ def test_silence_stays_silence():
 
 
 def test_the_model_says_how_much_by_target_and_a_user_may_say_else():
-    model = converter(Local(), straighten=(0.0, 100.0))
-    assert model.request("piano").straighten == 100
-    assert model.request("violin").straighten == 0
-    assert model.request("piano", straighten=0).straighten == 0
-    assert model.request("piano", "piano").straighten == 0  # a reconstruction shall be like its input
-    assert model.request("piano", strength=50).straighten == 50
+    model = converter(Local(), remove_vibrato=(0.0, 100.0))
+    assert model.request("piano").remove_vibrato == 100
+    assert model.request("violin").remove_vibrato == 0
+    assert model.request("piano", remove_vibrato=0).remove_vibrato == 0
+    assert model.request("piano", "piano").remove_vibrato == 0  # a reconstruction shall be like its input
+    assert model.request("piano", strength=50).remove_vibrato == 50
 
 
 @pytest.mark.parametrize("percent", [-1, 101, math.nan])
 def test_other_shares_are_refused(percent):
     with pytest.raises(UsageError, match=r"straighten \S+ is outside 0\.\.100 percent \(0 leaves"):
-        converter(Local()).request("piano", straighten=percent)
+        converter(Local()).request("piano", remove_vibrato=percent)
 
 
 def test_photos_know_no_vibrato_to_take_out():
     losses = {"generator": {"gan": 1}}
     with pytest.raises(UsageError, match="straighten is for sounds, not photos: set it to 0"):
-        recipe_from_dict({"imaging": {"type": "photo"}, "losses": losses, "straighten": {"b": 5}})
+        recipe_from_dict({"imaging": {"type": "photo"}, "losses": losses, "remove_vibrato": {"b": 5}})
 
 
 def test_tiles_agree_with_the_whole(monkeypatch):
     wave = tone(9.0)
-    whole = converter(Local()).convert(wave, RATE, to="piano", straighten=100)
+    whole = converter(Local()).convert(wave, RATE, to="piano", remove_vibrato=100)
     monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
-    assert error_db(converter(Local()).convert(wave, RATE, to="piano", straighten=100), whole) < -100
+    assert error_db(converter(Local()).convert(wave, RATE, to="piano", remove_vibrato=100), whole) < -100
 
 
 @pytest.mark.parametrize("rate", [RATE, 22_050])
 def test_a_stream_is_straightened_as_the_whole_is_and_says_its_lag(rate):
     model, wave = converter(Local()), tone(3.1, 2, rate)
-    got = streamed(model, wave, rate, model.request("piano", straighten=100, phase="source"))
+    got = streamed(model, wave, rate, model.request("piano", remove_vibrato=100, phase="source"))
     assert got.shape == wave.shape
-    assert error_db(got, model.convert(wave, rate, to="piano", straighten=100, phase="source")) < -100
+    assert error_db(got, model.convert(wave, rate, to="piano", remove_vibrato=100, phase="source")) < -100

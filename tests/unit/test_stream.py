@@ -26,7 +26,7 @@ EXACT_DB = -100.0
 """Float error: the same sums in another order. A wrong column, level or phase shows above -60 dB."""
 
 
-ASKED = ("phase", "strength", "seed", "articulation", "passes")
+ASKED = ("phase", "strength", "seed", "articulation", "shifts")
 
 
 def streamed(
@@ -70,9 +70,9 @@ def test_a_stream_articulates_as_the_whole_does_and_waits_for_it() -> None:
 
 def test_a_stream_averages_passes_as_the_whole_does() -> None:
     model, wave = converter(Local()), tone(3.1, 2)
-    whole = model.convert(wave, RATE, to="piano", phase="source", passes=4)
+    whole = model.convert(wave, RATE, to="piano", phase="source", shifts=4)
     assert error_db(model.convert(wave, RATE, to="piano", phase="source"), whole) > -60  # it does something
-    got = streamed(model, wave, level_db=level_db(model, wave), chunk_seconds=0.2, phase="source", passes=4)
+    got = streamed(model, wave, level_db=level_db(model, wave), chunk_seconds=0.2, phase="source", shifts=4)
     assert error_db(got, whole) < EXACT_DB
 
 

@@ -30,7 +30,7 @@ def master(tmp_path_factory):
     """A model of random weights that takes two passes and articulates."""
     path = tmp_path_factory.mktemp("teacher") / "master.safetensors"
     recipe = tiny_recipe(train={"seed": 3}, articulation={"a": 1.5, "b": 1.2})
-    recipe = recipe.model_copy(update={"passes": 2})
+    recipe = recipe.model_copy(update={"shifts": 2})
     export_weights(Trainer(recipe, 1, CPU).model.state_dict(), recipe, path, card={"summary": "", "steps": 0})
     return path
 
@@ -56,18 +56,18 @@ def test_a_teacher_gives_what_it_would_convert_to(master):
     a, b = crops(recipe)
     for images, side, to in ((a, "a", converter.domains[1]), (b, "b", converter.domains[0])):
         request = converter.request(to)
-        assert (request.passes, request.articulation) == (2, {"a": 1.2, "b": 1.5}[side])
+        assert (request.shifts, request.articulation) == (2, {"a": 1.2, "b": 1.5}[side])
         assert torch.equal(teach(images, side), converter.translate_image(images, 0, request))
 
 
-def test_a_student_comes_nearer_and_the_critics_are_left_alone(master):
+def test_a_student_comes_nearer_and_the_discriminators_are_left_alone(master):
     trainer = student(master, train={"steps": 40, "learning_rate": 3e-3, "precision": "float32"})
-    critics = {name: value.clone() for name, value in trainer.critics.state_dict().items()}
+    discriminators = {name: value.clone() for name, value in trainer.discriminators.state_dict().items()}
     found = [trainer.train_step(*crops(trainer.recipe)) for _ in range(40)]
     assert float(found[-1]["generator/imitation"]) < 0.6 * float(found[0]["generator/imitation"])
     assert "generator/gan" not in found[0]
-    assert not any(name.startswith("critic/") for name in found[0])
-    assert_same(dict(trainer.critics.state_dict()), critics)
+    assert not any(name.startswith("discriminator/") for name in found[0])
+    assert_same(dict(trainer.discriminators.state_dict()), discriminators)
 
 
 def test_without_a_teacher_nothing_is_imitated():

@@ -41,37 +41,37 @@ def copied(module):
 
 
 @pytest.mark.parametrize("name", ["", "last.pt"])
-def test_a_run_gives_what_it_would_export_and_its_critics(parent, name):
+def test_a_run_gives_what_it_would_export_and_its_discriminators(parent, name):
     state, _ = load_checkpoint(parent / "last.pt")
     trainer = fresh()
     warm_start(trainer, str(parent / name))
-    for module, part in ((trainer.model, "ema"), (trainer.ema, "ema"), (trainer.critics, "critics")):
+    for module, part in ((trainer.model, "ema"), (trainer.ema, "ema"), (trainer.discriminators, "discriminators")):
         assert_same(dict(module.state_dict()), dict(state[part]))
     assert trainer.step == 0
     assert trainer.model_adam.state_dict()["state"] == {}
 
 
-def test_a_weights_file_leaves_the_critics_as_they_start(parent, tmp_path):
+def test_a_weights_file_leaves_the_discriminators_as_they_start(parent, tmp_path):
     path = export_run(parent, tmp_path / "model.safetensors")
     trainer, untouched = fresh(), fresh()
     warm_start(trainer, str(path))
     assert_same(dict(trainer.model.state_dict()), dict(load_checkpoint(parent / "last.pt")[0]["ema"]))
-    assert_same(dict(trainer.critics.state_dict()), dict(untouched.critics.state_dict()))
+    assert_same(dict(trainer.discriminators.state_dict()), dict(untouched.discriminators.state_dict()))
 
 
-def test_critics_of_other_layers_start_at_random(parent):
-    trainer, untouched = fresh(model={"critic_width": 6}), fresh(model={"critic_width": 6})
+def test_discriminators_of_other_layers_start_at_random(parent):
+    trainer, untouched = fresh(model={"discriminator_width": 6}), fresh(model={"discriminator_width": 6})
     warm_start(trainer, str(parent))
-    assert_same(dict(trainer.critics.state_dict()), dict(untouched.critics.state_dict()))
+    assert_same(dict(trainer.discriminators.state_dict()), dict(untouched.discriminators.state_dict()))
 
 
 def test_a_recipe_without_t_takes_d_alone(parent):
     state, _ = load_checkpoint(parent / "last.pt")
     trainer = fresh(model={"kl": "none"})
     warm_start(trainer, str(parent))
-    kept = dict(trainer.critics.state_dict())
-    assert kept.keys() == {name for name in state["critics"] if name.startswith("image.")}
-    assert_same(kept, {name: state["critics"][name] for name in kept})
+    kept = dict(trainer.discriminators.state_dict())
+    assert kept.keys() == {name for name in state["discriminators"] if name.startswith("image.")}
+    assert_same(kept, {name: state["discriminators"][name] for name in kept})
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_steps_are_counted_over_all_runs(cache, parent, tmp_path):
     assert steps_of({"step": 7}) == 7  # of a checkpoint written before they were counted
 
 
-def test_only_the_critics_learn_while_they_warm_up():
-    trainer = fresh(train={"critic_warmup": 1})
+def test_only_the_discriminators_learn_while_they_warm_up():
+    trainer = fresh(train={"discriminator_warmup": 1})
     shape = (2, 1, trainer.recipe.imaging.rows, trainer.recipe.train.crop_frames)
-    model, critics = copied(trainer.model), copied(trainer.critics)
+    model, discriminators = copied(trainer.model), copied(trainer.discriminators)
     trainer.train_step(image(shape, 1, -0.2), image(shape, 2, 0.2))
     assert_same(dict(trainer.model.state_dict()), model)
-    assert any((value != critics[name]).any() for name, value in trainer.critics.state_dict().items())
+    assert any((value != discriminators[name]).any() for name, value in trainer.discriminators.state_dict().items())
     trainer.train_step(image(shape, 1, -0.2), image(shape, 2, 0.2))
     assert any((value != model[name]).any() for name, value in trainer.model.state_dict().items())

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.evaluation.classifier.features import FeatureSettings, cut, decibels, picture, window_starts
-from audiotrans.evaluation.classifier.net import JudgeNet
+from audiotrans.evaluation.classifier.net import ClassifierNet
 from audiotrans.evaluation.listening import mono_blocks
 from audiotrans.evaluation.metrics.checks import Wave, validate_wave
 from audiotrans.training.prepare.images import write_atomically
 
-FORMAT = "audiotrans-judge"
+FORMAT = "audiotrans-classifier"
+OLD_FORMAT = "audiotrans-judge"
 VERSION = "1"
 SUFFIX = ".safetensors"
 DEFAULT_JUDGE = "violin-piano"
@@ -33,7 +34,7 @@ _BATCH = 64
 Array = npt.NDArray[np.float32]
 
 
-class Judge:
+class InstrumentClassifier:
     """Tells which domain a sound belongs to.
 
     Args:
@@ -46,7 +47,7 @@ class Judge:
 
     def __init__(
         self,
-        net: JudgeNet,
+        net: ClassifierNet,
         classes: tuple[str, ...],
         settings: FeatureSettings,
         *,
@@ -159,20 +160,20 @@ class Judge:
         write_atomically(Path(path), save(weights, metadata=metadata))
 
     @classmethod
-    def load(cls, path_or_name: Path | str = DEFAULT_JUDGE) -> Judge:
+    def load(cls, path_or_name: Path | str = DEFAULT_JUDGE) -> InstrumentClassifier:
         """Open a judge: a shipped one by name, or a file.
 
         Raises:
             UsageError: for a name that no judge has.
             AudiotransError: for a file that is no judge.
         """
-        path = find_judge(path_or_name)
+        path = find_classifier(path_or_name)
         metadata, weights = _read(path)
         try:
             classes = tuple(str(name) for name in json.loads(metadata["classes"]))
             settings = FeatureSettings(**json.loads(metadata["settings"]))
             with torch.random.fork_rng(devices=[]):  # fresh weights must not cost the caller's random numbers
-                net = JudgeNet(len(classes))
+                net = ClassifierNet(len(classes))
             net.load_state_dict(weights)
             card = json.loads(metadata["card"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -181,13 +182,13 @@ class Judge:
         return cls(net, classes, settings, title=path.stem, card=card)
 
 
-def list_judges() -> list[Path]:
+def list_classifiers() -> list[Path]:
     """List the shipped judges' files, by name."""
-    folder = Path(str(resources.files("audiotrans"))) / "weights" / "judges"
+    folder = Path(str(resources.files("audiotrans"))) / "weights" / "classifiers"
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
-def find_judge(path_or_name: Path | str) -> Path:
+def find_classifier(path_or_name: Path | str) -> Path:
     """Return the file of a judge given by path or by a shipped one's name.
 
     Raises:
@@ -196,12 +197,12 @@ def find_judge(path_or_name: Path | str) -> Path:
     path = Path(path_or_name)
     if path.is_file():
         return path
-    shipped = {entry.stem: entry for entry in list_judges()}
+    shipped = {entry.stem: entry for entry in list_classifiers()}
     if str(path_or_name) in shipped:
         return shipped[str(path_or_name)]
     names = ", ".join(shipped) or "none"
     raise UsageError(
-        f"no judge {str(path_or_name)!r}: shipped are {names}; audiotrans train-judge makes others."
+        f"no judge {str(path_or_name)!r}: shipped are {names}; audiotrans train-classifier makes others."
         f"{nearest(str(path_or_name), shipped)}"
     )
 
@@ -213,10 +214,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}
     except Exception:  # safetensors raises its own error class for anything that is not its format
         raise AudiotransError(f"{path} is no judge: not a readable safetensors file") from None
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, OLD_FORMAT):
         raise AudiotransError(
             f"{path} is no judge (its metadata names {metadata.get('format', 'no format')}): "
-            "audiotrans train-judge makes one"
+            "audiotrans train-classifier makes one"
         )
     if metadata.get("version") != VERSION:
         raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")

@@ -11,7 +11,7 @@ WIDTHS = (24, 48, 64, 96)
 EMBEDDING = 64
 
 
-class JudgeNet(nn.Module):
+class ClassifierNet(nn.Module):
     """Four convolutions of stride 2, the mean and the maximum over the picture, an embedding, a verdict.
 
     GroupNorm, so that the verdict on a window does not depend on which others are judged with it.

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from audiotrans import __version__
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.classifier.augment import disturb, exchange_spectra, mask, source_length
-from audiotrans.evaluation.classifier.classifier import SUFFIX, Judge
+from audiotrans.evaluation.classifier.classifier import SUFFIX, InstrumentClassifier
 from audiotrans.evaluation.classifier.features import FeatureSettings, cut, decibels, picture
-from audiotrans.evaluation.classifier.net import JudgeNet
+from audiotrans.evaluation.classifier.net import ClassifierNet
 from audiotrans.evaluation.classifier.recordings import Recording, by_split, domain_names, find_sounds, load_recordings
 
 STEPS = 1500
@@ -30,7 +30,7 @@ _QUIET = 0.01  # of a recording's loudest sample, below which a training window 
 _DRAWS = 5
 
 
-def train_judge(
+def train_classifier(
     source: Path | str,
     output: Path | str,
     *,
@@ -42,7 +42,7 @@ def train_judge(
     settings: FeatureSettings | None = None,
     force: bool = False,
     progress: bool = True,
-) -> Judge:
+) -> InstrumentClassifier:
     """Train a judge on recordings, measure it on held-out ones, and write it.
 
     It must never hear what a model made (see `audiotrans.evaluation.classifier`), and the recordings that it will score
@@ -78,18 +78,18 @@ def train_judge(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _fit(list(by_split(recordings, "train")), len(names), settings, steps, batch, seed, progress)
-    judge = Judge(net, names, settings, title=output.stem)
-    judge.card = {
+    classifier = InstrumentClassifier(net, names, settings, title=output.stem)
+    classifier.card = {
         "created_with": f"audiotrans {__version__}",
         "training": {"steps": steps, "batch": batch, "seed": seed, "valid_fraction": valid_fraction},
         "recordings": _names(recordings, names),
         "minutes": _minutes(recordings, names, settings),
-        "validation": validate_judge(judge, by_split(recordings, "valid")),
+        "validation": validate_classifier(classifier, by_split(recordings, "valid")),
         "skipped": skipped,
     }
-    judge.save(output)
-    output.with_suffix(".md").write_text(card_text(judge), encoding="utf-8")
-    return judge
+    classifier.save(output)
+    output.with_suffix(".md").write_text(card_text(classifier), encoding="utf-8")
+    return classifier
 
 
 def _check(output: Path, steps: int, batch: int, valid_fraction: float, force: bool) -> None:
@@ -112,9 +112,9 @@ def _fit(
     batch: int,
     seed: int,
     progress: bool,
-) -> JudgeNet:
+) -> ClassifierNet:
     rng = np.random.default_rng(seed)
-    net = JudgeNet(classes).train()
+    net = ClassifierNet(classes).train()
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
     criterion = nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING)
@@ -178,16 +178,18 @@ def _window(pool: _Pool, settings: FeatureSettings, rng: np.random.Generator) ->
     return disturb(piece, settings, rng)
 
 
-def validate_judge(judge: Judge, recordings: Any) -> dict[str, Any]:
+def validate_classifier(classifier: InstrumentClassifier, recordings: Any) -> dict[str, Any]:
     """Count how many windows and whole files of held-out recordings a judge gets right.
 
     Returns:
         For each domain ``windows``, ``windows_right``, ``files`` and ``files_right``.
     """
-    counts = {name: dict.fromkeys(("windows", "windows_right", "files", "files_right"), 0) for name in judge.classes}
+    counts = {
+        name: dict.fromkeys(("windows", "windows_right", "files", "files_right"), 0) for name in classifier.classes
+    }
     for recording in recordings:
-        rows = judge.probabilities(recording.wave()[None], judge.sample_rate)
-        own = counts[judge.classes[recording.label]]
+        rows = classifier.probabilities(recording.wave()[None], classifier.sample_rate)
+        own = counts[classifier.classes[recording.label]]
         own["windows"] += len(rows)
         own["windows_right"] += int((rows.argmax(axis=1) == recording.label).sum())
         own["files"] += 1
@@ -212,10 +214,10 @@ def _minutes(recordings: Sequence[Recording], names: Sequence[str], settings: Fe
     return {name: round(count / settings.sample_rate / 60.0, 1) for name, count in zip(names, samples, strict=True)}
 
 
-def summary(judge: Judge) -> str:
+def summary(classifier: InstrumentClassifier) -> str:
     """Say in one line what a judge knows and how well it does on held-out recordings."""
     parts = []
-    for name, own in judge.card["validation"].items():
+    for name, own in classifier.card["validation"].items():
         if own["files"]:
             share = 100.0 * own["windows_right"] / own["windows"]
             parts.append(
@@ -223,22 +225,22 @@ def summary(judge: Judge) -> str:
             )
         else:
             parts.append(f"{name} nothing held out")
-    return f"{judge.title}: right on held-out recordings: {'; '.join(parts)}"
+    return f"{classifier.title}: right on held-out recordings: {'; '.join(parts)}"
 
 
-def card_text(judge: Judge) -> str:
+def card_text(classifier: InstrumentClassifier) -> str:
     """Return the card of a judge as Markdown."""
-    card, training = judge.card, judge.card["training"]
+    card, training = classifier.card, classifier.card["training"]
     minutes = ", ".join(f"{name} {length:g} min" for name, length in card["minutes"].items())
     lines = [
-        f"# Judge {judge.title}",
+        f"# Judge {classifier.title}",
         "",
-        f"Tells {' from '.join(judge.classes)}; made by `audiotrans train-judge` ({card['created_with']}).",
+        f"Tells {' from '.join(classifier.classes)}; made by `audiotrans train-classifier` ({card['created_with']}).",
         "It was trained on recordings only, never on a model's outputs, and must not score the files named below.",
         "",
         f"- Training: {minutes}; {training['steps']} steps of {training['batch']} windows, seed {training['seed']}",
-        f"- {summary(judge).partition(': ')[2].capitalize()}",
-        f"- Embedding: {judge.name}",
+        f"- {summary(classifier).partition(': ')[2].capitalize()}",
+        f"- Embedding: {classifier.name}",
         "",
     ]
     for split, of_domain in card["recordings"].items():

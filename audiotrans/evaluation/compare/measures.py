@@ -244,6 +244,6 @@ def posterior_moments(model: AVBGTN, images: Tensor) -> dict[str, float]:
 
 def latent_health(record: dict[str, float]) -> dict[str, float]:
     """Take T's figures out of a line of metrics.jsonl; nan where the model has no T."""
-    names = {"t_accuracy": "health/t_accuracy", "t_loss": "critic/latent", "t_nats": "health/t_posterior"}
+    names = {"t_accuracy": "health/t_accuracy", "t_loss": "discriminator/latent", "t_nats": "health/t_posterior"}
     has_latent = "health/t_accuracy" in record
     return {name: record.get(key, math.nan) if has_latent else math.nan for name, key in names.items()}

@@ -231,7 +231,7 @@ def note_pitch(note: Note, track: PitchTrack) -> float:
     return float(np.median(inside)) if len(inside) else math.nan
 
 
-def pitch_swing_cents(track: PitchTrack) -> float:
+def vibrato_extent_cents(track: PitchTrack) -> float:
     """Measure how far the pitch of lasting notes swings: vibrato.
 
     A note is a stretch of at least `_NOTE_SECONDS` in which the pitch stays within `_SAME_NOTE_CENTS` of its median

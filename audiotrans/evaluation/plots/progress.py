@@ -94,14 +94,14 @@ def _panels(first: str, second: str) -> Sequence[Panel]:
             "mean difference of images",
             {"reconstruction": "valid/reconstruction", "cycle": "valid/cycle"},
         ),
-        _critic(first, second, "a", "ba"),
-        _critic(second, first, "b", "ab"),
+        _discriminator(first, second, "a", "ba"),
+        _discriminator(second, first, "b", "ab"),
     )
 
 
-def _critic(domain: str, other: str, side: str, way: str) -> Panel:
+def _discriminator(domain: str, other: str, side: str, way: str) -> Panel:
     curves = {f"real {domain}": f"health/d_real_{side}", f"{other} to {domain}": f"health/d_fake_{way}"}
-    return Panel(f"the critic's mark for {domain}", "output of D", curves)
+    return Panel(f"the discriminator's mark for {domain}", "output of D", curves)
 
 
 def _draw_curves(part: SubFigure, panels: Sequence[Panel], curves: Curves) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["system", "anchor", "truth", "input"]
+Kind = Literal["system", "baseline", "truth", "input"]
 """``system`` is what is judged; the others are there to compare it with."""
 
 Better = Literal["higher", "lower", "closer to truth", ""]

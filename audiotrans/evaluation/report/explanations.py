@@ -8,7 +8,7 @@ from audiotrans.evaluation.report.content import Kind
 
 KINDS: Mapping[Kind, str] = {
     "system": "",
-    "anchor": "An anchor: a simple method to compare systems with.",
+    "baseline": "An anchor: a simple method to compare systems with.",
     "truth": "The same music, truly played by the target: what a perfect translation would be.",
     "input": "The sound that goes in.",
 }
@@ -51,7 +51,7 @@ METRICS: Mapping[str, str] = {
     "attack_gap_ms": "How far the rise of notes lies from that of real clips of the target.",
     "decay_db_per_s": "How fast held notes die away.",
     "decay_gap_db_per_s": "How far the decay of notes lies from that of real clips of the target.",
-    "pitch_swing_cents": "How far the pitch of lasting notes swings: vibrato.",
+    "vibrato_extent_cents": "How far the pitch of lasting notes swings: vibrato.",
     "pre_echo_db": "Sound smeared ahead of attacks, a fault of spectral processing.",
     "modulation_noise_db": "Roughness of held notes.",
     "clicks_per_second": "Sudden jumps of the waveform, heard as clicks.",
@@ -88,7 +88,7 @@ def about_system(name: str, kind: Kind) -> str:
     Returns:
         A sentence or two, or nothing for a system: its name must say it.
     """
-    return ANCHORS.get(name, KINDS[kind]) if kind == "anchor" else KINDS[kind]
+    return ANCHORS.get(name, KINDS[kind]) if kind == "baseline" else KINDS[kind]
 
 
 def about_chain(domains: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from audiotrans.evaluation.report.html import Html, join, tag
 GROUPS = ("content", "timbre", "artefacts", "distance", "speed")
 """The order of the columns; groups of other names follow, in the order they come."""
 
-KINDS: dict[Kind, str] = {"system": "", "anchor": "anchor", "truth": "truth", "input": "input"}
+KINDS: dict[Kind, str] = {"system": "", "baseline": "baseline", "truth": "truth", "input": "input"}
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -153,7 +153,7 @@ def _several(systems: Sequence[System]) -> bool:
 
 def _marks(systems: Sequence[System], metric: Metric) -> dict[str, str]:
     """Find the best row of a column and those that cannot be told from it: name -> ``best`` or ``close``."""
-    kinds = {"system"} if _several(systems) else {"system", "anchor"}
+    kinds = {"system"} if _several(systems) else {"system", "baseline"}
     rows = {
         each.name: each.summary[metric.key] for each in systems if each.kind in kinds and metric.key in each.summary
     }

@@ -94,7 +94,7 @@ class _Run:
         key = plan.key("real", clip)
         record = self._store.get(key)
         if record is None:
-            heard = Hearing(clip.read(), plan.judge)
+            heard = Hearing(clip.read(), plan.classifier)
             attack, decay = heard.shapes
             scores = {"attack_ms": attack, "decay_db_per_s": decay}
             record = self._store.put(Record(key, scores, embeddings=heard.embeddings(plan.tools)))
@@ -125,7 +125,7 @@ class _Run:
             key = plan.key(system.identity, clip)
             record = self._store.get(key)
             if record is None:
-                heard = heard or Hearing(clip.read(), plan.judge)
+                heard = heard or Hearing(clip.read(), plan.classifier)
                 record = self._store.put(self._output(plan, clip, system, heard, domain(clip.recording)))
             if record.sound:  # the system had something for this clip
                 records.append((system, record))
@@ -143,7 +143,7 @@ class _Run:
                 gain_db = self._store.write_sound(sound, made.wave)
         else:
             sound = f"{folder}/{slug(system.name)}/{file_name(clip.name)}.flac"
-            gain_db, output = self._store.write_sound(sound, made.wave), Hearing(made.wave, plan.judge)
+            gain_db, output = self._store.write_sound(sound, made.wave), Hearing(made.wave, plan.classifier)
         scores = {} if system.kind == "input" else self._scores(plan, clip, made, heard, output, domain)
         warnings = list(made.warnings)
         if gain_db < 0:

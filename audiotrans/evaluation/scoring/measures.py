@@ -23,20 +23,20 @@ from audiotrans.evaluation.metrics.pitch import (
     PitchError,
     PitchTrack,
     compare_tracks,
-    pitch_swing_cents,
     pitch_track,
+    vibrato_extent_cents,
 )
 from audiotrans.evaluation.scoring.testset import RATE, Wave
 
 if TYPE_CHECKING:
-    from audiotrans.evaluation.classifier import Judge
+    from audiotrans.evaluation.classifier import InstrumentClassifier
 
 Array = npt.NDArray[np.floating[Any]]
 
 GROUPS = ("content", "timbre", "artefacts", "distance", "speed")
 ONSET_AGREEMENT_SECONDS = 0.03
 
-KERNEL_OF = {"judge": "kad", "tagger": "kad_tagger"}
+KERNEL_OF = {"classifier": "kad", "tagger": "kad_tagger"}
 """Who gives an embedding, and the measure made of it."""
 
 KERNEL_DISTANCES = frozenset(KERNEL_OF.values())
@@ -50,9 +50,9 @@ class Hearing:
         judge: who tells its timbre, or None.
     """
 
-    def __init__(self, wave: Wave, judge: Judge | None = None) -> None:
+    def __init__(self, wave: Wave, classifier: InstrumentClassifier | None = None) -> None:
         self.wave = wave
-        self.judge = judge
+        self.classifier = classifier
 
     @cached_property
     def track(self) -> PitchTrack:
@@ -82,14 +82,14 @@ class Hearing:
     @cached_property
     def probabilities(self) -> Array:
         """What the judge says of each window, shape (windows, classes)."""
-        assert self.judge is not None  # noqa: S101  # asked for only by measures that need a judge
-        return self.judge.probabilities(self.wave, RATE)
+        assert self.classifier is not None  # noqa: S101  # asked for only by measures that need a judge
+        return self.classifier.probabilities(self.wave, RATE)
 
     @cached_property
     def embedding(self) -> Array:
         """The judge's embedding of each window, shape (windows, dims)."""
-        assert self.judge is not None  # noqa: S101
-        return self.judge.embed(self.wave, RATE)
+        assert self.classifier is not None  # noqa: S101
+        return self.classifier.embed(self.wave, RATE)
 
     @cached_property
     def tagged(self) -> tuple[Array, Array]:
@@ -101,8 +101,8 @@ class Hearing:
     def embeddings(self, tools: Iterable[str]) -> dict[str, Array]:
         """Return the embeddings by the kernel distance that they serve, of the tools that there are."""
         found = {}
-        if "judge" in tools:
-            found[KERNEL_OF["judge"]] = self.embedding
+        if "classifier" in tools:
+            found[KERNEL_OF["classifier"]] = self.embedding
         if "tagger" in tools:
             found[KERNEL_OF["tagger"]] = self.tagged[1]
         return found
@@ -208,12 +208,12 @@ def _onsets_kept(case: Case) -> float:
 
 def _judged(case: Case) -> tuple[float, float]:
     """Return the mean probability of the target, and whether it is the likeliest class; 0 for a sound turned silent."""
-    assert case.output.judge is not None  # noqa: S101
+    assert case.output.classifier is not None  # noqa: S101
     if not len(case.output.probabilities):
         nothing = 0.0 if len(case.source.probabilities) else math.nan
         return nothing, nothing
     mean = case.output.probabilities.mean(axis=0)
-    place = case.output.judge.classes.index(case.target)
+    place = case.output.classifier.classes.index(case.target)
     return float(mean[place]), float(np.argmax(mean) == place)
 
 
@@ -293,12 +293,12 @@ MEASURES: Mapping[str, Measure] = {
         lambda case: timing.loudness_correlation(*case.waves, RATE),
     ),
     "target_probability": Measure(
-        "judge's probability of target", "timbre", "higher", "", lambda case: _judged(case)[0], _needs("judge")
+        "judge's probability of target", "timbre", "higher", "", lambda case: _judged(case)[0], _needs("classifier")
     ),
     "target_accuracy": Measure(
-        "taken for target by judge", "timbre", "higher", "", lambda case: _judged(case)[1], _needs("judge")
+        "taken for target by judge", "timbre", "higher", "", lambda case: _judged(case)[1], _needs("classifier")
     ),
-    "kad": Measure("KAD", "timbre", "lower", "", None, _needs("judge")),
+    "kad": Measure("KAD", "timbre", "lower", "", None, _needs("classifier")),
     "tagger_probability": Measure(
         "tagger's probability of target", "timbre", "higher", "", lambda case: _tagged(case)[0], _needs("tagger")
     ),
@@ -324,12 +324,12 @@ MEASURES: Mapping[str, Measure] = {
         lambda case: abs(case.output.shapes[1] - case.domain["decay_db_per_s"]),
         _needs("domain"),
     ),
-    "pitch_swing_cents": Measure(
+    "vibrato_extent_cents": Measure(
         "swing of lasting notes",
         "timbre",
         "closer to truth",
         "cents",
-        lambda case: pitch_swing_cents(case.output.track),
+        lambda case: vibrato_extent_cents(case.output.track),
     ),
     "pre_echo_db": Measure(
         "pre-echo",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from audiotrans import __version__
 from audiotrans.errors import UsageError
-from audiotrans.evaluation.scoring.baselines import AnchorOptions, build_anchors
+from audiotrans.evaluation.scoring.baselines import BaselineOptions, build_baselines
 from audiotrans.evaluation.scoring.measures import KERNEL_OF
 from audiotrans.evaluation.scoring.systems import (
     System,
@@ -30,7 +30,7 @@ from audiotrans.evaluation.transcription import transcription_available
 
 if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter
-    from audiotrans.evaluation.classifier import Judge
+    from audiotrans.evaluation.classifier import InstrumentClassifier
 
 DEFAULT_MODEL = "violin-piano"
 
@@ -39,8 +39,8 @@ MEASURING_CODE = (
     "model",
     "translation",
     "evaluation/metrics",
-    "evaluation/scoring/anchors",
-    "evaluation/judge",
+    "evaluation/scoring/baselines",
+    "evaluation/classifier",
     "evaluation/tagger",
     "evaluation/scoring/measures.py",
     "evaluation/scoring/systems.py",
@@ -71,7 +71,7 @@ class Options:
     test_set: Path
     models: tuple[str, ...] = ()
     systems: tuple[tuple[str, Path], ...] = ()
-    judge: str | None = None
+    classifier: str | None = None
     selection: Selection = field(default_factory=Selection)
     train: Path | None = None
     soundfont: Path | None = None
@@ -93,14 +93,14 @@ class Plan:
 
     direction: Direction
     systems: tuple[System, ...]
-    judge: Judge | None
+    classifier: InstrumentClassifier | None
     tools: frozenset[str]
     basis: str
 
     @property
     def embeddings(self) -> dict[str, str]:
         """The names of the embeddings by the kernel distance made of them."""
-        names = {"tagger": EMBEDDING_NAME, **({} if self.judge is None else {"judge": self.judge.name})}
+        names = {"tagger": EMBEDDING_NAME, **({} if self.classifier is None else {"classifier": self.classifier.name})}
         return {KERNEL_OF[tool]: name for tool, name in names.items() if tool in self.tools}
 
     def key(self, what: str, clip: Clip) -> str:
@@ -130,7 +130,7 @@ def make_plans(options: Options) -> tuple[list[Plan], list[str]]:
     models = _load_models(options)
     known = [] if options.systems else [model.converter.domains for model in models]
     directions, notes = find_directions(options.test_set, options.selection, train=options.train, known=known)
-    judge, judge_notes = _load_judge(options, directions)
+    classifier, judge_notes = _load_judge(options, directions)
     notes += judge_notes + _missing_tools(directions)
     others, found = _folders(options, directions)
     notes += found
@@ -138,8 +138,8 @@ def make_plans(options: Options) -> tuple[list[Plan], list[str]]:
     for direction in directions:
         systems, found = _systems(options, models, direction, others.get(direction.name, []))
         notes += found
-        plans.append(_plan(direction, systems, judge))
-    notes += _heard_before(judge, directions)
+        plans.append(_plan(direction, systems, classifier))
+    notes += _heard_before(classifier, directions)
     return plans, list(dict.fromkeys(notes))
 
 
@@ -155,27 +155,27 @@ def _load_models(options: Options) -> list[_Model]:
     return loaded
 
 
-def _load_judge(options: Options, directions: list[Direction]) -> tuple[Judge | None, list[str]]:
-    from audiotrans.evaluation.classifier import DEFAULT_JUDGE, Judge
+def _load_judge(options: Options, directions: list[Direction]) -> tuple[InstrumentClassifier | None, list[str]]:
+    from audiotrans.evaluation.classifier import DEFAULT_JUDGE, InstrumentClassifier
 
     targets = list(dict.fromkeys(direction.target for direction in directions))
-    if options.judge is not None:
-        judge = Judge.load(options.judge)
+    if options.classifier is not None:
+        classifier = InstrumentClassifier.load(options.classifier)
         for target in targets:
-            judge.index(target)  # says what it knows
-        return judge, []
+            classifier.index(target)  # says what it knows
+        return classifier, []
     try:
-        judge = Judge.load(DEFAULT_JUDGE)
+        classifier = InstrumentClassifier.load(DEFAULT_JUDGE)
     except UsageError as error:
         return None, [f"no judge of timbre: {error}"]
-    strange = [target for target in targets if target not in judge.classes]
+    strange = [target for target in targets if target not in classifier.classes]
     if strange:
-        known = " and ".join(judge.classes)
+        known = " and ".join(classifier.classes)
         return None, [
             f"the judge's probability and KAD are left out: the shipped judge knows {known}, not {strange[0]}; "
-            "audiotrans train-judge makes another for --judge"
+            "audiotrans train-classifier makes another for --classifier"
         ]
-    return judge, []
+    return classifier, []
 
 
 def _missing_tools(directions: list[Direction]) -> list[str]:
@@ -226,24 +226,24 @@ def _systems(
         else:
             notes.append(f"{direction.name}: the model {model.name} translates {' and '.join(model.converter.domains)}")
     found += others
-    anchors, left_out = build_anchors(direction, AnchorOptions(options.train, options.soundfont, options.seed))
-    found += anchors
+    baselines, left_out = build_baselines(direction, BaselineOptions(options.train, options.soundfont, options.seed))
+    found += baselines
     refuse_same_names(found)
     return found, notes + left_out
 
 
-def _plan(direction: Direction, systems: list[System], judge: Judge | None) -> Plan:
+def _plan(direction: Direction, systems: list[System], classifier: InstrumentClassifier | None) -> Plan:
     there = {
         "transcriber": transcription_available(),
         "mir_eval": importlib.util.find_spec("mir_eval") is not None,
-        "judge": judge is not None,
+        "classifier": classifier is not None,
         "tagger": tagger_available() and direction.target in INSTRUMENTS,
     }
     tools = frozenset(name for name, installed in there.items() if installed)
-    weights = "" if judge is None else _digest_of_judge(judge)
+    weights = "" if classifier is None else _digest_of_judge(classifier)
     reals = [f"{clip.recording}:{clip.identity}" for clip in direction.reals]
     text = json.dumps([_digest_of_code(), sorted(tools), weights, reals])
-    return Plan(direction, tuple(systems), judge, tools, hashlib.sha256(text.encode()).hexdigest())
+    return Plan(direction, tuple(systems), classifier, tools, hashlib.sha256(text.encode()).hexdigest())
 
 
 @lru_cache(maxsize=1)
@@ -257,19 +257,19 @@ def _digest_of_code() -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest_of_judge(judge: Judge) -> str:
-    digest = hashlib.sha256(repr((judge.name, judge.classes)).encode())
-    for name, value in sorted(judge.net.state_dict().items()):
+def _digest_of_judge(classifier: InstrumentClassifier) -> str:
+    digest = hashlib.sha256(repr((classifier.name, classifier.classes)).encode())
+    for name, value in sorted(classifier.net.state_dict().items()):
         digest.update(name.encode() + value.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _heard_before(judge: Judge | None, directions: list[Direction]) -> list[str]:
+def _heard_before(classifier: InstrumentClassifier | None, directions: list[Direction]) -> list[str]:
     """Warn of test sounds that the judge was trained on: it knows them by heart."""
-    if judge is None:
+    if classifier is None:
         return []
     names = {clip.path.name for direction in directions for clip in (*direction.clips, *direction.reals)}
-    heard = sorted(names & {PurePosixPath(name).name for name in judge.recordings})
+    heard = sorted(names & {PurePosixPath(name).name for name in classifier.recordings})
     if not heard:
         return []
     return [f"the judge was trained on {len(heard)} of these files ({heard[0]}): its figures praise what it remembers"]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from audiotrans.convert.options import Request
 
 Array = npt.NDArray[np.floating[Any]]
-Kind = Literal["system", "anchor", "truth", "input"]
+Kind = Literal["system", "baseline", "truth", "input"]
 
 WARM_UP_SECONDS = 1.0
 
@@ -133,8 +133,8 @@ class _ModelMaker:
         if self._converter.settings.sample_rate == RATE and output.any():
             magnitude = wanted_magnitude(self._converter, wave, self._request)
             # Partials that are moved are not where they were wanted: phases are judged without that.
-            moved = self._request.vibrato or self._request.straighten
-            unmoved = self._convert(wave, vibrato=0.0, straighten=0.0) if moved else output
+            moved = self._request.vibrato or self._request.remove_vibrato
+            unmoved = self._convert(wave, vibrato=0.0, remove_vibrato=0.0) if moved else output
             scores["inconsistency_db"] = consistency_db(magnitude, unmoved, self._converter.imaging.stft)
         return Made(output, scores, warnings=self._warnings(wave))
 

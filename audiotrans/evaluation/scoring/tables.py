@@ -17,7 +17,7 @@ LEGEND = (
     "[ ] or ± 95 % intervals by recording"
 )
 TIE = 1e-9
-KINDS = {"truth": 0, "system": 1, "anchor": 2, "input": 3}
+KINDS = {"truth": 0, "system": 1, "baseline": 2, "input": 3}
 
 Result = Mapping[str, Any]
 System = Mapping[str, Any]
@@ -25,7 +25,7 @@ System = Mapping[str, Any]
 
 def markdown(result: Result) -> str:
     """Return the whole evaluation as Markdown, with intervals."""
-    lines = [f"# {result['test_set']}: {result['model'] or 'anchors'}", "", f"{LEGEND}.", ""]
+    lines = [f"# {result['test_set']}: {result['model'] or 'baselines'}", "", f"{LEGEND}.", ""]
     for direction in result["directions"]:
         lines += [f"## {_title(direction)}", "", f"{_counts(direction)}.", ""]
         for group, header, rows in blocks(result, direction, _with_interval):
@@ -110,7 +110,7 @@ def best_of(systems: Sequence[System], metric: str, better: str) -> set[str]:
     means: dict[str, float] = {
         system["name"]: system["summary"][metric]["mean"]
         for system in systems
-        if system["kind"] in ("system", "anchor") and system["summary"].get(metric, {}).get("mean") is not None
+        if system["kind"] in ("system", "baseline") and system["summary"].get(metric, {}).get("mean") is not None
     }
     if better == "closer to truth":
         true = next((s["summary"].get(metric, {}).get("mean") for s in systems if s["kind"] == "truth"), None)

@@ -1,4 +1,4 @@
-"""Compiled loops of `audiotrans.spectrogram.phase.iterations`. Spectra are float32, real and imaginary parts in turn."""
+"""Compiled loops of `iterations`. Spectra are float32, real and imaginary parts in turn."""
 
 from __future__ import annotations
 

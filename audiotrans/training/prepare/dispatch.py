@@ -43,6 +43,8 @@ def prepare_any(
         raise UsageError("--where is for CelebA's photos: give a recipe of photos with --recipe")
     if is_celeba(source):
         raise UsageError(f"{source} is CelebA, but the recipe is for sounds: give one with imaging.type photo")
-    straighten = {"a": recipe.straighten.b, "b": recipe.straighten.a}  # each is the input of the other
+    remove_vibrato = {"a": recipe.remove_vibrato.b, "b": recipe.remove_vibrato.a}  # each is the input of the other
     frames = recipe.train.crop_frames
-    return prepare(source, output, settings=recipe.imaging, crop_frames=frames, straighten=straighten, **options)
+    return prepare(
+        source, output, settings=recipe.imaging, crop_frames=frames, remove_vibrato=remove_vibrato, **options
+    )

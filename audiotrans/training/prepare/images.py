@@ -29,7 +29,7 @@ from torch import Tensor
 from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.vibrato_removal import Straightener
+from audiotrans.spectrogram.vibrato_removal import VibratoRemover
 from audiotrans.training.prepare.sources import SPLITS, Sound
 
 CACHE_VERSION = 1
@@ -58,7 +58,7 @@ class Job:
         split: ``train`` or ``valid``: where new images go.
         settings: how sounds become images.
         crop_frames: columns that a training crop has; shorter sounds are refused.
-        straighten: percent of the sound's vibrato that is taken out first.
+        remove_vibrato: percent of the sound's vibrato that is taken out first.
         stamp: see `stamp`; None until the file is looked at.
         sha1: of the file, where it is known.
     """
@@ -68,7 +68,7 @@ class Job:
     split: str
     settings: AudioSettings
     crop_frames: int
-    straighten: float = 0.0
+    remove_vibrato: float = 0.0
     stamp: tuple[int, int] | None = None
     sha1: str | None = None
 
@@ -198,7 +198,7 @@ def image_path(job: Job, split: str, index: int) -> str:
     settings = asdict(job.settings)
     del settings["phase"]  # the way back to sound leaves no trace in an image
     known = [CACHE_VERSION, settings, job.sound.domain, job.sound.key, job.sha1]
-    facts = json.dumps(known + ([job.straighten] if job.straighten else []), sort_keys=True)
+    facts = json.dumps(known + ([job.remove_vibrato] if job.remove_vibrato else []), sort_keys=True)
     digest = hashlib.sha1(facts.encode(), usedforsecurity=False).hexdigest()[:12]
     stem = re.sub(r"[^A-Za-z0-9.-]+", "_", job.sound.path.stem)[:60].strip("._") or "sound"
     number = f"-{index}" if index else ""
@@ -313,11 +313,11 @@ def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterat
 
 def _straightened(job: Job, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Yield what a conversion would see of a sound."""
-    if not job.straighten:
+    if not job.remove_vibrato:
         yield from blocks
         return
     for first in blocks:  # which tells how many channels there are
-        straightener = Straightener(job.settings.sample_rate, len(first), job.straighten / 100)
+        straightener = VibratoRemover(job.settings.sample_rate, len(first), job.remove_vibrato / 100)
         yield from straightener.through(chain([first], blocks))
 
 

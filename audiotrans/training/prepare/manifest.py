@@ -125,7 +125,7 @@ def write_manifest(
     settings: AudioSettings,
     made: Iterable[tuple[Images, str]],
     skipped: Iterable[Skipped],
-    straighten: dict[str, float],
+    remove_vibrato: dict[str, float],
 ) -> None:
     """Write what the cache holds: from here on training may read it.
 
@@ -135,14 +135,14 @@ def write_manifest(
         settings: how the sounds became images.
         made: every sound's images and split, in the order they shall have.
         skipped: the sounds that were left out.
-        straighten: percent of the vibrato that was taken out, by domain.
+        remove_vibrato: percent of the vibrato that was taken out, by domain.
     """
     content = {
         "format": CACHE_FORMAT,
         "version": CACHE_VERSION,
         "imaging": asdict(settings),
         "domains": names,
-        "straighten": straighten,
+        "remove_vibrato": remove_vibrato,
         "items": [_item(images, split, piece) for images, split in made for piece in images.pieces],
         "skipped": [{"source": str(skip.sound.path), "reason": skip.reason} for skip in skipped],
     }

@@ -38,7 +38,7 @@ def prepare(
     valid_fraction: float = 0.1,
     seed: int = 0,
     crop_frames: int = 128,
-    straighten: Mapping[str, float] | None = None,
+    remove_vibrato: Mapping[str, float] | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Summary:
@@ -57,7 +57,7 @@ def prepare(
         valid_fraction: share of the recordings that is held out, on average; above 0, below 1.
         seed: another seed holds out other recordings.
         crop_frames: image columns of a training crop; shorter sounds are skipped.
-        straighten: percent of the vibrato that is taken out of the sounds of ``a`` and ``b``; nothing if None.
+        remove_vibrato: percent of the vibrato that is taken out of the sounds of ``a`` and ``b``; nothing if None.
         workers: processes; 1 works in this one; None chooses by cores and files. More than 1 needs a script to have
             the guard ``if __name__ == "__main__"``.
         progress: show a bar with speed and time left.
@@ -75,7 +75,7 @@ def prepare(
     manifest = open_cache(root)
     settings = settings or AudioSettings()
     likely = _splits(sources.sounds, valid_fraction, seed)
-    straight = {domain: float((straighten or {}).get(domain, 0)) for domain in "ab"}
+    straight = {domain: float((remove_vibrato or {}).get(domain, 0)) for domain in "ab"}
     jobs = [Job(sound, root, likely[sound], settings, crop_frames, straight[sound.domain]) for sound in sources.sounds]
     results = _make_all(recall_sha1(jobs, manifest), workers, progress)
     made = [result for result in results if isinstance(result, Images)]

@@ -17,12 +17,12 @@ _KINDS: dict[str, Kind] = {
     "truth": "truth",
     "target": "truth",
     "reference": "truth",
-    "copy": "anchor",
-    "anchor": "anchor",
+    "copy": "baseline",
+    "baseline": "baseline",
 }
 """What the names of folders give away; every other folder is a system."""
 
-_ORDER: tuple[Kind, ...] = ("input", "system", "anchor", "truth")
+_ORDER: tuple[Kind, ...] = ("input", "system", "baseline", "truth")
 
 
 def read_folder(root: Path) -> Material:

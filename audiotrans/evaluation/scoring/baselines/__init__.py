@@ -40,7 +40,7 @@ GRIFFIN_LIM = "Griffin-Lim of truth"
 
 
 @dataclass(frozen=True)
-class AnchorOptions:
+class BaselineOptions:
     """What the anchors may use.
 
     Attributes:
@@ -54,25 +54,25 @@ class AnchorOptions:
     seed: int = 0
 
 
-def build_anchors(direction: Direction, options: AnchorOptions) -> tuple[list[System], list[str]]:
+def build_baselines(direction: Direction, options: BaselineOptions) -> tuple[list[System], list[str]]:
     """Return the anchors that can be made for a direction, and a line for each that cannot.
 
     Raises:
         UsageError: the SoundFont that was named does not exist.
     """
-    anchors = [copy()]
+    baselines = [copy()]
     notes: list[str] = []
     scores = (scored,) if any(clip.notes is not None for clip in direction.clips) else ()
     for build in (equalised, random_clip, transcribed, *scores):
         try:
-            anchors.append(build(direction, options))
+            baselines.append(build(direction, options))
         except UsageError:
             raise
         except AudiotransError as error:
             notes.append(f"{direction.name}: no anchor {_NAMES[build.__name__]!r}: {error}")
     if direction.paired:
-        anchors.append(magnitudes_of_truth(options.seed))
-    return anchors, notes
+        baselines.append(magnitudes_of_truth(options.seed))
+    return baselines, notes
 
 
 _NAMES = {"equalised": EQUALISED, "random_clip": RANDOM, "transcribed": SYNTHESISED, "scored": SCORED}
@@ -80,10 +80,10 @@ _NAMES = {"equalised": EQUALISED, "random_clip": RANDOM, "transcribed": SYNTHESI
 
 def copy() -> System:
     """Return the input as an output."""
-    return System(COPY, "anchor", "copy", lambda _clip, heard: Made(heard.wave))
+    return System(COPY, "baseline", "copy", lambda _clip, heard: Made(heard.wave))
 
 
-def equalised(direction: Direction, options: AnchorOptions) -> System:
+def equalised(direction: Direction, options: BaselineOptions) -> System:
     """Return the input with the long-term spectrum of the target: of training sounds, else of other test recordings.
 
     Raises:
@@ -93,7 +93,9 @@ def equalised(direction: Direction, options: AnchorOptions) -> System:
     if folder is not None and folder.is_dir():
         spectrum = folder_spectrum(folder)
         identity = hashlib.sha256(spectrum.tobytes()).hexdigest()[:16]
-        return System(EQUALISED, "anchor", f"eq {identity}", lambda _clip, heard: Made(equalise(heard.wave, spectrum)))
+        return System(
+            EQUALISED, "baseline", f"eq {identity}", lambda _clip, heard: Made(equalise(heard.wave, spectrum))
+        )
     _refuse_lone_recordings(direction)
     spectra: dict[str, Array] = {}
 
@@ -108,10 +110,10 @@ def equalised(direction: Direction, options: AnchorOptions) -> System:
     def make(clip: Clip, heard: Hearing) -> Made:
         return Made(equalise(heard.wave, others(clip.recording)))
 
-    return System(EQUALISED, "anchor", f"eq {_identity_of(direction)}", make)
+    return System(EQUALISED, "baseline", f"eq {_identity_of(direction)}", make)
 
 
-def random_clip(direction: Direction, options: AnchorOptions) -> System:
+def random_clip(direction: Direction, options: BaselineOptions) -> System:
     """Return a real clip of the target from another recording, at the level of the input.
 
     Raises:
@@ -127,7 +129,7 @@ def random_clip(direction: Direction, options: AnchorOptions) -> System:
         other = fit_length(fit_channels(repeated, heard.wave.shape[0]), length)
         return Made(at_level_of(heard.wave, other), heard=chosen.recording)
 
-    return System(RANDOM, "anchor", f"random {options.seed} {_identity_of(direction)}", make)
+    return System(RANDOM, "baseline", f"random {options.seed} {_identity_of(direction)}", make)
 
 
 def _chosen(clip: Clip, direction: Direction, seed: int) -> Clip:
@@ -141,7 +143,7 @@ def _chosen(clip: Clip, direction: Direction, seed: int) -> Clip:
     return min(long or others, key=turn)
 
 
-def transcribed(direction: Direction, options: AnchorOptions) -> System:
+def transcribed(direction: Direction, options: BaselineOptions) -> System:
     """Return the input's notes as the transcriber hears them, played by the target's instrument of a SoundFont.
 
     Raises:
@@ -151,10 +153,10 @@ def transcribed(direction: Direction, options: AnchorOptions) -> System:
     play, identity = _player(direction, options)
     if not transcription_available():
         raise AudiotransError("the transcriber is not installed: pip install --no-deps basic-pitch onnxruntime")
-    return System(SYNTHESISED, "anchor", f"synth {identity}", lambda _clip, heard: play(heard.notes, heard))
+    return System(SYNTHESISED, "baseline", f"synth {identity}", lambda _clip, heard: play(heard.notes, heard))
 
 
-def scored(direction: Direction, options: AnchorOptions) -> System:
+def scored(direction: Direction, options: BaselineOptions) -> System:
     """Return the score's own notes, played likewise: no transcriber can do better with this bank.
 
     What is left of its distance to the truth is another instrument, another hand and another room.
@@ -171,10 +173,10 @@ def scored(direction: Direction, options: AnchorOptions) -> System:
 
     notes = " ".join(digest_of(clip.notes) for clip in direction.clips if clip.notes is not None)
     digest = hashlib.sha256(notes.encode()).hexdigest()[:16]
-    return System(SCORED, "anchor", f"score {digest} {identity}", make)
+    return System(SCORED, "baseline", f"score {digest} {identity}", make)
 
 
-def _player(direction: Direction, options: AnchorOptions) -> tuple[Callable[[Sequence[Note], Hearing], Made], str]:
+def _player(direction: Direction, options: BaselineOptions) -> tuple[Callable[[Sequence[Note], Hearing], Made], str]:
     """Return what plays notes at the level and in the shape of an input, and a text that names it."""
     bank, program = find_soundfont(options.soundfont), program_of(direction.target)
     player = find_player()
@@ -199,7 +201,7 @@ def magnitudes_of_truth(seed: int) -> System:
         magnitude = STFT().forward(torch.from_numpy(true)).abs().numpy()
         return Made(wave, {"inconsistency_db": consistency_db(magnitude, wave)})
 
-    return System(GRIFFIN_LIM, "anchor", f"griffin-lim {seed}", make)
+    return System(GRIFFIN_LIM, "baseline", f"griffin-lim {seed}", make)
 
 
 def at_level_of(reference: Wave, wave: Wave) -> Wave:
@@ -218,4 +220,4 @@ def _identity_of(direction: Direction) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-__all__ = ["COPY", "EQUALISED", "GRIFFIN_LIM", "RANDOM", "SCORED", "SYNTHESISED", "AnchorOptions", "build_anchors"]
+__all__ = ["COPY", "EQUALISED", "GRIFFIN_LIM", "RANDOM", "SCORED", "SYNTHESISED", "BaselineOptions", "build_baselines"]

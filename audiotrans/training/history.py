@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class ImagePool:
+class HistoryBuffer:
     """The last translations of each direction.
 
     At batch size 1 a discriminator compares one real and one made image of different music; shown a few past ones
