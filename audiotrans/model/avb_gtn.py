@@ -92,7 +92,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         lookup(PRESETS, self.preset, "model preset")
         if not 0 <= self.residual <= 1:
-            raise ValueError(f"carry {self.residual} must lie in 0..1")
+            raise ValueError(f"residual {self.residual} must lie in 0..1")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:

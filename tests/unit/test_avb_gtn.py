@@ -243,8 +243,8 @@ def test_settings_override_their_preset_and_only_that():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"residual": 1.5}, "carry 1.5 must lie in 0..1"),
-        ({"residual": float("nan")}, "carry nan"),
+        ({"residual": 1.5}, "residual 1.5 must lie in 0..1"),
+        ({"residual": float("nan")}, "residual nan"),
         ({"width": 0}, "width 0 must be 1 or more"),
         ({"blocks": -1}, "blocks -1 must be 0 or more"),
         ({"norm_eps": 0.0}, "norm_eps 0.0"),

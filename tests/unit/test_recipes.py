@@ -106,7 +106,7 @@ def test_an_empty_recipe_is_the_defaults(tmp_path):
         ("losses: {gan: wgan}", r"losses\.gan: .*'bce', 'lsgan' or 'hinge'"),
         ("model: {preset: bse}", r"unknown model preset 'bse'.*Did you mean 'base'\?"),
         ("model: {kl: soft_plus}", r"model\.kl: .*'softplus', 'linear', 'paper', 'adaptive', 'mu2' or 'none'"),
-        ("model: {carry: 2}", r"model: .*carry 2\.0 must lie in 0\.\.1"),
+        ("model: {residual: 2}", r"model: .*residual 2\.0 must lie in 0\.\.1"),
         ("model: {width: 0}", r"model: .*width 0 must be 1 or more"),
         ("model: {image_std: 0}", r"model: .*image_std 0\.0 must be above 0"),
         ("model: {noise_channels: 0}", r"model: .*kl softplus needs noise .*set noise_channels, or kl mu2"),

@@ -97,7 +97,7 @@ def test_the_overview_tells_the_scores_the_kinds_and_the_verdicts(page: Path) ->
     text = (page / "index.html").read_text(encoding="utf-8")
     for said in ("toy", "pairs", "note F1 to input", "truth &gt; model on timbre: yes", "0.800", "0.750 … 0.850"):
         assert said in text
-    assert '<small class="badge anchor">anchor</small>' in text
+    assert '<small class="badge baseline">baseline</small>' in text
     assert "The input unchanged." in text  # what the anchor is
 
 

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "violin-piano"
 
 MEASURING_CODE = (
-    "sound",
+    "audio",
+    "spectrogram",
     "model",
-    "translation",
+    "convert",
     "evaluation/metrics",
     "evaluation/scoring/baselines",
     "evaluation/classifier",
@@ -47,7 +48,7 @@ MEASURING_CODE = (
     "evaluation/scoring/testset.py",
     "evaluation/listening.py",
     "evaluation/transcription.py",
-    "training/recipe.py",
+    "recipe.py",
 )
 """Parts of the package that decide figures: after a change there, a resumed run measures anew."""
 

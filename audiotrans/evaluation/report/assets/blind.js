@@ -91,7 +91,7 @@ class BlindSetup {
     const direction = this.directions[Number(this.direction.value)];
     this.target.value = direction.target;
     this.target.setAttribute("aria-label", "a real what");
-    const rank = (system) => ["system", "truth", "anchor", "input"].indexOf(system.kind);
+    const rank = (system) => ["system", "truth", "baseline", "input"].indexOf(system.kind);
     const order = direction.systems.map((_, at) => at).sort((one, other) => rank(direction.systems[one]) - rank(direction.systems[other]) || one - other);
     const system = order[0];
     const other = order.find((at) => direction.systems[at].kind === "truth") ?? order[1];

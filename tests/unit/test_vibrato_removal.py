@@ -138,13 +138,13 @@ def test_the_model_says_how_much_by_target_and_a_user_may_say_else():
 
 @pytest.mark.parametrize("percent", [-1, 101, math.nan])
 def test_other_shares_are_refused(percent):
-    with pytest.raises(UsageError, match=r"straighten \S+ is outside 0\.\.100 percent \(0 leaves"):
+    with pytest.raises(UsageError, match=r"remove_vibrato \S+ is outside 0\.\.100 percent \(0 leaves"):
         converter(Local()).request("piano", remove_vibrato=percent)
 
 
 def test_photos_know_no_vibrato_to_take_out():
     losses = {"generator": {"gan": 1}}
-    with pytest.raises(UsageError, match="straighten is for sounds, not photos: set it to 0"):
+    with pytest.raises(UsageError, match="remove_vibrato is for sounds, not photos: set it to 0"):
         recipe_from_dict({"imaging": {"type": "photo"}, "losses": losses, "remove_vibrato": {"b": 5}})
 
 

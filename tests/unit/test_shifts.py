@@ -94,7 +94,7 @@ def test_painted_phases_are_not_averaged():
     model = converter(Local(), representation="magnitude_phase")
     with pytest.raises(UsageError, match="logarithmic"):
         model.request("piano", shifts=2)
-    with pytest.raises(UsageError, match=r"passes needs a logarithmic representation: set it to 1"):
+    with pytest.raises(UsageError, match=r"shifts needs a logarithmic representation: set it to 1"):
         recipe_from_dict({"imaging": {"representation": "magnitude_phase"}, "losses": NO_STRUCTURE, "shifts": 2})
 
 
