@@ -8,7 +8,12 @@ OUTPUT := demo/violin_to_piano.wav
 
 # The stamps carry the interpreter's version, so that another PYTHON makes the environment anew.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# Small builds first: without an NVIDIA card, Linux needs no CUDA. Where PyTorch's index of CPU builds cannot be reached,
+# the attempt fails within seconds, and the next command brings what PyPI has.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 MADE    := $(VENV)/.made-with-$(VERSION)
+TORCH   := $(VENV)/.torch-installed
 CORE    := $(VENV)/.core-installed
 DEV     := $(VENV)/.dev-installed
 
@@ -32,13 +37,20 @@ $(MADE):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@touch $@
 
-# Installed in editable form: only a change of dependencies asks for another install.
-$(CORE): $(MADE) pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check --editable .
+$(TORCH): $(MADE) constraints.txt
+	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+	  $(INSTALL) --quiet --no-deps --retries 0 --timeout 5 --index-url $(CPU_INDEX) torch 2>/dev/null || \
+	  echo "no CPU build of PyTorch could be had from $(CPU_INDEX): taking PyPI's"; \
+	fi
 	@touch $@
 
-$(DEV): $(MADE) pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+# Installed in editable form: only a change of dependencies asks for another install.
+$(CORE): $(TORCH) pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+$(DEV): $(TORCH) pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]'
 	@# Alone: of these packages only the networks' files are read, and what they require (TensorFlow) is not needed.
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps basic-pitch==0.4.0 musicnn==0.1.0
 	@touch $(CORE) $@

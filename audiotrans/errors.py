@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXTRAS = {
+    "PIL": "photo",
+    "jinja2": "eval",
+    "librosa": "eval",
+    "matplotlib": "plot",
+    "mido": "eval",
+    "mir_eval": "eval",
+    "numba": "phase",
+    "onnxruntime": "eval",
+    "pretty_midi": "eval",
+    "pyloudnorm": "eval",
+    "sklearn": "eval",
+    "tensorboard": "train",
+}
+"""Optional modules, and the extra of the package that brings each."""
 
 
 class AudiotransError(Exception):
@@ -19,6 +37,27 @@ class UsageError(AudiotransError):
     """A mistake in the command, recipe or arguments rather than in the data."""
 
     exit_code = 2
+
+
+class MissingLibraryError(AudiotransError, ModuleNotFoundError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+
+def names_extras(function: F) -> F:
+    """Decorate a function that imports optional libraries: it raises `MissingLibraryError` where one is absent."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            library = (error.name or "").partition(".")[0]
+            if isinstance(error, AudiotransError) or library not in EXTRAS:
+                raise
+            text = f"this needs {library}, which is not installed: pip install 'audiotrans[{EXTRAS[library]}]'"
+            raise MissingLibraryError(text, name=library) from None
+
+    return checked  # type: ignore[return-value]
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

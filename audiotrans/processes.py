@@ -1,10 +1,13 @@
-"""Worker processes for many files: spawned, deaf to Ctrl-C, and gone when their parent is."""
+"""Worker processes for many files: spawned, deaf to Ctrl-C, gone when their parent is, each with a cache of its own."""
 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -12,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from typing import Any, TypeVar
 
 from audiotrans.errors import AudiotransError
@@ -23,6 +27,54 @@ MOST_WORKERS = 8
 """Default limit: each worker loads torch (about 300 MB), and more rarely pay off before the disk is the limit."""
 
 PEEK_SECONDS = 0.25
+
+
+_locks: list[Any] = []
+"""Open files that keep this process's cache to itself until it ends."""
+
+
+def own_numba_cache() -> Path:
+    """Give this process a folder of its own for what numba compiles, and return it.
+
+    Processes that fill one cache at the same time can leave an entry that crashes every later one: numba's index names
+    the machine code of another signature. The folders stay for later runs; a lock keeps each to one process at a time.
+    Without effect on functions that were declared before: call it before librosa or a phase method is imported.
+    """
+    root = Path(os.environ.get("NUMBA_CACHE_DIR") or _cache_home() / "audiotrans" / "numba")
+    number = 0
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while not _locked(root / f"worker-{number}.lock"):
+            number += 1
+        folder = root / f"worker-{number}"
+    except OSError:  # a home that cannot be written
+        folder = Path(tempfile.mkdtemp(prefix="audiotrans-numba-"))
+        multiprocessing.util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    return folder
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _locked(path: Path) -> bool:
+    """Take a lock that ends with this process; False where another process has it."""
+    file = path.open("w")
+    try:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        return False
+    _locks.append(file)
+    return True
 
 
 def usable_cores() -> int:
@@ -100,6 +152,7 @@ def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if stop is not None:
         threading.Thread(target=_end_when_told, args=(stop,), daemon=True).start()
+    own_numba_cache()
     start(*arguments)
 
 

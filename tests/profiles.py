@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.checkpoints import export_weights
+from audiotrans.weights import export_weights
 from tests.standins import RATE, SMALL
 
 DOMAINS = {"a": "bowed", "b": "plucked"}

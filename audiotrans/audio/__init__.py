@@ -21,12 +21,13 @@ from __future__ import annotations
 from audiotrans.audio.finding import find_audio
 from audiotrans.audio.formats import AUDIO_SUFFIXES, file_sample_rate, peak_safe_gain
 from audiotrans.audio.reading import AudioInfo, probe, read, read_blocks
-from audiotrans.audio.resampling import resample, resample_blocks, resampled_length
+from audiotrans.audio.resampling import Wave, resample, resample_blocks, resampled_length
 from audiotrans.audio.writing import Writer, write
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "AudioInfo",
+    "Wave",
     "Writer",
     "file_sample_rate",
     "find_audio",

@@ -84,10 +84,11 @@ def _convert(
     from audiotrans.cli.memory import keep_freed_memory
     from audiotrans.convert import batch, models
     from audiotrans.convert.progress import sound_bar
+    from audiotrans.weights import is_photo_model
 
     keep_freed_memory()
     force = options["force"]
-    photos = models.is_photo_model(options["model"])
+    photos = is_photo_model(options["model"])
     jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force, photos=photos)
     models.use_threads(options["threads"])
     converter = (models.load_photo if photos else models.load)(options["model"], device=options["device"])
@@ -99,7 +100,7 @@ def _convert(
 @click.command()
 def models() -> None:
     """List the shipped models."""
-    from audiotrans.convert.models import list_models
+    from audiotrans.weights import list_models
 
     entries = list_models()
     for entry in entries:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from audiotrans.errors import AudiotransError
+from audiotrans.errors import AudiotransError, names_extras
 
 INTERRUPTED = 130
 
@@ -23,7 +23,7 @@ class OneLineErrors(click.Group):
         kwargs["standalone_mode"] = False
         _end_as_by_ctrl_c()
         try:
-            code = super().main(*args, **kwargs)
+            code = names_extras(super().main)(*args, **kwargs)
         except AudiotransError as error:
             _fail(str(error), error.exit_code)
         except click.ClickException as error:

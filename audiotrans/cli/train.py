@@ -207,8 +207,8 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
     RUN may be a weights file or a shipped model's name, to be described anew.
     """
     from audiotrans.convert.domain_check import read_profile
-    from audiotrans.convert.models import is_photo_model
     from audiotrans.training.export import export_run
+    from audiotrans.weights import is_photo_model
 
     for name, unit, example in _BY_TARGET:
         options[name] = dict(_named_value(f"--{name}", unit, example, text) for text in options[name])

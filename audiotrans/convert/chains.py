@@ -19,10 +19,10 @@ from audiotrans.errors import AudiotransError, UsageError, lookup
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from audiotrans.audio import Wave
     from audiotrans.convert.converter import Converter
     from audiotrans.convert.domain_check import Listener
     from audiotrans.convert.options import Request
-    from audiotrans.convert.tiles import Wave
 
 Chain = tuple[str, ...]
 """Names of domains: the input's own first, then where each step translates to."""

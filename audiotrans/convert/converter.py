@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiotrans.audio import resample_blocks, resampled_length
+from audiotrans.audio import Wave, resample_blocks, resampled_length
 from audiotrans.convert.articulation import articulate, window
 from audiotrans.convert.noise import aligned_noise
 from audiotrans.convert.options import Request, Side, make_request
 from audiotrans.convert.shifts import reach, shift_average
 from audiotrans.convert.sound_options import with_sound_options
-from audiotrans.convert.tiles import TilePlan, Wave, convert_tiles, plan_tiles
+from audiotrans.convert.tiles import TilePlan, convert_tiles, plan_tiles
 from audiotrans.convert.tilt import tilt as tilted
 from audiotrans.convert.waves import check_wave
 from audiotrans.errors import AudiotransError, UsageError, lookup

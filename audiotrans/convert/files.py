@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from audiotrans.audio import AudioInfo, Writer, file_sample_rate, peak_safe_gain, probe, read_blocks
-from audiotrans.convert.tiles import Wave
+from audiotrans.audio import AudioInfo, Wave, Writer, file_sample_rate, peak_safe_gain, probe, read_blocks
 from audiotrans.errors import AudiotransError, UsageError
 
 if TYPE_CHECKING:

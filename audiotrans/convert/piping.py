@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from audiotrans.audio import Wave
 from audiotrans.audio.pipes import KINDS, PipeFormat, PipeReader, PipeWriter, read_wav_header
 from audiotrans.convert.stream import CHUNK_SECONDS, StreamConverter
-from audiotrans.convert.tiles import Wave
 from audiotrans.errors import AudiotransError, UsageError
 
 if TYPE_CHECKING:

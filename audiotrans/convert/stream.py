@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotrans.audio import Wave
 from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.audio.resampling import Resampler, resampled_length, resampling_delay_seconds
 from audiotrans.convert.stream_phases import stream_phase
-from audiotrans.convert.tiles import Wave
 from audiotrans.convert.waves import check_wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.spectrogram.imaging import LIMIT_DB, AudioSettings

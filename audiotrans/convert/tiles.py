@@ -9,14 +9,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from audiotrans.audio import Wave
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.spectrogram.imaging import AudioSettings
-
-Wave = NDArray[np.float32]
-
 
 TILE_PIXELS = 2**18
 """Image pixels that a tile's core aims at: twelve seconds of 256 rows. Decides memory, not sound."""

@@ -8,10 +8,9 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotrans.audio import Wave
 from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.errors import AudiotransError
-
-Wave = NDArray[np.float32]
 
 
 def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audiotrans.convert.tiles import Wave
+from audiotrans.audio import Wave
 
 RATE_HZ = 5.6
 """Swings per second, about what string players do (5 to 6); it wanders by `WANDER`."""

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from audiotrans.convert.domain_check import profile_for
 from audiotrans.errors import UsageError, lookup
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
-from audiotrans.shipped import SUFFIX, shipped_by_name
-from audiotrans.training.checkpoints import (
-    CHECKPOINT_NAME,
-    describe_weights,
-    export_weights,
-    layers_of,
-    load_checkpoint,
-    read_recipe,
-    steps_of,
-)
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, layers_of, load_checkpoint, steps_of
+from audiotrans.training.statistics import profile_for
+from audiotrans.weights import SUFFIX, describe_weights, export_weights, read_recipe, shipped_by_name
 
 
 def export_run(

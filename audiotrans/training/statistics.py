@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audiotrans.convert.domain_check.domains import DomainProfile, Matrix, Profile, describe, likeness
-from audiotrans.convert.domain_check.features import NAMES, Ear, Heard
+from audiotrans.convert.domain_check.features import Ear, Heard
 from audiotrans.errors import AudiotransError
 from audiotrans.recipe import Recipe, recipe_to_dict
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.checkpoints import read_recipe
 from audiotrans.training.datasets import MANIFEST, ImageCache
 
 FOLDS = 3
@@ -80,19 +79,6 @@ def profile_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -
         if cache is None:
             return None
         raise
-
-
-def read_profile(path: Path) -> Profile | None:
-    """Read the profile that a weights file holds; None where it has none that this program can use.
-
-    Raises:
-        AudiotransError: if the file is no model, or its profile is broken.
-    """
-    _, values = read_recipe(path)
-    try:
-        return None if values is None else Profile.from_dict(values, len(NAMES))
-    except AudiotransError as error:
-        raise AudiotransError(f"{path}: {error}") from None
 
 
 def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = False) -> Profile:

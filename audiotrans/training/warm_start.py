@@ -10,15 +10,8 @@ from torch import nn
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.recipe import Recipe, recipe_to_dict
-from audiotrans.shipped import SUFFIX, find
-from audiotrans.training.checkpoints import (
-    CHECKPOINT_NAME,
-    has_checkpoint,
-    layers_of,
-    load_checkpoint,
-    read_weights,
-    steps_of,
-)
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, steps_of
+from audiotrans.weights import SUFFIX, find, read_weights
 
 if TYPE_CHECKING:
     from audiotrans.training.engine import Trainer

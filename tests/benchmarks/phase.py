@@ -1,4 +1,4 @@
-"""Compare phase methods: ours, librosa's, torchaudio's and the true phase, in one run on one thread.
+"""Compare phase methods: ours, librosa's, torchaudio's where it loads, and the true phase, in one run on one thread.
 
     python -m tests.benchmarks.phase --recorded RECORDINGS --paired PAIRS -o results/
 

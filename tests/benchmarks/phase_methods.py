@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,11 +56,19 @@ def librosa_method(iterations: int) -> Method:
     return Method(f"librosa.griffinlim, {iterations}", run)
 
 
-def torchaudio_method(iterations: int) -> Method:
-    def run(task: PhaseTask, samples: int) -> np.ndarray:
+def torchaudio_methods(iterations: Sequence[int]) -> list[Method]:
+    """Give torchaudio's methods; none, and one line on stderr, where it is not installed or does not fit its torch."""
+    try:
         from torchaudio.transforms import GriffinLim
+    except (ImportError, OSError) as error:
+        print(f"torchaudio is left out: {' '.join(str(error).split())}", file=sys.stderr)
+        return []
+    return [_torchaudio_method(GriffinLim, count) for count in iterations]
 
-        method = GriffinLim(
+
+def _torchaudio_method(griffin_lim: Callable[..., Any], iterations: int) -> Method:
+    def run(task: PhaseTask, samples: int) -> np.ndarray:
+        method = griffin_lim(
             task.stft.n_fft, n_iter=iterations, hop_length=task.stft.hop_length, power=1.0, length=samples
         )
         with torch.random.fork_rng():
@@ -78,7 +88,7 @@ def our_method(name: str) -> Method:
 def methods(quick: bool = False) -> tuple[list[Method], list[str]]:
     """Return the methods to compare, and the names of those of ours that this version does not have."""
     iterations = (2,) if quick else (32, 100)
-    theirs = [build(count) for build in (librosa_method, torchaudio_method) for count in iterations]
+    theirs = [librosa_method(count) for count in iterations] + torchaudio_methods(iterations)
     missing = [name for name in OURS if name not in PHASES]
     return theirs + [our_method(name) for name in OURS if name in PHASES], missing
 

@@ -18,11 +18,12 @@ import click
 import numpy as np
 
 import audiotrans
+from audiotrans.audio import Wave
 from audiotrans.convert.converter import Converter
 from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing
-from audiotrans.evaluation.scoring.testset import RATE, Wave
+from audiotrans.evaluation.scoring.testset import RATE
 from tests.benchmarks.conditions import cut
 from tests.benchmarks.paired import clips as pairs
 

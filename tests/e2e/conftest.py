@@ -9,7 +9,7 @@ import torch
 
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import recipe_from_dict
-from audiotrans.training.checkpoints import export_weights
+from audiotrans.weights import export_weights
 from tests.standins import SMALL
 
 

@@ -17,7 +17,7 @@ from audiotrans.convert import models
 from audiotrans.convert.batch import plan_jobs, run_jobs
 from audiotrans.errors import AudiotransError
 from audiotrans.model import avb_gtn
-from audiotrans.training.checkpoints import read_weights
+from audiotrans.weights import read_weights
 from tests.profiles import made_cache, made_weights, melody, recipe_of
 from tests.standins import RATE
 

@@ -14,7 +14,8 @@ from audiotrans.errors import AudiotransError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import recipe_to_dict
 from audiotrans.training import checkpoints
-from audiotrans.training.checkpoints import export_weights, load_checkpoint, read_weights, save_checkpoint
+from audiotrans.training.checkpoints import load_checkpoint, save_checkpoint
+from audiotrans.weights import export_weights, read_weights
 from tests.fakes import image, tiny_recipe
 
 RECIPE = tiny_recipe()

@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 from audiotrans.audio import write
 from audiotrans.cli import main
-from audiotrans.convert.models import list_models
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.classifier import (
     DEFAULT_JUDGE,
@@ -26,6 +25,7 @@ from audiotrans.evaluation.classifier import (
 from audiotrans.evaluation.classifier.augment import disturb, exchange_spectra, mask, source_length
 from audiotrans.evaluation.classifier.features import FeatureSettings, decibels, picture, window_starts
 from audiotrans.evaluation.classifier.net import ClassifierNet
+from audiotrans.weights import list_models
 
 RATE = 8000
 TINY = FeatureSettings(sample_rate=RATE, window_seconds=0.5, hop_seconds=0.25, n_fft=256, hop_length=128, bands=32)

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from audiotrans import __version__
+from audiotrans import __version__, weights
 from audiotrans.cli import main
 from audiotrans.convert import models
 from audiotrans.errors import AudiotransError
@@ -54,7 +54,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return converter(Silencer(0.3) if name == "loud" else Local())
 
     monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr(models, "is_photo_model", lambda _name: False)
+    monkeypatch.setattr(weights, "is_photo_model", lambda _name: False)
     return calls
 
 
@@ -91,7 +91,7 @@ def test_whatever_happens_is_one_line(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(models, "list_models", fail)
+    monkeypatch.setattr(weights, "list_models", fail)
     assert said in refused(invoke("models"), code)
 
 
@@ -99,7 +99,7 @@ def test_a_closed_pipe_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr(models, "list_models", fail)
+    monkeypatch.setattr(weights, "list_models", fail)
     result = invoke("models")
     assert (result.exit_code, result.stderr) == (1, "")
 

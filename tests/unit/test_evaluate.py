@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from audiotrans import shipped
+from audiotrans import weights as model_files
 from audiotrans.cli import main
 from audiotrans.convert import models
 from audiotrans.evaluation import tagger, transcription
@@ -89,7 +89,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
         found.loaded.append((name, device))
         return found.converter
 
-    monkeypatch.setattr(shipped, "find", lambda _name: weights)
+    monkeypatch.setattr(model_files, "find", lambda _name: weights)
     monkeypatch.setattr(models, "load", load)
     monkeypatch.setattr(InstrumentClassifier, "load", lambda *_: FakeJudge())
     monkeypatch.setattr(measures, "pitch_track", track)

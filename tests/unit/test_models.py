@@ -9,13 +9,14 @@ from safetensors.numpy import save_file
 
 import audiotrans
 from audiotrans import processes as workers
-from audiotrans import shipped
+from audiotrans import weights as model_files
 from audiotrans.convert import models
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import Recipe, recipe_from_dict
-from audiotrans.training.checkpoints import export_weights, save_checkpoint
+from audiotrans.training.checkpoints import save_checkpoint
 from audiotrans.training.export import export_run
+from audiotrans.weights import export_weights
 from tests.standins import RATE, SMALL, tone
 
 
@@ -36,12 +37,12 @@ def shelf(tmp_path: Path, recipe: Recipe, weights: dict[str, torch.Tensor], monk
     """Make a folder with one shipped model."""
     path = tmp_path / "weights" / "violin-piano.safetensors"
     export_weights(weights, recipe, path, card={"summary": "A toy."})
-    monkeypatch.setattr(shipped.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(model_files.resources, "files", lambda _: tmp_path)
     return path
 
 
 def test_shipped_models_are_listed_and_loaded_by_name(shelf: Path) -> None:
-    (entry,) = models.list_models()
+    (entry,) = model_files.list_models()
     assert (entry.name, entry.path, entry.domains, entry.summary) == (
         "violin-piano", shelf, ("violin", "piano"), "A toy.",
     )  # fmt: skip
@@ -66,7 +67,7 @@ def test_unknown_names_list_what_exists(shelf: Path, tmp_path: Path) -> None:
     shelf.unlink()
     with pytest.raises(UsageError, match="shipped are none"):
         models.load()
-    assert models.list_models() == []
+    assert model_files.list_models() == []
 
 
 def test_files_of_others_are_refused(tmp_path: Path, shelf: Path) -> None:
@@ -78,7 +79,7 @@ def test_files_of_others_are_refused(tmp_path: Path, shelf: Path) -> None:
             models.load(path)
         assert "\n" not in str(caught.value)
     with pytest.raises(AudiotransError, match=r"foreign\.safetensors is not a model of audiotrans"):
-        models.list_models()
+        model_files.list_models()
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:"])

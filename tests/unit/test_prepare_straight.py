@@ -16,7 +16,7 @@ from audiotrans.spectrogram.vibrato_removal import VibratoRemover
 from audiotrans.training.prepare import prepare
 from audiotrans.training.prepare.dispatch import prepare_any
 from tests.fakes import tiny_recipe
-from tests.unit.test_straightening import HERTZ, swung
+from tests.unit.test_vibrato_removal import HERTZ, swung
 
 SETTINGS = AudioSettings(rows=64)
 

@@ -65,3 +65,25 @@ def test_long_jobs_that_end_by_themselves_are_not_told(tmp_path: Path):
     found = list(in_processes(works_a_little, paths, 2, start=int, long=True))
     assert sorted(found) == paths
     assert all(path.read_text() == "done" for path in paths)
+
+
+def where_numba_compiles(wait: float) -> str:
+    time.sleep(wait)  # so that no worker takes two jobs
+    import numba
+
+    return str(numba.config.CACHE_DIR)
+
+
+def test_workers_and_their_parent_share_no_numba_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    for _ in "12":  # the second run finds what the first has compiled
+        folders = set(in_processes(where_numba_compiles, [0.5, 0.5], 2, start=int))
+        assert folders == {str(tmp_path / "worker-0"), str(tmp_path / "worker-1")}
+
+
+def test_a_worker_without_a_place_for_its_cache_takes_a_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    (folder,) = in_processes(where_numba_compiles, [0.0], 1, start=int)
+    assert "audiotrans-numba-" in folder
+    assert not Path(folder).exists()

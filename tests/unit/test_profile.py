@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiotrans.convert.domain_check import Profile, check, fit_profile, profile_for
+from audiotrans.convert.domain_check import Profile, check
 from audiotrans.convert.domain_check.domains import SHRINK, DomainProfile, describe, likeness
 from audiotrans.convert.domain_check.features import NAMES, Ear
 from audiotrans.convert.domain_check.levels import PeakMeter
@@ -19,7 +19,14 @@ from audiotrans.convert.tiles import TilePlan
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.imaging import AudioImaging
 from audiotrans.training.datasets import ImageCache
-from audiotrans.training.statistics import distance_limit, held_out, likeness_limit, pitch_range
+from audiotrans.training.statistics import (
+    distance_limit,
+    fit_profile,
+    held_out,
+    likeness_limit,
+    pitch_range,
+    profile_for,
+)
 from tests.profiles import made_cache, melody, recipe_of
 from tests.standins import RATE, settings
 

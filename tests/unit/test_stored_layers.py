@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from audiotrans.errors import AudiotransError
 from audiotrans.model import avb_gtn
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training.checkpoints import describe_weights, read_recipe, read_weights
+from audiotrans.weights import describe_weights, read_recipe, read_weights
 from tests.fakes import image
 from tests.profiles import made_weights, recipe_of
 

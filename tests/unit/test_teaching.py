@@ -12,10 +12,10 @@ from audiotrans.cli import main
 from audiotrans.convert.models import load
 from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe, recipe_from_dict, recipe_to_dict
-from audiotrans.training.checkpoints import export_weights, read_weights
 from audiotrans.training.engine import Trainer, train
 from audiotrans.training.export import export_run
 from audiotrans.training.teaching import teacher
+from audiotrans.weights import export_weights, read_weights
 from tests.fakes import assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")

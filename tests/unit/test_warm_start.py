@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from audiotrans.errors import UsageError
-from audiotrans.training.checkpoints import export_weights, load_checkpoint, read_weights, steps_of
+from audiotrans.training.checkpoints import load_checkpoint, steps_of
 from audiotrans.training.engine import Trainer, train
 from audiotrans.training.export import export_run
 from audiotrans.training.warm_start import warm_start
+from audiotrans.weights import export_weights, read_weights
 from tests.fakes import assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotrans.convert.domain_check.features import NAMES
 from audiotrans.errors import AudiotransError
+from audiotrans.weights import read_recipe
 
 VERSION = 1
 
@@ -158,3 +161,16 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 def _rounded(values: Iterable[float], digits: int = 5) -> tuple[float, ...]:
     return tuple(float(f"{value:.{digits}g}") for value in values)
+
+
+def read_profile(path: Path) -> Profile | None:
+    """Read the profile that a weights file holds; None where it has none that this program can use.
+
+    Raises:
+        AudiotransError: if the file is no model, or its profile is broken.
+    """
+    _, values = read_recipe(path)
+    try:
+        return None if values is None else Profile.from_dict(values, len(NAMES))
+    except AudiotransError as error:
+        raise AudiotransError(f"{path}: {error}") from None

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from audiotrans.audio import resample_blocks, resampled_length
+from audiotrans.audio import Wave, resample_blocks, resampled_length
 from audiotrans.convert.domain_check.listening import Listener
-from audiotrans.convert.tiles import SlidingWindow, Wave
+from audiotrans.convert.tiles import SlidingWindow
 
 if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter

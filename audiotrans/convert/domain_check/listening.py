@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotrans.audio import Wave
 from audiotrans.convert.domain_check.domains import DomainProfile, Profile, likeness
 from audiotrans.convert.domain_check.features import GROUPS, NAMES, Ear, Heard
 from audiotrans.convert.domain_check.levels import PeakMeter
-from audiotrans.convert.tiles import Tile, Wave
+from audiotrans.convert.tiles import Tile
 from audiotrans.spectrogram.imaging import AudioImaging
 
 MOST_TILES = 50

@@ -31,7 +31,7 @@ from audiotrans.evaluation.cycles.scores import chosen_scores
 from audiotrans.evaluation.cycles.tables import cycle_values, means_table, write_tables
 from audiotrans.evaluation.cycles.work import Failed, Setup, Worker, start_worker, work
 from audiotrans.processes import default_workers, in_processes, usable_cores
-from audiotrans.shipped import find
+from audiotrans.weights import find
 
 Results = Generator["Clip | Failed", None, None]
 

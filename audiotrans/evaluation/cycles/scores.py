@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.evaluation.metrics import PitchError, PitchTrack
 from audiotrans.evaluation.metrics.pitch import compare_tracks
-
-Wave = NDArray[np.float32]
 
 SCORED_SECONDS = 60.0
 """Longer sounds are scored by their beginning: spectra and pitch tracks of an hour would need gigabytes."""

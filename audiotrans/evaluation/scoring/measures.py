@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics import artefacts, envelope, notes, spectral, stereo, timing
 from audiotrans.evaluation.metrics.pitch import (
@@ -26,7 +27,7 @@ from audiotrans.evaluation.metrics.pitch import (
     pitch_track,
     vibrato_extent_cents,
 )
-from audiotrans.evaluation.scoring.testset import RATE, Wave
+from audiotrans.evaluation.scoring.testset import RATE
 
 if TYPE_CHECKING:
     from audiotrans.evaluation.classifier import InstrumentClassifier

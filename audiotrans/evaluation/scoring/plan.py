@@ -146,7 +146,7 @@ def make_plans(options: Options) -> tuple[list[Plan], list[str]]:
 
 def _load_models(options: Options) -> list[_Model]:
     from audiotrans.convert import models
-    from audiotrans.shipped import find
+    from audiotrans.weights import find
 
     names = options.models or (() if options.systems else (DEFAULT_MODEL,))
     loaded = []

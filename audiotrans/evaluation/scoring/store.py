@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans import audio
+from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.scoring.testset import RATE, Wave
+from audiotrans.evaluation.scoring.testset import RATE
 
 Array = npt.NDArray[np.float32]
 

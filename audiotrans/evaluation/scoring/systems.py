@@ -23,7 +23,7 @@ from audiotrans.evaluation.scoring.testset import (
     RATE,
     Clip,
     Direction,
-    Wave,
+   
     digest_of,
     fit_channels,
     fit_length,
@@ -31,7 +31,8 @@ from audiotrans.evaluation.scoring.testset import (
 )
 
 if TYPE_CHECKING:
-    from audiotrans.convert.converter import Converter
+    from audiotrans.audio import Wave
+from audiotrans.convert.converter import Converter
     from audiotrans.convert.options import Request
 
 Array = npt.NDArray[np.floating[Any]]

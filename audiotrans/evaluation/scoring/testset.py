@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from audiotrans import audio
+from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
 from audiotrans.training.prepare.sources import recording_of
-
-Wave = npt.NDArray[np.float32]
 
 RATE = 44_100
 """Hz at which everything is heard and scored."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from audiotrans.errors import names_extras
 from audiotrans.spectrogram.phase.causal import CausalPhase, rtpghi
 from audiotrans.spectrogram.phase.choice import auto
 from audiotrans.spectrogram.phase.estimates import fast_griffin_lim, pghi, pghi_refined
@@ -25,6 +26,7 @@ PHASES: dict[str, Callable[[PhaseTask], Tensor]] = {
     "griffin_lim": griffin_lim,
     "network": network,
 }
+PHASES = {name: names_extras(method) for name, method in PHASES.items()}  # some need numba or librosa
 
 __all__ = [
     "PHASES",

@@ -1,7 +1,11 @@
-"""The phase methods that integrate nothing: the source's, the network's, and torchaudio's Griffin-Lim."""
+"""The phase methods that integrate nothing: the source's, the network's, and librosa's Griffin-Lim."""
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,7 +13,7 @@ from audiotrans.errors import UsageError
 from audiotrans.spectrogram.phase.task import PhaseTask, common, direction
 
 GRIFFIN_LIM_ITERATIONS = 32
-"""What torchaudio and librosa users get by default; more rarely helps on generated magnitudes."""
+"""What librosa's users get by default; more rarely helps on generated magnitudes."""
 
 
 def network(task: PhaseTask) -> Tensor:
@@ -35,20 +39,28 @@ def source(task: PhaseTask) -> Tensor:
 def griffin_lim(task: PhaseTask) -> Tensor:
     """Estimate phases by fast Griffin-Lim iterations (Griffin and Lim 1984; Perraudin et al. 2013, momentum 0.99).
 
-    Runs torchaudio's implementation on the channels' mean power and lends each channel the input's inter-channel phase
+    Runs librosa's implementation on the channels' mean power and lends each channel the input's inter-channel phase
     differences: channels estimated apart would lose their stereo image.
     """
-    from torchaudio.transforms import GriffinLim
+    import librosa
 
     mono = task.magnitude.square().mean(0).sqrt()
-    # Silence around: torchaudio mirrors the wave at its ends, where `STFT` has zeros, and refuses what is too short to.
+    # Silence around: librosa warns of sounds shorter than a frame, and refuses a single frame.
     edge = -(-task.stft.n_fft // task.stft.hop_length)
-    padded = torch.nn.functional.pad(mono, (edge, edge))
-    method = GriffinLim(
-        task.stft.n_fft, n_iter=GRIFFIN_LIM_ITERATIONS, hop_length=task.stft.hop_length, power=1.0, momentum=0.99
-    ).to(mono)
-    with torch.random.fork_rng():
-        torch.manual_seed(task.seed)
-        wave = method(padded)
-    shared = direction(task.stft.forward(wave)[..., edge : edge + mono.shape[-1]])
+    padded = torch.nn.functional.pad(mono, (edge, edge)).cpu().numpy()
+    method: Any = librosa.griffinlim
+    # librosa 1.0 gave the seed another name.
+    seed = "rng" if "rng" in inspect.signature(method).parameters else "random_state"
+    wave = method(
+        padded,
+        n_iter=GRIFFIN_LIM_ITERATIONS,
+        hop_length=task.stft.hop_length,
+        n_fft=task.stft.n_fft,
+        length=(padded.shape[-1] - 1) * task.stft.hop_length,
+        pad_mode="constant",
+        momentum=0.99,
+        **{seed: task.seed},
+    )
+    spectrum = task.stft.forward(torch.from_numpy(np.asarray(wave, np.float32)).to(mono))
+    shared = direction(spectrum[..., edge : edge + mono.shape[-1]])
     return task.magnitude * shared * direction(task.source * direction(common(task.source)).conj())

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans import audio
+from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.artefacts import consistency_db
 from audiotrans.evaluation.metrics.pitch import Note
@@ -25,7 +26,7 @@ from audiotrans.evaluation.scoring.baselines.magnitudes import griffin_lim
 from audiotrans.evaluation.scoring.baselines.soundfont import find_player, find_soundfont, program_of, synthesise
 from audiotrans.evaluation.scoring.measures import Hearing
 from audiotrans.evaluation.scoring.systems import Made, System, true_wave
-from audiotrans.evaluation.scoring.testset import RATE, Clip, Direction, Wave, digest_of, fit_channels, fit_length
+from audiotrans.evaluation.scoring.testset import RATE, Clip, Direction, digest_of, fit_channels, fit_length
 from audiotrans.evaluation.transcription import transcription_available
 from audiotrans.spectrogram.stft import STFT
 

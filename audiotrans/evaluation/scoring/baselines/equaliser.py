@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from audiotrans import audio
+from audiotrans.audio import Wave
 from audiotrans.evaluation.metrics.spectral import power_spectrum
-from audiotrans.evaluation.scoring.testset import RATE, Wave
+from audiotrans.evaluation.scoring.testset import RATE
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from audiotrans.evaluation.scoring.testset import Wave
+from audiotrans.audio import Wave
 from audiotrans.spectrogram.stft import STFT
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from audiotrans import audio
+from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.scoring.testset import RATE, Wave, fit_length
+from audiotrans.evaluation.scoring.testset import RATE, fit_length
 
 SOUNDFONT_FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/soundfonts"), Path("/usr/local/share/soundfonts"))
 HOW_TO_INSTALL = "install fluidsynth (apt install fluidsynth, brew install fluid-synth)"

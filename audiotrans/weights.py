@@ -1,0 +1,251 @@
+"""Model files: written, read, found by name or path, and listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audiotrans.errors import AudiotransError, UsageError, nearest
+from audiotrans.files import write_beside
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.model.nets import NetSettings
+from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
+
+WEIGHTS = "audiotrans-model"
+VERSION = "1"
+SUFFIX = ".safetensors"
+
+
+def shipped_models() -> Iterator[Path]:
+    """Yield the weights files shipped with the package, by name."""
+    folder = Path(str(resources.files("audiotrans"))) / "weights"
+    yield from sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def shipped_by_name() -> dict[str, Path]:
+    """Return the shipped weights files by the names that ``--model`` takes."""
+    return {path.stem: path for path in shipped_models()}
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Return the weights file of a name or path.
+
+    Raises:
+        UsageError: listing the names that exist.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give a {SUFFIX} file (audiotrans export-weights makes one of a run)")
+    shipped = shipped_by_name()
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    names = ", ".join(shipped) or "none"
+    hint = nearest(str(name_or_path), shipped)
+    raise UsageError(f"no model {str(name_or_path)!r}: shipped are {names}; or give the path of a {SUFFIX} file.{hint}")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A shipped model, known from its file's header alone.
+
+    Attributes:
+        name: what ``--model`` takes.
+        path: of its weights.
+        domains: names of its two domains.
+        summary: one line from its card.
+    """
+
+    name: str
+    path: Path
+    domains: tuple[str, str]
+    summary: str
+
+    def __str__(self) -> str:
+        """Return the line that a user sees."""
+        size = self.path.stat().st_size / 1e6
+        return f"{self.name}: {self.domains[0]} <-> {self.domains[1]}, {size:.1f} MB. {self.summary}".rstrip()
+
+
+def list_models() -> list[ModelEntry]:
+    """List the shipped models, by name."""
+    return [_entry(path) for path in shipped_models()]
+
+
+def is_photo_model(name_or_path: str | Path) -> bool:
+    """Tell from a model's file header alone whether it translates pictures.
+
+    Raises:
+        UsageError: for a name that no model has.
+        AudiotransError: for a file that is not a model of ours.
+    """
+    path = find(name_or_path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            imaging = json.loads((file.metadata() or {})["recipe"]).get("imaging", {})
+    except (OSError, SafetensorError, KeyError, ValueError):
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
+    return bool(imaging.get("type") == "photo")
+
+
+def export_weights(
+    weights: dict[str, Tensor],
+    recipe: Recipe,
+    path: Path,
+    *,
+    card: dict[str, Any] | None = None,
+    half: bool = False,
+    profile: dict[str, Any] | None = None,
+    nets: NetSettings | None = None,
+) -> None:
+    """Write a model that `read_weights` and ``--model`` load.
+
+    The recipe names a preset; its layers are written beside it, so that a preset may change and old files stay right.
+
+    Args:
+        weights: state dict of an `AVBGTN`.
+        recipe: the recipe it was trained by.
+        path: a ``.safetensors`` file.
+        card: what to say of the model: data, licence, steps, figures.
+        half: store float16: half the size, far below what is audible.
+        profile: what its training data were like, in plain values.
+        nets: its layers; None for those of the recipe's preset.
+    """
+    kept = {name: (value.half() if half else value.float()).contiguous().cpu() for name, value in weights.items()}
+    metadata = {
+        "format": WEIGHTS,
+        "version": VERSION,
+        "recipe": json.dumps(recipe_to_dict(recipe)),
+        "card": json.dumps(card or {}),
+        **header(nets or recipe.model.nets, profile),
+    }
+    write_beside(Path(path), lambda beside: save_file(kept, beside, metadata=metadata))
+
+
+def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None, changed: Recipe | None = None) -> None:
+    """Copy a weights file, adding the layers of its preset (where they are missing) and a profile.
+
+    Args:
+        path: what `export_weights` wrote; its tensors and the rest of its metadata are taken over as they are.
+        output: may be the same file.
+        profile: what its training data were like; None keeps the one that it has.
+        changed: its recipe with other settings of conversion; None keeps the one that it has.
+
+    Raises:
+        AudiotransError: as `read_weights` does.
+    """
+    _, recipe, _ = read_weights(path)  # whole, and built as this program's presets say: they may be written down
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    extras = header(recipe.model.nets, profile)
+    extras |= {"nets": metadata["nets"]} if "nets" in metadata else {}
+    extras |= {"recipe": json.dumps(recipe_to_dict(changed))} if changed else {}
+    write_beside(output, lambda beside: save_file(tensors, beside, metadata={**metadata, **extras}))
+
+
+def header(nets: NetSettings, profile: dict[str, Any] | None = None) -> dict[str, str]:
+    """Return the layers, and the statistics of the training data, as a file's header holds them."""
+    extras = {"nets": asdict(nets)} | ({"profile": profile} if profile else {})
+    return {key: json.dumps(value, separators=(",", ":")) for key, value in extras.items()}
+
+
+def read_recipe(path: Path | str) -> tuple[Recipe, Any]:
+    """Read a weights file's recipe, and the profile of its training data (None without one); no tensor is read.
+
+    Raises:
+        AudiotransError: as `read_weights` does.
+    """
+    path = Path(path)
+    metadata, _ = _open(path, tensors=False)
+    values, _ = _described(metadata, path)
+    try:
+        profile = json.loads(metadata.get("profile", "null"))
+    except ValueError:
+        raise AudiotransError(f"{path}: its profile of the training data is broken: export it again") from None
+    return recipe_from_dict(values, str(path)), profile
+
+
+def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
+    """Build the model that `export_weights` wrote.
+
+    Returns:
+        The model in evaluation mode on the CPU, its recipe and its card.
+
+    Raises:
+        AudiotransError: if the file is missing, is not one of ours, or does not fit its own recipe.
+    """
+    path = Path(path)
+    metadata, weights = _open(path)
+    values, card = _described(metadata, path)
+    recipe = recipe_from_dict(values, str(path))
+    nets = stored_nets(metadata, path) or recipe.model.nets
+    with torch.random.fork_rng(devices=[]):  # the start values are overwritten: a caller's random state is not ours
+        model = AVBGTN(recipe.model, recipe.imaging.image_channels, nets)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise AudiotransError(f"{path} does not fit its own recipe: {' '.join(str(error).split())[:200]}") from None
+    return model.eval().requires_grad_(False), recipe, card
+
+
+def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise AudiotransError(f"no model file {path}; see: audiotrans models")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name).float() for name in file.keys() if tensors}
+    except Exception:  # safetensors raises its own error class for anything that is not its format
+        raise AudiotransError(f"{path} is no audiotrans model: not a readable safetensors file") from None
+    return metadata, weights
+
+
+def _described(metadata: dict[str, str], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the plain recipe and the card that a weights file holds."""
+    if metadata.get("format") != WEIGHTS:
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata names no {WEIGHTS}")
+    if metadata.get("version") != VERSION:
+        raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
+    try:
+        return with_new_keys(json.loads(metadata["recipe"])), json.loads(metadata.get("card", "{}"))
+    except (KeyError, ValueError):
+        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
+
+
+def stored_nets(metadata: dict[str, Any], path: Path) -> NetSettings | None:
+    """Return the layers that a weights file or checkpoint names; None for files that name their preset only."""
+    if "nets" not in metadata:
+        return None
+    try:
+        values = with_new_keys(json.loads(metadata["nets"]))
+        unknown = sorted(set(values) - {field.name for field in fields(NetSettings)})
+        nets = TypeAdapter(NetSettings).validate_python(values)
+    except (TypeError, ValueError):
+        raise AudiotransError(f"{path} cannot be used: its metadata holds no readable layers") from None
+    if unknown:
+        raise AudiotransError(f"{path} has layers of a newer audiotrans ({unknown[0]}): update the program to use it")
+    return nets
+
+
+def _entry(path: Path) -> ModelEntry:
+
+    try:
+        with safe_open(path, framework="numpy") as file:  # reads the header only
+            metadata = file.metadata() or {}
+        domains = json.loads(metadata["recipe"])["domains"]
+        summary = json.loads(metadata.get("card", "{}")).get("summary", "")
+        return ModelEntry(path.stem, path, (domains["a"], domains["b"]), summary)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise AudiotransError(f"{path} is not a model of audiotrans ({error})") from error
