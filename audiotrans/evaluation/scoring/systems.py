@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans import audio
+from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.artefacts import consistency_db
 from audiotrans.evaluation.scoring.measures import Hearing
@@ -23,7 +24,6 @@ from audiotrans.evaluation.scoring.testset import (
     RATE,
     Clip,
     Direction,
-   
     digest_of,
     fit_channels,
     fit_length,
@@ -31,8 +31,7 @@ from audiotrans.evaluation.scoring.testset import (
 )
 
 if TYPE_CHECKING:
-    from audiotrans.audio import Wave
-from audiotrans.convert.converter import Converter
+    from audiotrans.convert.converter import Converter
     from audiotrans.convert.options import Request
 
 Array = npt.NDArray[np.floating[Any]]
