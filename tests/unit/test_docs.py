@@ -1,4 +1,4 @@
-"""What the documents say holds: their links lead somewhere, and the commands in them have the options that they name."""
+"""What the documents say holds: links lead somewhere, and commands have the options that they are given."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import pytest
 from audiotrans.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/*.md"), *ROOT.glob("recipes/*.md")]
-    + [*ROOT.glob("audiotrans/weights/**/*.md")]
-)
+PLACES = ("*.md", "docs/*.md", "data/*.md", "recipes/*.md", "audiotrans/weights/**/*.md")
+PAGES = sorted(page for place in PLACES for page in ROOT.glob(place))
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
