@@ -18,6 +18,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from audiotrans.processes import own_numba_cache
+
+# Tests that run side by side must not fill one numba cache: what is broken then crashes every later process.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    own_numba_cache()
+
 torch.set_num_threads(1)
 
 # A shell's background job ignores Ctrl-C, and so would every program that the tests start and interrupt.

@@ -37,6 +37,7 @@ def convert(model: Path, *arguments: object) -> Result:
         ("a.wav", 96_000, 6),
     ],
 )
+@pytest.mark.smoke
 def test_every_format_comes_back_as_it_was(model: Path, tmp_path: Path, name: str, rate: int, channels: int) -> None:
     source = tmp_path / name
     audio = {"format": "OGG", "subtype": "OPUS"} if source.suffix == ".opus" else {}

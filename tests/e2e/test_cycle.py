@@ -55,6 +55,7 @@ def sounds(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted((out / "sounds").rglob("*.*"))}
 
 
+@pytest.mark.smoke
 def test_all_six_translations_of_a_folder(model: Path, clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = cycle(model, clips, out)

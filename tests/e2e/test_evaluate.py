@@ -33,6 +33,7 @@ def evaluate(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments)], prog_name="audiotrans")
 
 
+@pytest.mark.smoke
 def test_the_shipped_model_on_the_shipped_sounds(sounds: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = evaluate(sounds, "--to", "piano", "--device", "cpu", "-o", out)

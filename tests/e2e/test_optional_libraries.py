@@ -69,6 +69,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
 
 
 @pytest.mark.parametrize("way", ["piano", "violin"])
+@pytest.mark.smoke
 def test_the_shipped_model_converts_without_any_optional_library(outcome, way):
     code, said = outcome[way]
     assert code == 0, said

@@ -56,6 +56,7 @@ def photo(path: Path, height: int = 50, width: int = 33) -> Path:
     return path
 
 
+@pytest.mark.smoke
 def test_a_photo_comes_back_at_its_own_size(model: Path, tmp_path: Path):
     result = run("convert", photo(tmp_path / "me.png"), "--to", "blond", "--model", model)
     assert result.exit_code == 0, result.output

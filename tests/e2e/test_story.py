@@ -52,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.smoke
 def test_training_logs_named_terms_validates_and_draws(folder: Path) -> None:
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "generator/gan" in line] == [2, 4, 6, 8]
@@ -65,6 +66,7 @@ def test_training_logs_named_terms_validates_and_draws(folder: Path) -> None:
     assert {"violin 1 translation.wav", "piano 1 cycle.wav"} <= set(sounds)
 
 
+@pytest.mark.smoke
 def test_exported_weights_convert_a_file(folder: Path) -> None:
     weights, output = folder / "toy.safetensors", folder / "as_piano.flac"
     exported = run("export-weights", folder / "run", "-o", weights, "--half")

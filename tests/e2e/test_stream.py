@@ -61,6 +61,7 @@ def wav(wave: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.smoke
 def test_a_recording_comes_out_as_the_file_command_translates_it() -> None:
     wave, rate = soundfile.read(ROOT / "data" / "violin_short.flac", dtype="float32", always_2d=True)
     wave = wave.T

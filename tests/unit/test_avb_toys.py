@@ -1,4 +1,4 @@
-"""The adversarial KL on problems with known answers; `tests.benchmarks.avb_toys` says what each of them is."""
+"""The adversarial KL on problems with known answers; `benchmarks.avb_toys` says what each of them is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tests.benchmarks import avb_toys as toys
-from tests.benchmarks.contrast_toys import found_by
+from benchmarks import avb_toys as toys
+from benchmarks.contrast_toys import found_by
 
 
 @pytest.mark.parametrize("mode", toys.ADVERSARIAL)

@@ -289,6 +289,7 @@ class TestCommand:
         result = CliRunner().invoke(main, ["train-classifier", *map(str, arguments)])
         return result.exit_code, result.output
 
+    @pytest.mark.smoke
     def test_it_trains_and_reports_in_one_line(self, tmp_path: Path) -> None:
         sounds, output = write_sounds(tmp_path / "sounds", 2), tmp_path / "j.safetensors"
         code, text = self.run(sounds, "-o", output, "--steps", 1, "-q")

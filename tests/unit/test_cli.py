@@ -58,13 +58,16 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
+@pytest.mark.smoke
 def test_help_and_version() -> None:
     assert "convert" in invoke().stdout
     assert invoke("--version").stdout.strip().endswith(__version__)
-    for command in main.commands:
-        result = invoke(command, "--help")
-        assert result.exit_code == 0
-        assert "Usage" in result.stdout
+    assert "violin-piano: violin <-> piano" in invoke("models").stdout
+    for name, command in main.commands.items():
+        for words in ((name,), *((name, below) for below in getattr(command, "commands", ()))):
+            result = invoke(*words, "--help")
+            assert result.exit_code == 0
+            assert "Usage" in result.stdout
 
 
 def test_mistakes_in_the_command_line_are_one_line() -> None:
@@ -210,6 +213,7 @@ def test_training_goes_on_without_matplotlib(tmp_path: Path, monkeypatch: pytest
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"last.pt", "metrics.jsonl", "recipe.yaml"}
 
 
+@pytest.mark.smoke
 def test_recipe_show_prints_the_whole(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("train: {steps: 7}\n")

@@ -190,6 +190,7 @@ def small(cache: Path, output: Path, **options: object) -> Path:
     return compare(contestants, cache, output, **settings)
 
 
+@pytest.mark.smoke
 def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, tmp_path: Path):
     output = tmp_path / "comparison"
     summary = small(cache, output, seeds=1)

@@ -100,6 +100,7 @@ def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
         training_progress(run, tmp_path / "p.png")
 
 
+@pytest.mark.smoke
 def test_the_command(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "p.png"
     result = CliRunner().invoke(main, ["plot", "progress", str(run), "-o", str(target)], prog_name="audiotrans")

@@ -365,6 +365,7 @@ def test_a_failure_leaves_the_old_page_and_no_rubbish(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "page"]
 
 
+@pytest.mark.smoke
 def test_the_command_makes_a_page_and_says_so(tmp_path: Path) -> None:
     write_tone(tmp_path / "in" / "model" / "a.wav")
     command = ["report", str(tmp_path / "in"), "-o", str(tmp_path / "page"), "-q"]

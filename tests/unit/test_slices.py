@@ -180,6 +180,7 @@ def test_a_library_that_is_missed_at_the_first_sheet_is_named_once(capsys):
     assert capsys.readouterr().err == "no sample sheets: numba is not installed\n"
 
 
+@pytest.mark.smoke
 def test_pack_says_what_it_made(tmp_path):
     root = fake_cache(tmp_path / "cache", RECIPE)
     result = invoke("pack", root, "-o", tmp_path / "packed", "--crop-frames", 16, "-q")

@@ -8,8 +8,8 @@ import torch
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics.kernel import kernel_distance
-from tests.benchmarks import hair
-from tests.benchmarks.hair import View, changes, edges_kept, seen, views, weighted_distance
+from benchmarks import hair
+from benchmarks.hair import View, changes, edges_kept, seen, views, weighted_distance
 
 
 def photo(height: int = 120, width: int = 160) -> np.ndarray:

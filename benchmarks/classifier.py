@@ -1,6 +1,6 @@
 """How far a judge of timbre can be trusted: what it says of real sounds, of equalised ones and of conversions.
 
-    python -m tests.benchmarks.judge --sounds VALID --sounds OTHERS --paired PAIRS [--classifier J] [--model M]
+    python -m benchmarks.judge --sounds VALID --sounds OTHERS --paired PAIRS [--classifier J] [--model M]
 
 Every folder has a sub-folder for each of the judge's two domains; PAIRS has the same stems in both. An equalised clip
 has the long-term spectrum of the other domain's clip of the same music: the most that an equaliser can copy, and still

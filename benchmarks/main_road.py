@@ -1,6 +1,6 @@
 """Measure the whole road from a sound to its translation, and print one table.
 
-    python -m tests.benchmarks.main_road --paired DIR --train DIR -o results.json
+    python -m benchmarks.main_road --paired DIR --train DIR -o results.json
 
 Figures without a model (round trips, seams) always run. The rest needs a model, and the paired figures a folder with
 `violin/`, `piano/` and, if at hand, `notes/*.csv`. Nothing here may be used to choose a model: see compare_models.
@@ -30,10 +30,10 @@ from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.recipe import Articulation, Tilt, Vibrato, VibratoRemoval
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from tests.benchmarks import paired, scale
-from tests.benchmarks.table import Row, markdown, write_json
+from benchmarks import paired, scale
+from benchmarks.table import Row, markdown, write_json
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = Path(__file__).resolve().parents[1] / "data"
 RATE = 44_100
 MEBIBYTE = 2**20
 

@@ -15,7 +15,7 @@ import torch
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
 from audiotrans.spectrogram.phase import PHASES, PhaseTask
-from tests.benchmarks.phase_cases import RATE, Case
+from benchmarks.phase_cases import RATE, Case
 
 TRUE_PHASE = "true phase"
 LIBROSA = "librosa.griffinlim, 32"
@@ -95,7 +95,7 @@ def methods(quick: bool = False) -> tuple[list[Method], list[str]]:
 
 def true_phase(case: Case) -> np.ndarray:
     """Give the magnitudes the phases of the sound that is wanted: the bound of all methods."""
-    from tests.benchmarks.phase_cases import spectrum
+    from benchmarks.phase_cases import spectrum
 
     assert case.truth is not None
     true = spectrum(case.truth, case.task.stft)

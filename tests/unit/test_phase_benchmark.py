@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from audiotrans.spectrogram.phase import PhaseTask
 from audiotrans.spectrogram.stft import STFT
-from tests.benchmarks import phase, phase_cases, phase_methods, phase_report, phase_stereo
-from tests.benchmarks.phase_methods import AUTO, DEFAULT, LIBROSA, PGHI, Method
-from tests.benchmarks.phase_report import Findings
+from benchmarks import phase, phase_cases, phase_methods, phase_report, phase_stereo
+from benchmarks.phase_methods import AUTO, DEFAULT, LIBROSA, PGHI, Method
+from benchmarks.phase_report import Findings
 
 DATA = phase.DATA
 STEREO = np.random.default_rng(0).normal(0, 0.1, (2, 22_528)).astype(np.float32)

@@ -12,9 +12,9 @@ from audiotrans.evaluation import metrics
 from audiotrans.evaluation.metrics.spectral import power_spectrum
 from audiotrans.evaluation.scoring.baselines import equaliser
 from audiotrans.evaluation.scoring.baselines.soundfont import midi_file
-from tests.benchmarks import paired, scale
-from tests.benchmarks.compare_models import table
-from tests.benchmarks.table import Row, bootstrap, markdown, write_json
+from benchmarks import paired, scale
+from benchmarks.compare_models import table
+from benchmarks.table import Row, bootstrap, markdown, write_json
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Put several weights files side by side, to choose between them.
 
-    python -m tests.benchmarks.compare_models run_a.safetensors run_b.safetensors --data VALID --train TRAIN
+    python -m benchmarks.compare_models run_a.safetensors run_b.safetensors --data VALID --train TRAIN
 
 Choose on the `valid` set, which has no pairs: the sound of a domain is described by mean and spread of each band
 over time, and a translation should come nearer to its target's than the input was, while the notes stay. The `paired`
@@ -18,7 +18,7 @@ import torch
 import audiotrans
 from audiotrans import audio
 from audiotrans.evaluation import metrics
-from tests.benchmarks import paired
+from benchmarks import paired
 
 RATE = 44_100
 CLIP_SECONDS = 15.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.benchmarks.conditions import CONDITIONS, RATE, in_a_room, low_passed, noisy, tilted
+from benchmarks.conditions import CONDITIONS, RATE, in_a_room, low_passed, noisy, tilted
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 
 from audiotrans.evaluation.metrics import Note, note_pitch_errors
 from audiotrans.evaluation.scoring.baselines.soundfont import midi_file
-from tests.benchmarks.table import Row
+from benchmarks.table import Row
 
 RATE = 44_100
 NOTE_SECONDS = 0.7

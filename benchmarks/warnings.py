@@ -1,6 +1,6 @@
 """How often `convert` warns where it should not, and where it should: one Markdown table.
 
-    python -m tests.benchmarks.warnings MODEL FOLDER... [--soundfont FILE]
+    python -m benchmarks.warnings MODEL FOLDER... [--soundfont FILE]
 
 Every FOLDER holds a folder for each domain of the model, with recordings that the model was not trained on. Other
 sounds are made here; those of a soundfont need fluidsynth, and speech needs espeak-ng: where these are missing, their
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import audiotrans
 from audiotrans.audio import find_audio, read
 from audiotrans.convert.converter import Converter
-from tests.benchmarks.instruments import PROGRAMS, play, play_drums
+from benchmarks.instruments import PROGRAMS, play, play_drums
 
 Wave = NDArray[np.float32]
 SECONDS = 12.0

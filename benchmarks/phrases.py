@@ -1,6 +1,6 @@
 """Phrases that a violin and a piano of a sound bank both play: what to steer training and settings by.
 
-    python -m tests.benchmarks.phrases OUT BANK.sf2 [BANK.sf2 ...] [--count 4] [--seed 0]
+    python -m benchmarks.phrases OUT BANK.sf2 [BANK.sf2 ...] [--count 4] [--seed 0]
 
 Writes `violin/`, `piano/` and `notes/*.csv` as the tools for pairs read them. Melodies are random walks on a scale,
 with some double stops; every second bank's phrases sound in a room. Take banks that nothing was trained on. The paired
@@ -20,7 +20,7 @@ from audiotrans.evaluation.metrics.pitch import Note
 from audiotrans.evaluation.scoring.baselines.soundfont import program_of, synthesise
 from audiotrans.evaluation.scoring.testset import RATE
 from audiotrans.spectrogram.vibrato import Vibrato
-from tests.benchmarks.conditions import Wave, in_a_room
+from benchmarks.conditions import Wave, in_a_room
 
 SECONDS = 8.0
 SCALE = (0, 2, 4, 5, 7, 9, 11)

@@ -1,6 +1,6 @@
 """How much of a known KL does T find, as the latent grows: alone, and with the adaptive contrast of `kl: adaptive`?
 
-    python -m tests.benchmarks.contrast_toys
+    python -m benchmarks.contrast_toys
 
 z = A x + s eps with A orthogonal and x, eps normal: each dimension of z is N(0, 1 + s^2) over all images and N(., s^2)
 given one, and KL(q(z|x) || N(0, I)) is s^2 / 2 - log s nats per dimension. T is the perceptron of `avb_toys`, trained
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from audiotrans.model.avb_gtn import OTHER_DRAWS
 from audiotrans.model.losses import contrast
-from tests.benchmarks.avb_toys import Contrast, contrast_loss, descend
+from benchmarks.avb_toys import Contrast, contrast_loss, descend
 
 BATCH = 256
 RATE = 2e-3

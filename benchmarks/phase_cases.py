@@ -15,7 +15,7 @@ from audiotrans import audio
 from audiotrans.evaluation import metrics
 from audiotrans.spectrogram.phase import PhaseTask
 from audiotrans.spectrogram.stft import STFT
-from tests.benchmarks.paired import clips
+from benchmarks.paired import clips
 
 RATE = 44_100
 BLUR_RANGE_DB = 100.0

@@ -1,6 +1,6 @@
 """Where a translation differs from the true sound of the target: bias and spread by frequency band, in dB.
 
-    python -m tests.benchmarks.gaps MODEL FOLDER
+    python -m benchmarks.gaps MODEL FOLDER
 
 FOLDER holds `violin/` and `piano/` with files of the same stems: the same notes played by both. Use phrases of your own
 rendering to steer training by; the paired test set is for the final figure only.
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import audiotrans
-from tests.benchmarks.paired import clips
+from benchmarks.paired import clips
 
 EDGES = (0, 60, 200, 400, 800, 1600, 3200, 6400, 12_000, 16_000)
 

@@ -1,6 +1,6 @@
 """How near to the truth comes another instrument that plays every note of the score?
 
-    python -m tests.benchmarks.reach PAIRS BANK.sf2 ...
+    python -m benchmarks.reach PAIRS BANK.sf2 ...
 
 PAIRS holds `violin/`, `piano/` and `notes/*.csv`. Every row is a mean over the pairs: distance to the true target over
 256 bands and over 1,025 bins in dB, and how much nearer that is than the input. "Own spectrum" are equalised to the
@@ -21,7 +21,7 @@ from audiotrans.evaluation.scoring.baselines import at_level_of
 from audiotrans.evaluation.scoring.baselines.equaliser import equalise, mean_spectrum
 from audiotrans.evaluation.scoring.baselines.soundfont import program_of, synthesise
 from audiotrans.evaluation.scoring.testset import RATE
-from tests.benchmarks.paired import Clip, clips
+from benchmarks.paired import Clip, clips
 
 
 def performances(clip: Clip, target: str, banks: tuple[Path, ...]) -> Iterator[tuple[str, np.ndarray]]:

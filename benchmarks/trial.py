@@ -1,8 +1,8 @@
 """One model, one choice of settings, on phrases and on recordings: the rows of docs/experiments.md.
 
-    python -m tests.benchmarks.trial MODEL --phrases PHRASES --clips SOUNDS [--shifts N] [--articulation F] ...
+    python -m benchmarks.trial MODEL --phrases PHRASES --clips SOUNDS [--shifts N] [--articulation F] ...
 
-PHRASES is made by `tests.benchmarks.phrases`; SOUNDS holds a folder for each domain, with recordings that the model was
+PHRASES is made by `benchmarks.phrases`; SOUNDS holds a folder for each domain, with recordings that the model was
 not trained on, such as the validation sounds. To choose by: never by the pairs that final figures are measured on.
 Needs the networks of `audiotrans evaluate` (basic-pitch, musicnn).
 """
@@ -24,8 +24,8 @@ from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
 from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing
 from audiotrans.evaluation.scoring.testset import RATE
-from tests.benchmarks.conditions import cut
-from tests.benchmarks.paired import clips as pairs
+from benchmarks.conditions import cut
+from benchmarks.paired import clips as pairs
 
 CHOSEN = {
     "F1 to input": "note_f1",

@@ -1,6 +1,6 @@
 """Compare phase methods: ours, librosa's, torchaudio's where it loads, and the true phase, in one run on one thread.
 
-    python -m tests.benchmarks.phase --recorded RECORDINGS --paired PAIRS -o results/
+    python -m benchmarks.phase --recorded RECORDINGS --paired PAIRS -o results/
 
 Magnitudes of music are rebuilt from (a) exact, (b) blurred and noisy, (c) 128 mel bands, and (d) what the shipped model
 made of them; with --paired also from the gain that a perfect model would give. Without options it uses the sounds in
@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.stft import STFT
-from tests.benchmarks import phase_stereo
-from tests.benchmarks.phase_cases import (
+from benchmarks import phase_stereo
+from benchmarks.phase_cases import (
     SPOILT,
     Case,
     Excerpt,
@@ -37,10 +37,10 @@ from tests.benchmarks.phase_cases import (
     model_case,
     oracle_cases,
 )
-from tests.benchmarks.phase_methods import TRUE_PHASE, Method, cpu_seconds, measure, methods, true_phase
-from tests.benchmarks.phase_report import Findings, report, write
+from benchmarks.phase_methods import TRUE_PHASE, Method, cpu_seconds, measure, methods, true_phase
+from benchmarks.phase_report import Findings, report, write
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = Path(__file__).resolve().parents[1] / "data"
 
 
 def shipped_sounds() -> tuple[str, ...]:

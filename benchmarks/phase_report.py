@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.phase_cases import SPOILT
-from tests.benchmarks.phase_methods import AUTO, DEFAULT, LIBROSA, PGHI, TRUE_PHASE
-from tests.benchmarks.phase_stereo import JOINT
-from tests.benchmarks.table import Row, bootstrap, markdown
+from benchmarks.phase_cases import SPOILT
+from benchmarks.phase_methods import AUTO, DEFAULT, LIBROSA, PGHI, TRUE_PHASE
+from benchmarks.phase_stereo import JOINT
+from benchmarks.table import Row, bootstrap, markdown
 
 MOST_INCONSISTENCY_DB = {"rendered": -30.0, "recorded": -26.0}
 MOST_COHERENCE_ERROR = 0.03
@@ -217,7 +217,7 @@ default is `pghi_refined`."""
 
 def report(findings: Findings, picture: str | None = None) -> str:
     """Return the whole result as Markdown."""
-    parts = ["# Phase methods compared", "Written by `python -m tests.benchmarks.phase`; see its `--help`."]
+    parts = ["# Phase methods compared", "Written by `python -m benchmarks.phase`; see its `--help`."]
     parts.append("\n".join(f"- {key}: {value}" for key, value in findings.settings.items()))
     parts += ["## Bars", markdown(bars(findings)), "## Methods", EXPLANATION]
     for group in names([record for record in findings.mono if record["set"] in SPOILT], "group"):

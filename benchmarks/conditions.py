@@ -1,6 +1,6 @@
 """What rooms, microphones and noise do to a conversion: one Markdown table.
 
-    python -m tests.benchmarks.conditions MODEL FOLDER [--seconds 8] [--clips 6]
+    python -m benchmarks.conditions MODEL FOLDER [--seconds 8] [--clips 6]
 
 FOLDER holds a folder for each domain of the model, with recordings that the model was not trained on. Every clip is
 converted as it is and as it would have come out of another room, equaliser or recorder. Notes are compared with those

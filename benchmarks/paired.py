@@ -14,7 +14,7 @@ from audiotrans.evaluation import metrics
 from audiotrans.evaluation.metrics.pitch import OFF_CENTS
 from audiotrans.evaluation.scoring.baselines.equaliser import equalise, folder_spectrum
 from audiotrans.evaluation.scoring.testset import RATE
-from tests.benchmarks.table import Row, bootstrap
+from benchmarks.table import Row, bootstrap
 
 
 @dataclass(frozen=True)

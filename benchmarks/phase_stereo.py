@@ -11,8 +11,8 @@ import torch
 from audiotrans.evaluation import metrics
 from audiotrans.spectrogram.phase import PHASES, PhaseTask
 from audiotrans.spectrogram.stft import STFT
-from tests.benchmarks.phase_cases import RATE, Excerpt, model_case, spectrum, spoil
-from tests.benchmarks.phase_methods import AUTO, DEFAULT, Run, librosa_method, mr_distance
+from benchmarks.phase_cases import RATE, Excerpt, model_case, spectrum, spoil
+from benchmarks.phase_methods import AUTO, DEFAULT, Run, librosa_method, mr_distance
 
 JOINT = f"{DEFAULT}, jointly"
 BLOCK_SECONDS = 0.2

@@ -1,4 +1,4 @@
-"""Delay, speed and memory of a stream, by chunk size: ``python -m tests.benchmarks.stream``.
+"""Delay, speed and memory of a stream, by chunk size: ``python -m benchmarks.stream``.
 
 Every row is a process of its own, so that its peak of memory is its own. The CPU time is the figure to go by on any
 machine that is not idle. A real-time factor of 0.2 means that a second of sound takes 0.2 s.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 1024
 CHUNKS = (0.1, 0.2, 0.5, 1.0, 2.0)
 HEAD = "| chunk, s | delay, s | real-time factor, CPU | wall | slowest chunk, s | memory, MB | its growth, MB |"
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("|---" * 7 + "|")
     same = [f"--{name}={getattr(options, name)}" for name in ("threads", "seconds", "phase", "shifts")]
     for chunk in options.chunks:
-        program = [sys.executable, "-m", "tests.benchmarks.stream", f"--one={chunk}", *same]
+        program = [sys.executable, "-m", "benchmarks.stream", f"--one={chunk}", *same]
         done = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         row = json.loads(done.stdout)
         print(

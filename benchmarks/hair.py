@@ -1,6 +1,6 @@
 """Measure a model of hair colour: on the test images of a prepared cache, and on a photo that is no part of the data.
 
-    python -m tests.benchmarks.hair --model hair.safetensors --cache CACHE --faces CELEBA --exam OUT/exam.pt -o hair.md
+    python -m benchmarks.hair --model hair.safetensors --cache CACHE --faces CELEBA --exam OUT/exam.pt -o hair.md
 
 The outside photo is NASA's portrait of Eileen Collins, in the public domain, which the package scikit-image ships
 (`pip install scikit-image`); or any other, with `--photo FILE --hair MASK.png` and the box of its face.
@@ -37,7 +37,7 @@ from audiotrans.evaluation.compare.runs import load_exam
 from audiotrans.photo.files import read_photo, write_photo
 from audiotrans.photo.imaging import Pixels
 from audiotrans.training.datasets import ImageCache, open_images
-from tests.benchmarks.table import Row, markdown, write_json
+from benchmarks.table import Row, markdown, write_json
 
 DRAWS = 1000
 

@@ -1,6 +1,6 @@
 """What a phase costs that a network painted, if all magnitudes were right: is phase why the paper's sounds are poor?
 
-    python -m tests.benchmarks.painted_phase
+    python -m benchmarks.painted_phase
 
 The paper's picture of the two shipped sounds is taken, its phase rows are spoilt in ways that networks spoil pictures,
 and it is turned back. Beside it: how alike neighbours are in a picture, since that is what convolutions learn from.
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from audiotrans import audio
 from audiotrans.evaluation.metrics import log_spectral_distance, multi_resolution_stft_distance, snr_db
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from tests.benchmarks.table import Row, markdown
+from benchmarks.table import Row, markdown
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = Path(__file__).resolve().parents[1] / "data"
 RATE = 44_100
 
 

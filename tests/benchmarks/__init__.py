@@ -1,1 +1,0 @@
-"""Figures for the README; each module is a command: `python -m tests.benchmarks.NAME`."""
