@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError, nearest
-from audiotrans.files import write_beside
+from audiotrans.files import replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
@@ -130,7 +130,8 @@ def export_weights(
         "card": json.dumps(card or {}),
         **header(nets or recipe.model.nets, profile),
     }
-    write_beside(Path(path), lambda beside: save_file(kept, beside, metadata=metadata))
+    with replacing(Path(path)) as partial:
+        save_file(kept, partial, metadata=metadata)
 
 
 def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None, changed: Recipe | None = None) -> None:
@@ -152,7 +153,8 @@ def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None, c
     extras = header(recipe.model.nets, profile)
     extras |= {"nets": metadata["nets"]} if "nets" in metadata else {}
     extras |= {"recipe": json.dumps(recipe_to_dict(changed))} if changed else {}
-    write_beside(output, lambda beside: save_file(tensors, beside, metadata={**metadata, **extras}))
+    with replacing(output) as partial:
+        save_file(tensors, partial, metadata={**metadata, **extras})
 
 
 def header(nets: NetSettings, profile: dict[str, Any] | None = None) -> dict[str, str]:

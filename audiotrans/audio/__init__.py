@@ -18,8 +18,7 @@ What holds everywhere:
 
 from __future__ import annotations
 
-from audiotrans.audio.finding import find_audio
-from audiotrans.audio.formats import AUDIO_SUFFIXES, file_sample_rate, peak_safe_gain
+from audiotrans.audio.formats import AUDIO_SUFFIXES, file_sample_rate, find_audio, peak_safe_gain
 from audiotrans.audio.reading import AudioInfo, probe, read, read_blocks
 from audiotrans.audio.resampling import Wave, resample, resample_blocks, resampled_length
 from audiotrans.audio.writing import Writer, write

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from audiotrans.errors import AudiotransError, UsageError, nearest
+from audiotrans.files import find_files
 
 MAX_CHANNELS = 8
 
@@ -89,7 +91,12 @@ CONTAINERS: dict[str, Container] = {
     ".au": Container("AU", "PCM_24", ("PCM_S8", *_LINEAR), max_bytes=_FOUR_GIB),
 }
 
-AUDIO_SUFFIXES: frozenset[str] = frozenset(CONTAINERS)
+AUDIO_SUFFIXES: tuple[str, ...] = tuple(CONTAINERS)
+
+
+def find_audio(paths: Sequence[Path | str]) -> list[Path]:
+    """Find the sound files that a list of files, folders and patterns means; see `find_files`."""
+    return find_files(paths, AUDIO_SUFFIXES, "sound")
 
 
 def suffix_list() -> str:

@@ -18,7 +18,8 @@ import soundfile
 from audiotrans.audio import mp3
 from audiotrans.audio.formats import FOREIGN_SUFFIXES, MAX_CHANNELS, ffmpeg, suffix_list
 from audiotrans.audio.resampling import CHUNK_FRAMES, Wave, reblock, resample_blocks
-from audiotrans.errors import AudiotransError, UsageError, nearest
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.files import missing
 
 Frames = npt.NDArray[np.float32]  # libsndfile's order: (frames, channels)
 
@@ -244,15 +245,6 @@ def _head(path: Path) -> bytes:
     if not head:
         raise AudiotransError(f"{path}: the file is empty (0 bytes).")
     return head
-
-
-def missing(path: Path) -> AudiotransError:
-    """Say that a file does not exist, with the most similar name that does."""
-    try:
-        near = nearest(path.name, [entry.name for entry in path.parent.iterdir()])
-    except OSError:
-        near = ""
-    return AudiotransError(f"{path}: there is no such file.{near}")
 
 
 def _not_audio(path: Path, head: bytes, said: str) -> AudiotransError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import logging
 import os
@@ -27,27 +26,16 @@ from audiotrans.audio.formats import (
 from audiotrans.audio.reading import AudioInfo, Frames, refuse_nonfinite
 from audiotrans.audio.resampling import CHUNK_FRAMES, Resampler, Wave
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.files import beside, write_error
 
 _log = logging.getLogger(__name__)
-
-_REASONS = {
-    errno.ENOSPC: "no space is left on the disk; free some, or write elsewhere",
-    errno.EDQUOT: "your disk quota is used up; free some space, or write elsewhere",
-    errno.EFBIG: "the file grew larger than is allowed here; write elsewhere or to a smaller format, such as .flac",
-    errno.EACCES: "you are not allowed to write there; change the permissions or write elsewhere",
-    errno.EPERM: "you are not allowed to write there; change the permissions or write elsewhere",
-    errno.EROFS: "that disk is read-only; write elsewhere",
-    errno.EEXIST: "a part of this path is a file, not a folder; write elsewhere",
-    errno.ENOTDIR: "a part of this path is a file, not a folder; write elsewhere",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-}
 
 
 class Writer:
     """A sound file that is written block by block.
 
-    Use it in a ``with`` statement. The sound goes to a hidden file beside the output, ``.name.partial.suffix``, which
-    takes the output's name when the block ends without an error, and is deleted otherwise. Missing folders are made.
+    Use it in a ``with`` statement. The sound goes to a hidden file beside the output, which takes the output's name
+    when the block ends without an error, and is deleted otherwise. Missing folders are made.
 
     Samples beyond full scale stop there (and are counted) in integer formats, and may be clipped by whatever plays
     a lossy file; they never wrap around. ``peak_safe_gain`` tells how to avoid both. Float formats keep them.
@@ -84,18 +72,23 @@ class Writer:
         self.subtype = fitting_subtype(self._container, like.subtype if like else None)
         self.frames = 0
         self.clipped = 0
-        self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
         self._resampler = Resampler(sample_rate, self.file_sample_rate, channels)
-        self._begun = False
-        self._sink: _Sink | None = None
         self._sound: Any = None  # soundfile.SoundFile, which has no types
 
     def __enter__(self) -> Writer:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._begun = True  # before the file is there: Ctrl-C may come at any moment
-            self._sink = _Sink(self._partial)
-            self._sound = soundfile.SoundFile(
+            with contextlib.ExitStack() as stack:
+                self._sink = _Sink(stack.enter_context(beside(self.path)))
+                stack.callback(self._close)
+                self._sound = self._encoder()
+                self._open = stack.pop_all()
+        except OSError as error:
+            raise write_error(self.path, error) from None
+        return self
+
+    def _encoder(self) -> Any:
+        try:
+            sound = soundfile.SoundFile(
                 self._sink,
                 "w",
                 self.file_sample_rate,
@@ -104,19 +97,11 @@ class Writer:
                 format=self._container.format,
                 **dict(self._container.options),
             )
-        except OSError as error:
-            self._discard()
-            raise _cannot_write(self.path, error) from None
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
-            failure = self._failure(error)
-            self._discard()
-            raise failure from None
-        except BaseException:  # Ctrl-C: __exit__ is not called for what __enter__ began
-            self._discard()
-            raise
+            raise self._failure(error) from None
         # soundfile would seek after every block, which the encoders of lossy formats do not like.
-        self._sound.seekable = lambda: False
-        return self
+        sound.seekable = lambda: False
+        return sound
 
     def write(self, block: Wave) -> None:
         """Write the next samples.
@@ -143,26 +128,26 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._open.__exit__(kind, error, trace)
+            return
         try:
-            if kind is None:
+            with self._open:
                 self._finish()
-        finally:
-            self._discard()
+        except OSError as failure:
+            raise write_error(self.path, failure) from None
+        if self.clipped:
+            _log.warning("%s: %d samples lie beyond full scale and are clipped.", self.path, self.clipped)
 
     def _finish(self) -> None:
         if self.frames == 0:
             raise AudiotransError(f"{self.path}: there is no sound to write (zero length).")
         self._put(self._resampler.finish())
-        assert self._sink is not None  # noqa: S101  # set by __enter__
         try:
             self._sound.close()  # encoders write their last samples here
-            self._sink.raise_error()
-            self._sink.close()
-            os.replace(self._partial, self.path)
-        except (OSError, soundfile.SoundFileError) as error:
+        except soundfile.SoundFileError as error:
             raise self._failure(error) from None
-        if self.clipped:
-            _log.warning("%s: %d samples lie beyond full scale and are clipped.", self.path, self.clipped)
+        self._sink.raise_error()
 
     def _put(self, block: Wave) -> None:
         """Hand one signal on in chunks: libvorbis crashes on a long one."""
@@ -171,41 +156,33 @@ class Writer:
             frames = np.ascontiguousarray(block[:, start : start + CHUNK_FRAMES].T, dtype=np.float32)
             try:
                 self._sound.write(quantised(frames, self.subtype))
-                assert self._sink is not None  # noqa: S101  # set by __enter__
                 self._sink.raise_error()
-            except (OSError, soundfile.SoundFileError, AssertionError) as error:
+            except (soundfile.SoundFileError, AssertionError, OSError) as error:
                 raise self._failure(error) from None
             if limit is not None and self._sink.written > limit:
                 raise AudiotransError(f"{self.path}: this format ends at 4 GiB; write .flac, .w64 or .rf64 instead.")
 
-    def _failure(self, error: BaseException) -> AudiotransError | KeyboardInterrupt:
-        """Name the disk's error, which soundfile does not know, before soundfile's."""
-        if self._sink is not None and self._sink.error is not None:
-            error = self._sink.error
+    def _failure(self, error: BaseException) -> BaseException:
+        """Name the disk's error or Ctrl-C, of which soundfile does not know, before soundfile's."""
+        error = self._sink.error or error
         if isinstance(error, KeyboardInterrupt):
             return error
         if isinstance(error, OSError):
-            return _cannot_write(self.path, error)
+            return write_error(self.path, error)
         return AudiotransError(
             f"{self.path}: {self._channels} channels at {self.file_sample_rate} Hz as {self.subtype} cannot be "
             f"written: {str(error).rstrip('.')}. Choose another format, such as .wav."
         )
 
-    def _discard(self) -> None:
-        """Close what is open and delete the partial file, if it has not taken the output's name."""
+    def _close(self) -> None:
         try:
             if self._sound is not None:
                 with contextlib.suppress(soundfile.SoundFileError):
                     self._sound.close()
-            if self._sink is not None:
-                with contextlib.suppress(OSError):
-                    self._sink.close()
         finally:
-            if self._begun:
-                with contextlib.suppress(OSError):
-                    self._partial.unlink(missing_ok=True)
-            self._sound = self._sink = None
-            self._begun = False
+            with contextlib.suppress(OSError):
+                self._sink.close()
+            self._sound = None
 
 
 def write(
@@ -327,9 +304,4 @@ def _refuse_existing(path: Path, force: bool) -> None:
         if path.exists() and not force:
             raise UsageError(f"{path}: exists already; --force replaces it, or choose another name.")
     except OSError as error:
-        raise _cannot_write(path, error) from None
-
-
-def _cannot_write(path: Path, error: OSError) -> AudiotransError:
-    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-    return AudiotransError(f"{path}: cannot be written: {reason}.")
+        raise write_error(path, error) from None

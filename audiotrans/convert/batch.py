@@ -143,7 +143,7 @@ def _find(item: str | Path, photos: bool) -> list[Path]:
     if path.is_file() and path.suffix.lower() in wrong:
         is_kind, is_for = ("a sound", "pictures") if photos else ("a picture", "sound")
         raise UsageError(f"{path} is {is_kind}, but this model is for {is_for}: choose another with --model")
-    return list(find_photos([item])) if photos else find_audio([item])
+    return find_photos([item]) if photos else find_audio([item])
 
 
 def _found(inputs: Sequence[str | Path], to: str, photos: bool, out: Path | None) -> list[tuple[Path, Path]]:

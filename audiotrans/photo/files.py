@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import io
-import os
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.files import find_files, replacing
 from audiotrans.photo.imaging import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 MOST_PIXELS = 64_000_000
 """Largest photo that is read: 0.8 GB of float32, several times over on the way. Few cameras make more."""
@@ -138,35 +137,14 @@ def write_photo(path: Path | str, pixels: Pixels, *, force: bool = False) -> Non
 
     path = Path(path)
     if path.suffix.lower() not in PHOTO_SUFFIXES:
-        raise UsageError(f"{path}: pictures are written as {', '.join(sorted(PHOTO_SUFFIXES))}")
+        raise UsageError(f"{path}: pictures are written as {', '.join(PHOTO_SUFFIXES)}")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(beside, quality=JPEG_QUALITY)  # formats without loss pay no heed to it
-        beside.replace(path)
-    except OSError as error:
-        raise AudiotransError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with replacing(path) as partial:
+        Image.fromarray(pixels).save(partial, kind, quality=JPEG_QUALITY)  # formats without loss pay no heed to it
 
 
-def find_photos(paths: Iterable[Path | str]) -> Iterator[Path]:
-    """Yield photos in order: files as they are, folders searched in depth by suffix, patterns as they match.
-
-    Raises:
-        UsageError: if a path does not exist and matches nothing.
-    """
-    for item in map(Path, paths):
-        if item.is_dir():
-            found = (path for path in item.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
-            yield from sorted(path for path in found if not path.name.startswith("."))
-        elif item.exists():
-            yield item
-        else:
-            matches = sorted(glob.glob(str(item), recursive=True))
-            if not matches:
-                raise UsageError(f"{item} does not exist: give pictures, folders of them or patterns")
-            yield from find_photos(matches)
+def find_photos(paths: Sequence[Path | str]) -> list[Path]:
+    """Find the photos that a list of files, folders and patterns means; see `find_files`."""
+    return find_files(paths, PHOTO_SUFFIXES, "photo")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.files import write_beside
+from audiotrans.files import replacing
 from audiotrans.model.nets import NetSettings
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
 from audiotrans.training.parts import index_of, read_parts, remove_parts, write_parts
@@ -37,7 +37,8 @@ def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe, *, part_m
     described = {"recipe": json.dumps(recipe_to_dict(recipe)), **header(recipe.model.nets)}
     whole = {"format": CHECKPOINT, "version": VERSION, **described, **state}
     if part_mb is None:
-        write_beside(path, lambda beside: torch.save(whole, beside))
+        with replacing(path) as partial:
+            torch.save(whole, partial)
         remove_parts(path)
         return
     content = io.BytesIO()

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from audiotrans.errors import AudiotransError
-from audiotrans.files import write_beside
+from audiotrans.files import write_whole
 
 FORMAT = "audiotrans-checkpoint-parts"
 VERSION = 1
@@ -50,15 +50,11 @@ def write_parts(path: Path, content: bytes | memoryview, part_bytes: int) -> Non
     for number, piece in enumerate(pieces, start=1):
         digest = hashlib.sha256(piece).hexdigest()
         name = f"{path.name}.{number}-of-{len(pieces)}.{digest[:10]}"
-        _write(path.with_name(name), piece)
+        write_whole(path.with_name(name), piece)
         parts.append({"file": name, "bytes": len(piece), "sha256": digest})
     index = {"format": FORMAT, "version": VERSION, "bytes": len(content), "parts": parts}
-    _write(index_of(path), json.dumps(index, indent=1).encode())
+    write_whole(index_of(path), json.dumps(index, indent=1).encode())
     _remove(path, keep={str(part["file"]) for part in parts})
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    write_beside(path, lambda beside: beside.write_bytes(content))
 
 
 def remove_parts(path: Path) -> None:

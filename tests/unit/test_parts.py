@@ -94,7 +94,7 @@ def test_the_later_of_both_is_taken(tmp_path, path, in_parts, whole):
 
 def test_a_run_that_dies_while_saving_keeps_the_old_set(path, monkeypatch):
     save(path, 1)
-    before, write, calls = names(path.parent), parts.write_beside, []
+    before, write, calls = names(path.parent), parts.write_whole, []
 
     def dying(target, content):
         calls.append(target)
@@ -102,7 +102,7 @@ def test_a_run_that_dies_while_saving_keeps_the_old_set(path, monkeypatch):
             raise KeyboardInterrupt
         write(target, content)
 
-    monkeypatch.setattr(parts, "write_beside", dying)
+    monkeypatch.setattr(parts, "write_whole", dying)
     with pytest.raises(KeyboardInterrupt):
         save(path, 2)
     assert names(path.parent) > before  # what a killed process leaves

@@ -189,10 +189,10 @@ def test_photos_are_found_by_suffix_and_in_order(tmp_path):
         (tmp_path / name).touch()
     assert [p.name for p in find_photos([tmp_path])] == ["a.PNG", "b.jpg", "c.webp"]
     assert [p.name for p in find_photos([tmp_path / "*.jpg"])] == ["b.jpg"]
-    with pytest.raises(UsageError, match="does not exist"):
-        list(find_photos([tmp_path / "nowhere"]))
-    with pytest.raises(UsageError, match="does not exist"):
-        list(find_photos([tmp_path / "*.gif"]))
+    with pytest.raises(AudiotransError, match="there is no such file"):
+        find_photos([tmp_path / "nowhere"])
+    with pytest.raises(UsageError, match="matches no photo"):
+        find_photos([tmp_path / "*.gif"])
 
 
 ROWS = {"1.jpg": (1, -1, -1), "2.jpg": (-1, 1, -1), "3.jpg": (1, 1, -1), "4.jpg": (1, -1, 1), "5.jpg": (-1, -1, 1)}

@@ -16,7 +16,7 @@ from audiotrans.evaluation.compare import imagenet
 from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, between_draws, different, distance, translations
 from audiotrans.evaluation.compare.statistics import Records
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
-from audiotrans.files import write_beside
+from audiotrans.files import replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import load_recipe
 from audiotrans.training.datasets import open_images, read_manifest
@@ -44,7 +44,8 @@ class Scale:
 def keep_weights(model: AVBGTN, path: Path) -> None:
     """Keep averaged weights in half precision: a figure thought of later can then be taken of every examination."""
     values = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    write_beside(path, lambda beside: save_file(values, beside))
+    with replacing(path) as partial:
+        save_file(values, partial)
 
 
 def kept_weights(folder: Path, step: int) -> Path:

@@ -29,7 +29,7 @@ from audiotrans.evaluation.compare.kept import (
 from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, examine, latent_health, set_exam
 from audiotrans.evaluation.compare.referee import Referee, Trained
 from audiotrans.evaluation.compare.summary import write_summary
-from audiotrans.files import write_beside
+from audiotrans.files import replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.processes import in_processes
 from audiotrans.recipe import Recipe, dump_recipe, parse_recipe
@@ -229,7 +229,8 @@ def save_exam(exam: Exam, path: Path) -> None:
         "images": exam.images, "target": exam.target, "bandwidth": exam.bandwidth, "copy": exam.copy,
         "floor": exam.floor, "copy_accuracy": exam.copy_accuracy,
     }  # fmt: skip
-    write_beside(path, lambda beside: torch.save(values, beside))
+    with replacing(path) as partial:
+        torch.save(values, partial)
 
 
 def load_exam(path: Path) -> Exam:
@@ -307,7 +308,8 @@ def _keep_images(model: AVBGTN, exam: Exam, path: Path) -> None:
         noise = torch.randn(model.noise_shape(x), generator=stream(0, "exam", source, 0))
         y = model.translate(x, source, target, noise)
         made[source + target] = ((y + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous()
-    write_beside(path, lambda beside: save_file(made, beside))
+    with replacing(path) as partial:
+        save_file(made, partial)
 
 
 class _Bar:

@@ -184,9 +184,7 @@ def _folders(folder: Path, a: str, b: str, valid_fraction: float, seed: int) -> 
             there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
             listed = ", ".join(there[:12]) or "no folders"
             raise UsageError(f"{folder} has no folder {name!r}: it has {listed}.{nearest(name, there)}")
-        paths = list(find_photos([folder / name]))
-        if not paths:
-            raise UsageError(f"no pictures for {name!r} in {folder / name}: jpg, png and webp are read")
+        paths = find_photos([folder / name])
         keys = [path.relative_to(folder).as_posix() for path in paths]
         splits_of = assign_splits(keys, valid_fraction, seed)
         photos += [Photo(domain, splits_of[key], path) for key, path in zip(keys, paths, strict=True)]
