@@ -1,4 +1,4 @@
-"""Pictures are real PNG files with the axes that were asked for, and no half file is ever left."""
+"""Figures are real PNG files with the axes that were asked for, and no half file is ever left."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def test_a_row_is_drawn_at_its_frequency(tmp_path, rows, sheet_figure):
 
 
 @pytest.mark.parametrize("scale", ["log", "mel", "linear"])
-def test_no_bin_is_lost_between_the_rows_of_a_picture(tmp_path, sheet_figure, scale):
-    # A chirp of one bin: near the top of a logarithmic axis a row of the picture stands for many bins.
+def test_no_bin_is_lost_between_the_rows_of_a_figure(tmp_path, sheet_figure, scale):
+    # A chirp of one bin: near the top of a logarithmic axis a row of the figure stands for many bins.
     rate, bins = 44100, 1025
-    picture = np.full((bins, bins), -80.0)
-    np.fill_diagonal(picture, 0.0)
+    levels = np.full((bins, bins), -80.0)
+    np.fill_diagonal(levels, 0.0)
     figure = canvas.new_figure(1, 1)
     (axis,) = canvas.grid(figure, 1, 1)
     hertz = np.arange(bins) * rate / 2048
-    drawn = canvas.draw_spectrogram(axis, picture, hertz, 1.0, (-80.0, 0.0), scale=scale)
+    drawn = canvas.draw_spectrogram(axis, levels, hertz, 1.0, (-80.0, 0.0), scale=scale)
     lowest = 0 if scale == "linear" else np.flatnonzero(hertz >= 40.0)[0]
     np.testing.assert_array_equal(np.asarray(drawn.get_array()).max(axis=0)[lowest:], 0.0)
     low, high = axis.get_ylim()
@@ -80,17 +80,17 @@ def test_no_bin_is_lost_between_the_rows_of_a_picture(tmp_path, sheet_figure, sc
     assert "10000" in [label.get_text() for label in axis.get_yticklabels()]
 
 
-def test_an_unknown_scale_and_kind_of_picture_are_refused(tmp_path):
+def test_an_unknown_scale_and_format_are_refused(tmp_path):
     waves = {"a": (np.ones((1, 4000), np.float32), 8000)}
     with pytest.raises(AudiotransError, match="unknown frequency axis 'bark'"):
-        plots.spectrogram_picture(waves, tmp_path / "a.png", scale="bark")
+        plots.spectrogram_figure(waves, tmp_path / "a.png", scale="bark")
     with pytest.raises(AudiotransError, match=r"ends in \.png or \.svg"):
-        plots.check_picture(tmp_path / "a.gif")
+        plots.check_output(tmp_path / "a.gif")
 
 
 def test_the_same_figure_gives_the_same_svg(tmp_path):
     waves = {"a": (np.sin(np.arange(4000, dtype=np.float32))[None], 8000)}
-    first, second = (plots.spectrogram_picture(waves, tmp_path / name) for name in ("a.svg", "b.svg"))
+    first, second = (plots.spectrogram_figure(waves, tmp_path / name) for name in ("a.svg", "b.svg"))
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -119,7 +119,7 @@ def test_spectrogram_shows_a_sine_at_its_frequency(tmp_path, sheet_figure):
     rate = 22050
     wave = 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(rate) / rate)[None].repeat(2, axis=0)
     waves = {"input": (wave.astype(np.float32), rate), "output": (wave[:1].astype(np.float32) / 10, rate)}
-    path = plots.spectrogram_picture(waves, tmp_path / "sounds.png")
+    path = plots.spectrogram_figure(waves, tmp_path / "sounds.png")
     assert read_png(path).size > 0
     first, second, colour_bar = sheet_figure[0].axes
     drawn = first.images[0]
@@ -135,7 +135,7 @@ def test_spectrogram_shows_a_sine_at_its_frequency(tmp_path, sheet_figure):
 
 def test_spectrogram_of_a_long_sound_draws_its_first_minute(tmp_path, sheet_figure):
     wave = np.random.default_rng(0).standard_normal((1, 100 * 4000)).astype(np.float32)
-    plots.spectrogram_picture({"long": (wave, 4000)}, tmp_path / "long.png")
+    plots.spectrogram_figure({"long": (wave, 4000)}, tmp_path / "long.png")
     axis = sheet_figure[0].axes[0]
     assert axis.get_xlim() == (0.0, 60.0)
     assert axis.images[0].get_array().shape[1] <= 1600
@@ -143,15 +143,15 @@ def test_spectrogram_of_a_long_sound_draws_its_first_minute(tmp_path, sheet_figu
 
 def test_spectrogram_of_silence_and_of_one_sample(tmp_path):
     waves = {"silence": (np.zeros((1, 8000), np.float32), 8000), "sample": (np.zeros((1, 1), np.float32), 8000)}
-    assert plots.spectrogram_picture(waves, tmp_path / "quiet.png").stat().st_size > 0
+    assert plots.spectrogram_figure(waves, tmp_path / "quiet.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize("wave", [np.zeros((1, 0), np.float32), np.zeros(8, np.float32)])
 def test_spectrogram_of_a_bad_wave_is_refused(tmp_path, wave):
     with pytest.raises(AudiotransError, match="'bad'"):
-        plots.spectrogram_picture({"bad": (wave, 8000)}, tmp_path / "bad.png")
+        plots.spectrogram_figure({"bad": (wave, 8000)}, tmp_path / "bad.png")
     with pytest.raises(AudiotransError, match="no sound"):
-        plots.spectrogram_picture({}, tmp_path / "bad.png")
+        plots.spectrogram_figure({}, tmp_path / "bad.png")
 
 
 def test_training_curves_draw_every_number(tmp_path, sheet_figure):
@@ -166,24 +166,24 @@ def test_training_curves_draw_every_number(tmp_path, sheet_figure):
 
 
 def test_training_logs_that_cannot_be_drawn(tmp_path):
-    log, picture = tmp_path / "metrics.jsonl", tmp_path / "curves.png"
+    log, target = tmp_path / "metrics.jsonl", tmp_path / "curves.png"
     with pytest.raises(AudiotransError, match="cannot read"):
-        plots.training_curves(log, picture)
+        plots.training_curves(log, target)
     log.write_text('{"loss": 1}\n')
     with pytest.raises(AudiotransError, match="no numbers with a step"):
-        plots.training_curves(log, picture)
+        plots.training_curves(log, target)
     log.write_text('nonsense\n{"step": 1, "loss": 1}\n')
     with pytest.raises(AudiotransError, match="line 1"):
-        plots.training_curves(log, picture)
+        plots.training_curves(log, target)
 
 
-def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, rows):
+def test_a_figure_that_cannot_be_written_leaves_nothing(tmp_path, rows):
     image = {"image": np.zeros((1, 64, 4))}
-    with pytest.raises(AudiotransError, match="cannot write the picture"):
+    with pytest.raises(AudiotransError, match="cannot write"):
         plots.sample_sheet(image, tmp_path / "missing" / "sheet.png", rows, 0.01)
     folder = tmp_path / "sheet.png"
     folder.mkdir()
-    with pytest.raises(AudiotransError, match="cannot write the picture"):
+    with pytest.raises(AudiotransError, match="cannot write"):
         plots.sample_sheet(image, folder, rows, 0.01)
     assert list(tmp_path.iterdir()) == [folder]
 

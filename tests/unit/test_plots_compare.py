@@ -1,4 +1,4 @@
-"""Pictures of a comparison: the right images in the right rows, curves that intervals do not press flat."""
+"""Figures of a comparison: the right images in the right rows, curves that intervals do not press flat."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
-from audiotrans.evaluation.plots import compare
-from audiotrans.evaluation.plots.compare import GAP, comparison_curves, ends_sheet, pixels, progress_sheet
+from audiotrans.evaluation.plots import canvas, comparison_curves, ends_sheet, progress_sheet, to_pixels
+from audiotrans.evaluation.plots.comparison import GAP, MOST_ROWS
 
 SIZE = 8
 
@@ -20,8 +20,8 @@ SIZE = 8
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     caught: list[Figure] = []
-    save = compare.save
-    monkeypatch.setattr(compare, "save", lambda figure, path: (caught.append(figure), save(figure, path))[1])
+    save = canvas.save
+    monkeypatch.setattr(canvas, "save", lambda figure, path: (caught.append(figure), save(figure, path))[1])
     return caught
 
 
@@ -69,7 +69,7 @@ def test_long_runs_are_thinned_out_from_first_to_last(tmp_path: Path, figures: l
     folder = samples(tmp_path / "samples", {step: step for step in range(1, 40)})
     progress_sheet(folder, sources(), tmp_path / "p.png")
     labels, _ = drawn(figures[0])[0]
-    assert len(labels) == compare.MOST_ROWS + 1
+    assert len(labels) == MOST_ROWS + 1
     assert (labels[1], labels[-1]) == ("1", "39")
 
 
@@ -93,12 +93,12 @@ def test_sounds_are_drawn_low_notes_down(tmp_path: Path, figures: list[Figure]) 
 
 
 def test_images_become_bytes() -> None:
-    assert pixels(torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2])).tolist() == [0, 0, 128, 255, 255]
+    assert to_pixels(torch.tensor([-1.2, -1.0, 0.0, 1.0, 1.2])).tolist() == [0, 0, 128, 255, 255]
 
 
 def test_wide_intervals_leave_the_curves_readable(tmp_path: Path, figures: list[Figure]) -> None:
     steps, mean = np.array([1.0, 2.0]), np.array([0.4, 0.6])
     curve = SimpleNamespace(steps=steps, mean=mean, low=mean - 50, high=mean + 50)
-    comparison_curves({"avb": {"x": curve}}, {"x": "a figure"}, {"x": {"real": 0.8}}, tmp_path / "p.png")
+    comparison_curves({"avb": {"x": curve}}, {"x": "a metric"}, {"x": {"real": 0.8}}, tmp_path / "p.png")
     low, high = figures[0].axes[0].get_ylim()
     assert (low, high) == pytest.approx((0.2, 1.0))  # half of the range from .4 to .8 on either side

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.plots import canvas, figure8, figure9
-from audiotrans.evaluation.plots.figure9 import phase_pixels
+from audiotrans.evaluation.plots.sounds import phase_pixels
 from audiotrans.spectrogram.stft import STFT
 
 RATE = 16_000
@@ -53,7 +53,7 @@ def cycle(tmp_path: Path) -> Path:
 
 
 def panels(figure: Figure) -> list[list[Any]]:
-    """Return the panels by row: those with a picture, without the colour bars."""
+    """Return the panels by row: those with an image, without the colour bars."""
     drawn = [axis for axis in figure.axes if axis.images]
     return [drawn[start : start + 8] for start in range(0, len(drawn), 8)]
 
@@ -120,10 +120,10 @@ class TestFigure9:
     def test_bare_pixels_have_their_size_and_the_highest_row_first(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "a.wav", np.stack([sine(1000), sine(3000)], axis=1), RATE)
         figure9(tmp_path / "a.wav", tmp_path / "p.png", channel=2, bare=True)
-        picture = np.rint(imread(tmp_path / "p.png") * 255).astype(np.uint8)
+        written = np.rint(imread(tmp_path / "p.png") * 255).astype(np.uint8)
         wave, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
-        np.testing.assert_array_equal(picture, phase_pixels(np.ascontiguousarray(wave[:, 1]), STFT())[::-1])
-        assert picture.ndim == 2
+        np.testing.assert_array_equal(written, phase_pixels(np.ascontiguousarray(wave[:, 1]), STFT())[::-1])
+        assert written.ndim == 2
 
     def test_axes_are_hertz_and_seconds(self, tmp_path: Path, figures: list[Figure]) -> None:
         soundfile.write(tmp_path / "a.wav", sine(1000), RATE)
@@ -146,7 +146,7 @@ class TestCommand:
         return CliRunner().invoke(main, ["plot", *map(str, arguments)], prog_name="audiotrans")
 
     @pytest.mark.smoke
-    def test_every_kind_of_sound_picture(self, cycle: Path, tmp_path: Path) -> None:
+    def test_every_kind_of_sound_figure(self, cycle: Path, tmp_path: Path) -> None:
         sound = cycle / "sounds" / "violin" / "a.wav"
         for kind, given in (("figure8", cycle), ("figure9", sound), ("spectrogram", sound)):
             target = tmp_path / f"{kind}.{'svg' if kind == 'figure9' else 'png'}"
@@ -162,7 +162,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("more", "said"),
         [(("-o", "x.gif"), "ends in .png or .svg"), (("-o", "x.png", "--axis", "bark"), "unknown frequency axis"),
-         (("-o", "no/x.png"), "cannot write the picture"), (("-o", "x.png", "--seconds", -1), "a length > 0")],
+         (("-o", "no/x.png"), "cannot write"), (("-o", "x.png", "--seconds", -1), "a length > 0")],
     )  # fmt: skip
     def test_mistakes_get_one_line(self, cycle: Path, more: tuple[object, ...], said: str) -> None:
         result = self.plot("spectrogram", cycle / "sounds" / "violin" / "a.wav", *more)

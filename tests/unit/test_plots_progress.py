@@ -1,4 +1,4 @@
-"""The picture of a training run: the right curves in the right panels, and the samples over the steps."""
+"""The figure of a training run: the right curves in the right panels, and the samples over the steps."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_curves_stand_by_domain(run: Path, tmp_path: Path, figures: list[Figure]
         for axis in figures[0].axes
     }
     assert found == {
-        "held out: way left to the target's sound": {"flute to oboe": 0.5, "oboe to flute": 0.7},
-        "the discriminator's mark for flute": {"real flute": 1.0, "oboe to flute": -1.0},
-        "the discriminator's mark for oboe": {"real oboe": 2.0, "flute to oboe": -2.0},
+        "held out: distance left to the target's sound": {"flute to oboe": 0.5, "oboe to flute": 0.7},
+        "discriminator output for flute": {"real flute": 1.0, "oboe to flute": -1.0},
+        "discriminator output for oboe": {"real oboe": 2.0, "flute to oboe": -2.0},
     }
     assert {axis.get_xlabel() for axis in figures[0].axes} == {"step"}
 
@@ -92,7 +92,7 @@ def test_without_sounds_the_last_sheet_is_shown(run: Path, tmp_path: Path, figur
     assert np.asarray(axis.images[0].get_array()).shape[:2] == (10, 20)
 
 
-def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
+def test_what_is_not_a_run_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(AudiotransError, match="cannot read the recipe"):
         training_progress(tmp_path, tmp_path / "p.png")
     (run / "metrics.jsonl").write_text('{"step": 1, "other": 2}')
@@ -127,7 +127,7 @@ def test_a_run_on_photos_is_drawn(tmp_path: Path, figures: list[Figure]) -> None
     write_photo(tmp_path / "samples/step_0000001.png", sheet)
     training_progress(tmp_path, tmp_path / "p.png")
     titles = [axis.get_title() for axis in figures[0].axes]
-    assert titles == ["held out: error against the input", "the discriminator's mark for blond", "samples at step 1"]
+    assert titles == ["held out: error against the input", "discriminator output for blond", "samples at step 1"]
     (axis,) = [axis for axis in figures[0].axes if axis.images]
     drawn = np.asarray(axis.images[0].get_array())
     # Four rows of three photos for each domain, each photo with a gap of two pixels.
@@ -139,6 +139,6 @@ def test_a_run_on_photos_is_drawn(tmp_path: Path, figures: list[Figure]) -> None
 
 def test_a_broken_sheet_is_named(run: Path, tmp_path: Path) -> None:
     (run / "samples").mkdir()
-    (run / "samples" / "step_0000005.png").write_text("no picture")
+    (run / "samples" / "step_0000005.png").write_text("not an image")
     with pytest.raises(AudiotransError, match=r"sample sheet .*step_0000005\.png"):
         training_progress(run, tmp_path / "p.png")

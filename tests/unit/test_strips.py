@@ -45,17 +45,17 @@ def test_columns_cover_the_sound_from_start_to_end() -> None:
 def test_long_sounds_are_read_in_pieces_and_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     wave = np.random.default_rng(0).normal(size=(1, 100_000)).astype(np.float32)
     whole = strip_levels(wave, 8_000)
-    monkeypatch.setattr("audiotrans.evaluation.plots.strips._CHUNK_SECONDS", 1.0)
+    monkeypatch.setattr("audiotrans.evaluation.plots.sounds._CHUNK_SECONDS", 1.0)
     # Equal but for the margin's ends, which lie outside of every window that is kept.
     np.testing.assert_allclose(strip_levels(wave, 8_000), whole, atol=1e-3)
 
 
-def test_pictures_hold_the_levels_upside_up(tmp_path: Path) -> None:
+def test_strips_hold_the_levels_upside_up(tmp_path: Path) -> None:
     levels = np.full((STRIP_ROWS, 10), -200.0)
     levels[0, 0] = 0.0  # the lowest frequency, at the start
-    with Image.open(save_strip(levels, tmp_path / "a.png", 0.0)) as picture:
-        assert picture.size == (10, STRIP_ROWS)
-        colours = np.asarray(picture.convert("RGB"))
+    with Image.open(save_strip(levels, tmp_path / "a.png", 0.0)) as image:
+        assert image.size == (10, STRIP_ROWS)
+        colours = np.asarray(image.convert("RGB"))
     stops = colour_stops()
     assert "#" + bytes(colours[-1, 0]).hex() == stops[-1]
     assert "#" + bytes(colours[0, 0]).hex() == stops[0]
@@ -65,6 +65,6 @@ def test_pictures_hold_the_levels_upside_up(tmp_path: Path) -> None:
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AudiotransError, match=r"shape \(1, 0\)"):
         strip_levels(np.zeros((1, 0), np.float32), 8_000)
-    with pytest.raises(AudiotransError, match="cannot write the picture"):
+    with pytest.raises(AudiotransError, match="cannot write"):
         save_strip(np.zeros((STRIP_ROWS, 2)), tmp_path / "nowhere" / "a.png", 0.0)
     assert strip_levels(np.ones((1, 1), np.float32), 8_000).shape == (STRIP_ROWS, 1)

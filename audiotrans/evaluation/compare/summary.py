@@ -69,7 +69,7 @@ def write_summary(output: Path, exam: Exam) -> Path:
     Returns:
         The summary.
     """
-    from audiotrans.evaluation.plots.compare import comparison_curves, ends_sheet, progress_sheet
+    from audiotrans.evaluation.plots import comparison_curves, ends_sheet, progress_sheet
 
     runs = read_runs(output)
     names = {measure: MEASURES[measure].label for measure in MEASURES}

@@ -1,32 +1,40 @@
-"""Pictures: one module for each kind, what they share in `canvas`. The only user of matplotlib."""
+"""Figures, the only user of matplotlib: of sounds, of a training run, of a comparison; what they share in `canvas`."""
 
 from __future__ import annotations
 
-from audiotrans.evaluation.plots.canvas import COLOUR_MAP, LOWEST_HZ, RANGE_DB, check_picture
-from audiotrans.evaluation.plots.curves import training_curves
-from audiotrans.evaluation.plots.figure8 import figure8
-from audiotrans.evaluation.plots.figure9 import figure9
-from audiotrans.evaluation.plots.progress import training_progress
-from audiotrans.evaluation.plots.sheets import sample_sheet
-from audiotrans.evaluation.plots.spectrograms import PICTURE_SECONDS, sound_files_picture, spectrogram_picture
-from audiotrans.evaluation.plots.strips import STRIP_HZ, STRIP_ROWS, colour_stops, save_strip, strip_levels
+from audiotrans.evaluation.plots.canvas import RANGE_DB, check_output
+from audiotrans.evaluation.plots.comparison import comparison_curves, ends_sheet, progress_sheet, to_pixels
+from audiotrans.evaluation.plots.runs import training_curves, training_progress
+from audiotrans.evaluation.plots.sounds import (
+    STRIP_HZ,
+    STRIP_ROWS,
+    colour_stops,
+    figure8,
+    figure9,
+    sample_sheet,
+    save_strip,
+    sound_files_figure,
+    spectrogram_figure,
+    strip_levels,
+)
 
 __all__ = [
-    "COLOUR_MAP",
-    "LOWEST_HZ",
-    "PICTURE_SECONDS",
     "RANGE_DB",
     "STRIP_HZ",
     "STRIP_ROWS",
-    "check_picture",
+    "check_output",
     "colour_stops",
+    "comparison_curves",
+    "ends_sheet",
     "figure8",
     "figure9",
+    "progress_sheet",
     "sample_sheet",
     "save_strip",
-    "sound_files_picture",
-    "spectrogram_picture",
+    "sound_files_figure",
+    "spectrogram_figure",
     "strip_levels",
+    "to_pixels",
     "training_curves",
     "training_progress",
 ]

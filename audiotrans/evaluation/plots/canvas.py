@@ -1,14 +1,12 @@
-"""What every picture shares: the figure, its grid of panels, one drawn spectrogram, and saving.
+"""Lay out and save figures: the figure, its grid of panels, the spectrogram in a panel, the file.
 
 Figures are built as objects and drawn by matplotlib's own canvases: no global state, no window, safe in a training
-process. Every picture is written beside its place and then renamed, so a reader never meets half a file.
+process.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from audiotrans.errors import AudiotransError, UsageError, lookup
+from audiotrans.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +34,7 @@ COLOUR_MAP = "magma"
 RANGE_DB = 80.0
 LOWEST_HZ = 40.0
 SUFFIXES = (".png", ".svg")
-_PICTURE_ROWS = 400
+_DRAWN_ROWS = 400
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def draw_spectrogram(
     scale: str = "log",
     colours: str = COLOUR_MAP,
 ) -> AxesImage:
-    """Draw one picture over seconds and frequency.
+    """Draw one spectrogram over seconds and frequency.
 
     Args:
         axis: where to draw.
@@ -151,7 +150,7 @@ def draw_spectrogram(
     lowest = 0.0 if scale == "linear" else LOWEST_HZ
     low = max(lowest, float(row_frequencies[row_frequencies >= lowest].min()))
     high = max(float(row_frequencies.max()), low * 1.01)
-    places = np.linspace(chosen.place(low), chosen.place(high), _PICTURE_ROWS)
+    places = np.linspace(chosen.place(low), chosen.place(high), _DRAWN_ROWS)
     drawn = axis.imshow(
         # Drawn as one image of even rows: a mesh of a million cells would be slow.
         panel if scale == "linear" else _even_rows(panel, row_frequencies, chosen.hertz(places)),
@@ -181,11 +180,11 @@ def _even_rows(panel: Array, row_frequencies: Array, hertz: Array) -> Array:
     return np.stack(rows)
 
 
-def check_picture(path: str | Path, *, force: bool = False) -> Path:
-    """Refuse, before any work, a picture whose kind is not known or that exists.
+def check_output(path: str | Path, *, force: bool = False) -> Path:
+    """Refuse, before any work, a figure whose format is not known or that exists.
 
     Args:
-        path: of the picture to write.
+        path: of the figure to write.
         force: whether it may exist.
 
     Raises:
@@ -193,51 +192,46 @@ def check_picture(path: str | Path, *, force: bool = False) -> Path:
     """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{target}: the name of a picture ends in .png or .svg")
+        raise UsageError(f"{target}: the name of a figure ends in .png or .svg")
     if target.exists() and not force:
         raise UsageError(f"{target} exists already: use --force to overwrite it, or -o to write elsewhere")
     return target
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a PNG, or an SVG where the name says so, beside its place and rename it.
+    """Write a figure as a PNG, or as an SVG where the name says so; nothing is left behind by an error.
 
     Raises:
         AudiotransError: if it cannot be written.
     """
+    target = _in_a_folder(path)
+    kind = "svg" if target.suffix.lower() == ".svg" else "png"
+    FigureCanvasAgg(figure)  # makes itself the figure's canvas
+    # Without its date and with fixed names inside, the same figure gives the same bytes.
+    steady: dict[str, Any] = {"metadata": {"Date": None}} if kind == "svg" else {}
+    with replacing(target) as partial, rc_context({"svg.hashsalt": "audiotrans"}):
+        figure.savefig(partial, format=kind, **steady)
+    return target
 
-    def write(partial: Path, kind: str) -> None:
-        FigureCanvasAgg(figure)  # makes itself the figure's canvas
-        # Without its date and with fixed names inside, the same figure gives the same bytes.
-        steady: dict[str, Any] = {"metadata": {"Date": None}} if kind == "svg" else {}
-        with rc_context({"svg.hashsalt": "audiotrans"}):
-            figure.savefig(partial, format=kind, **steady)
 
-    return _save_whole(Path(path), write)
-
-
-def save_pixels(pixels: npt.NDArray[np.uint8], path: str | Path) -> Path:
-    """Write an 8-bit grey PNG, shape (rows, columns), the uppermost row first, beside its place and rename it.
+def save_image(image: Image.Image, path: str | Path) -> Path:
+    """Write an image without axes as a PNG; nothing is left behind by an error.
 
     Raises:
         UsageError: if the name asks for something else than a PNG.
         AudiotransError: if it cannot be written.
     """
-    target = Path(path)
+    target = _in_a_folder(path)
     if target.suffix.lower() != ".png":
         raise UsageError(f"{target}: bare pixels are written as .png")
-    return _save_whole(target, lambda partial, kind: Image.fromarray(np.ascontiguousarray(pixels)).save(partial, kind))
+    with replacing(target) as partial:
+        image.save(partial, "png", optimize=True)
+    return target
 
 
-def _save_whole(target: Path, write: Callable[[Path, str], None]) -> Path:
-    kind = "svg" if target.suffix.lower() == ".svg" else "png"
-    partial = target.with_name(f".{target.stem}.partial.{kind}")
-    try:
-        write(partial, kind)
-        os.replace(partial, target)
-    except OSError as error:
-        raise AudiotransError(f"cannot write the picture {target}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+def _in_a_folder(path: str | Path) -> Path:
+    """Refuse a figure in a folder that does not exist: a misspelt one shall not be made."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise AudiotransError(f"cannot write {target}: there is no folder {target.parent}; make it, or write elsewhere")
     return target

@@ -1,4 +1,4 @@
-"""Pictures of a comparison of recipes: curves with intervals, and translations by training progress."""
+"""Figures of a comparison of recipes: curves with intervals, and translations by training progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiotrans.evaluation.plots.canvas import COLOUR_MAP, grid, new_figure, save
+from audiotrans.evaluation.plots import canvas
+from audiotrans.evaluation.plots.canvas import COLOUR_MAP, grid, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,32 +28,32 @@ def comparison_curves(
     references: Mapping[str, Mapping[str, float]],
     path: Path,
 ) -> Path:
-    """Draw every figure of a comparison over the steps, one panel each.
+    """Draw every metric of a comparison over the steps, one panel each.
 
     Args:
-        curves: by recipe and figure: objects with ``steps``, ``mean``, ``low`` and ``high``.
-        names: title of each figure.
-        references: by figure, values that are drawn as dashed lines: what real images and the input have.
+        curves: by recipe and metric: objects with ``steps``, ``mean``, ``low`` and ``high``.
+        names: title of each metric.
+        references: by metric, values that are drawn as dashed lines: what real images and the input have.
         path: a PNG or SVG file.
     """
     shown = [m for m in names if any(np.isfinite(of[m].mean).any() for of in curves.values())]
     figure = new_figure(len(shown), 3, panel_height=2.6)
-    for axis, measure in zip(grid(figure, len(shown), 3), shown, strict=True):
-        for name, of_measure in curves.items():
-            found = of_measure[measure]
+    for axis, metric in zip(grid(figure, len(shown), 3), shown, strict=True):
+        for name, of_metric in curves.items():
+            found = of_metric[metric]
             (line,) = axis.plot(found.steps, found.mean, label=name, linewidth=1.6)
             kept = np.isfinite(found.low)
             axis.fill_between(found.steps[kept], found.low[kept], found.high[kept], color=line.get_color(), alpha=0.15)
-        for label, value in references.get(measure, {}).items():
+        for label, value in references.get(metric, {}).items():
             axis.axhline(value, linestyle="--", linewidth=0.8, color="0.4")
             axis.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
-        _keep_in_sight(axis, [of[measure].mean for of in curves.values()], list(references.get(measure, {}).values()))
-        axis.set_title(names[measure], fontsize=9)
+        _keep_in_sight(axis, [of[metric].mean for of in curves.values()], list(references.get(metric, {}).values()))
+        axis.set_title(names[metric], fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=8)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), fontsize=8)
-    return save(figure, path)
+    return canvas.save(figure, path)
 
 
 def _keep_in_sight(axis: Axes, means: Sequence[Any], references: Sequence[float]) -> None:
@@ -75,7 +76,7 @@ def progress_sheet(samples: Path, sources: Mapping[str, Tensor], path: Path) -> 
     """
     files = sorted(samples.glob("step_*.safetensors"))
     chosen = [files[i] for i in sorted({round(x) for x in np.linspace(0, len(files) - 1, MOST_ROWS)})] if files else []
-    rows: list[tuple[str, dict[str, Tensor]]] = [("input", {way: pixels(x) for way, x in sources.items()})]
+    rows: list[tuple[str, dict[str, Tensor]]] = [("input", {way: to_pixels(x) for way, x in sources.items()})]
     rows += [(f"{int(file.stem.removeprefix('step_')):,}", load_file(file)) for file in chosen]
     return _both_ways(rows, path)
 
@@ -88,7 +89,7 @@ def ends_sheet(folders: Mapping[str, Path], sources: Mapping[str, Tensor], path:
         sources: see `progress_sheet`.
         path: a PNG or SVG file.
     """
-    rows: list[tuple[str, dict[str, Tensor]]] = [("input", {way: pixels(x) for way, x in sources.items()})]
+    rows: list[tuple[str, dict[str, Tensor]]] = [("input", {way: to_pixels(x) for way, x in sources.items()})]
     for name, folder in folders.items():
         last = max(folder.glob("step_*.safetensors"), default=None)
         if last is not None:
@@ -106,11 +107,11 @@ def _both_ways(rows: list[tuple[str, dict[str, Tensor]]], path: Path) -> Path:
         axis.set_yticks([height * (i + 0.5) for i in range(len(rows))], [label for label, _ in rows], fontsize=7)
         axis.set_xticks([])
         axis.set_title("A to B" if way == "ab" else "B to A", fontsize=9)
-    return save(figure, path)
+    return canvas.save(figure, path)
 
 
-def pixels(images: Tensor) -> Tensor:
-    """Return images in [-1, 1] as 8 bits a channel."""
+def to_pixels(images: Tensor) -> Tensor:
+    """Convert images in [-1, 1] to 8 bits a channel."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -1,12 +1,14 @@
-"""How a training run went, domain by domain: curves of its log, and its sample sheets' sounds over the steps."""
+"""Figures of a training run: every curve of its log, and its progress domain by domain with samples over the steps."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.image import imread
@@ -15,19 +17,89 @@ from audiotrans.audio import read
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import RANGE_DB, Array
-from audiotrans.evaluation.plots.curves import Curves, read_curves
-from audiotrans.evaluation.plots.spectrograms import log_spectrogram
+from audiotrans.evaluation.plots.sounds import log_spectrogram
 from audiotrans.recipe import load_recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
+Curves = dict[str, list[tuple[float, float]]]
+"""Points (step, value) by name."""
+
 COLOURS = ("#0072B2", "#D55E00")
 """Blue and vermilion of Okabe and Ito's set, told apart with any colour vision; the lines also differ in dash."""
 
 MOST_STEPS = 4
 _DASHES = ("-", "--")
+
+
+def training_curves(metrics_jsonl: str | Path, path: str | Path) -> Path:
+    """Draw every number of a training log over the steps, one small panel each.
+
+    Args:
+        metrics_jsonl: one JSON object a line with a `step` and numbers, nested objects as well. A last line that was
+            cut off by a killed run is passed over.
+        path: of the PNG; its folder must exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        AudiotransError: where the log cannot be read, holds no numbers, or the figure cannot be written.
+    """
+    curves = read_curves(Path(metrics_jsonl))
+    columns = min(3, len(curves))
+    figure = canvas.new_figure(len(curves), columns, panel_height=2.2)
+    for axis, (name, points) in zip(canvas.grid(figure, len(curves), columns), sorted(curves.items()), strict=True):
+        steps, values = zip(*points, strict=True)
+        axis.plot(steps, values, linewidth=0.8)
+        axis.set_title(name, fontsize="small")
+        axis.set_xlabel("step")
+        axis.grid(visible=True, alpha=0.3)
+    return canvas.save(figure, path)
+
+
+def read_curves(log: Path) -> Curves:
+    """Read the numbers of a training log: step and value of each, by name.
+
+    Raises:
+        AudiotransError: where the log cannot be read or holds no numbers.
+    """
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AudiotransError(f"cannot read the training log {log}: {error}") from error
+    curves: Curves = {}
+    for number, line in enumerate(lines, start=1):
+        record = _parse_record(line, log, number, is_last=number == len(lines))
+        step = record.pop("step", None)
+        if step is not None:
+            for name, value in record.items():
+                curves.setdefault(name, []).append((step, value))
+    if not curves:
+        raise AudiotransError(f"{log} holds no numbers with a step; is it the metrics.jsonl of a run?")
+    return curves
+
+
+def _parse_record(line: str, log: Path, number: int, *, is_last: bool) -> dict[str, float]:
+    try:
+        return _flatten(json.loads(line)) if line.strip() else {}
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        if is_last:
+            return {}
+        raise AudiotransError(f"line {number} of {log} is not a JSON object: {error}") from error
+
+
+def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Keep the finite numbers of a JSON object; the name of a nested one is joined by a slash."""
+    numbers: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            numbers.update(_flatten(value, f"{prefix}{name}/"))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            numbers[f"{prefix}{name}"] = float(value)
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -46,12 +118,12 @@ class Panel:
 
 
 def training_progress(run: str | Path, path: str | Path, *, scale: str = "log") -> Path:
-    """Draw a training run: what its log says of each domain, and how the same held-out sounds came out over time.
+    """Draw the progress of a training run: its log by domain, and the same held-out sounds over the steps.
 
     Args:
         run: folder of the run, with recipe.yaml and metrics.jsonl; of samples/ the sounds are drawn, or the last sheet
             where there are none.
-        path: of the picture; its folder must exist.
+        path: of the figure; its folder must exist.
         scale: of the frequency axes: ``log``, ``mel`` or ``linear``.
 
     Returns:
@@ -59,7 +131,7 @@ def training_progress(run: str | Path, path: str | Path, *, scale: str = "log") 
 
     Raises:
         UsageError: for an unknown scale, or a broken recipe.
-        AudiotransError: if the run cannot be read or the picture cannot be written.
+        AudiotransError: if the run cannot be read or the figure cannot be written.
     """
     root = Path(run)
     recipe = load_recipe(root / "recipe.yaml")
@@ -85,7 +157,7 @@ def training_progress(run: str | Path, path: str | Path, *, scale: str = "log") 
 def _panels(first: str, second: str) -> Sequence[Panel]:
     return (
         Panel(
-            "held out: way left to the target's sound",
+            "held out: distance left to the target's sound",
             "share of the input's distance",
             {f"{first} to {second}": "valid/profile_ab", f"{second} to {first}": "valid/profile_ba"},
         ),
@@ -101,7 +173,7 @@ def _panels(first: str, second: str) -> Sequence[Panel]:
 
 def _discriminator(domain: str, other: str, side: str, way: str) -> Panel:
     curves = {f"real {domain}": f"health/d_real_{side}", f"{other} to {domain}": f"health/d_fake_{way}"}
-    return Panel(f"the discriminator's mark for {domain}", "output of D", curves)
+    return Panel(f"discriminator output for {domain}", "mean logit", curves)
 
 
 def _draw_curves(part: SubFigure, panels: Sequence[Panel], curves: Curves) -> None:
