@@ -13,7 +13,7 @@ RATE = 16_000
 
 METRICS = {
     "note_f1": {"label": "note F1 to input", "unit": "", "better": "higher", "group": "content"},
-    "kad": {"label": "KAD (judge)", "unit": "", "better": "lower", "group": "timbre"},
+    "kad": {"label": "KAD (classifier)", "unit": "", "better": "lower", "group": "timbre"},
     "attack_ms": {"label": "attack", "unit": "ms", "better": "closer to truth", "group": "timbre"},
 }
 

@@ -1,4 +1,4 @@
-"""The listening page in a real browser: it plays, switches, draws, judges blind, and asks for nothing outside.
+"""The listening page in a real browser: it plays, switches, draws, runs a blind test, and asks for nothing outside.
 
 Needs Playwright's Python package and a Chromium of the system (``/usr/bin/chromium``, or ``CHROMIUM`` names another).
 """
@@ -129,7 +129,7 @@ def test_a_click_on_a_name_plays_its_sound(page: Page) -> None:
     assert page.locator("#transport").is_visible()
     assert page.locator(".clip").nth(0).locator(".choose").nth(1).get_attribute("aria-pressed") == "true"
     assert float(page.locator("#transport input[type=range]").input_value()) > 0.3
-    # The cursor stands in every picture of the clip at the time that is heard.
+    # The cursor stands in every spectrogram of the clip at the time that is heard.
     at = page.locator(".clip").first.evaluate("(clip) => parseFloat(clip.style.getPropertyValue('--at'))")
     assert at == pytest.approx(100 * heard(page)["time"] / SECONDS, abs=10)
 
@@ -172,7 +172,7 @@ def test_keys_choose_play_and_move(page: Page) -> None:
     assert page.get_by_role("button", name="Loop").get_attribute("aria-pressed") == "true"
 
 
-def test_a_click_in_a_picture_goes_there(page: Page) -> None:
+def test_a_click_in_a_spectrogram_goes_there(page: Page) -> None:
     strip = page.locator(".clip").nth(1).locator(".strip").nth(2)
     strip.scroll_into_view_if_needed()
     box = strip.bounding_box()
@@ -221,12 +221,12 @@ def test_loudness_is_matched_unless_it_is_switched_off(page: Page, folder: Path)
         page.keyboard.press("m")
 
 
-def test_every_picture_is_drawn(page: Page) -> None:
-    pictures = page.locator(".strip img")
-    assert pictures.count() == CLIPS * len(NAMES)
-    for at in range(pictures.count()):
-        pictures.nth(at).scroll_into_view_if_needed()
-        page.wait_for_function("(it) => it.complete && it.naturalWidth > 0", arg=pictures.nth(at).element_handle())
+def test_every_spectrogram_is_drawn(page: Page) -> None:
+    images = page.locator(".strip img")
+    assert images.count() == CLIPS * len(NAMES)
+    for at in range(images.count()):
+        images.nth(at).scroll_into_view_if_needed()
+        page.wait_for_function("(it) => it.complete && it.naturalWidth > 0", arg=images.nth(at).element_handle())
 
 
 def test_opening_loads_no_sound(page: Page) -> None:

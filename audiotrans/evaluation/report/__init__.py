@@ -1,7 +1,7 @@
-"""Listening pages: what a model makes of sounds, to hear, to see, to compare and to judge blind.
+"""Listening pages: what a model makes of sounds, to hear, to see, to compare, with a blind test.
 
-One static folder from one call. ``sources`` reads folders of every kind into ``content``; ``assembly`` writes the
-sounds and pictures; ``overview``, ``clips`` and ``tables`` build the HTML; ``assets`` holds what the browser runs.
+One static folder from one call. ``sources`` reads folders of every kind into ``content``; ``sounds`` writes the sounds
+and spectrograms; ``page`` fills in the templates of ``assets``, which also holds what the browser runs.
 """
 
 from __future__ import annotations

@@ -1,27 +1,35 @@
-"""The document: the template filled in, the style and the script beside it, and the data that the script plays."""
+"""Write the document: templates filled in, the style and the script beside it, and the data that the script plays."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
-from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiotrans import __version__
-from audiotrans.evaluation.plots import colour_stops
-from audiotrans.evaluation.report.assembly import ReadyDirection, ReadyMaterial
-from audiotrans.evaluation.report.clips import direction_section
-from audiotrans.evaluation.report.content import Material
-from audiotrans.evaluation.report.html import Html, join, script_data, tag
-from audiotrans.evaluation.report.overview import overview
-from audiotrans.evaluation.report.tables import shown_metrics
-from audiotrans.evaluation.report.writing import FORMAT, MARKER
+from audiotrans.errors import names_extras
+from audiotrans.evaluation.plots import RANGE_DB, STRIP_HZ, STRIP_ROWS, colour_stops
+from audiotrans.evaluation.report.content import MARKER, Direction, Material, Metric, Summary, System
+from audiotrans.evaluation.report.sounds import ReadyDirection, ReadyMaterial, ReadyTake
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FORMAT = "audiotrans-report"
 
 SCRIPTS = ("dom.js", "statistics.js", "player.js", "scores.js", "trials.js", "blind.js", "start.js")
 """Parts of the page's one script, in the order in which they use each other."""
+
+GROUPS = ("content", "timbre", "artefacts", "distance", "speed")
+"""The order of the columns; groups of other names follow, in the order they come."""
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"
 
 _MARK = {"format": FORMAT, "version": 1, "made_with": f"audiotrans {__version__}"}
 
@@ -32,9 +40,19 @@ _SOUNDS = {
     "as-is": "copies of the source files",
 }
 
+_ARROWS = {
+    "higher": ("↑", "higher is better"),
+    "lower": ("↓", "lower is better"),
+    "closer to truth": ("→", "closer to the truth's value is better"),
+}
+
+_HERTZ = ((100, "100"), (1_000, "1k"), (10_000, "10k"))
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+_MOST_TICKS = 8
+
 
 def write_page(ready: Sequence[ReadyMaterial], folder: Path, title: str, sound_format: str) -> None:
-    """Write the page around its sounds and pictures.
+    """Write the page around its sounds and figures.
 
     Args:
         ready: what the page shows.
@@ -43,20 +61,17 @@ def write_page(ready: Sequence[ReadyMaterial], folder: Path, title: str, sound_f
         sound_format: what the sounds were written as.
     """
     data = page_data(ready, title)
-    directions = [each for material in ready for each in material.directions]
-    filled = Template(_asset("page.html")).substitute(
-        title=tag("title", title),
-        heading=tag("h1", title),
-        links=_links(ready),
-        bar=f"linear-gradient(to left, {', '.join(colour_stops())})",
-        overview=join(*(overview(each, _heading(each, ready)) for each in ready)),
-        clips=join(*map(direction_section, directions)),
-        sounds=join(_SOUNDS[sound_format]),
-        version=join(__version__),
-        data=script_data(data),
-    )
+    document = environment().get_template("page.html.jinja").render(
+        title=title,
+        colours=colour_stops(),
+        parts=[_part(each, each.material.heading if len(ready) > 1 else "Overview") for each in ready],
+        directions=[each for material in ready for each in material.directions],
+        sounds=_SOUNDS[sound_format],
+        version=__version__,
+        data=data,
+    )  # fmt: skip
     texts = {
-        "index.html": filled,
+        "index.html": document,
         "page.css": _asset("page.css"),
         "page.js": _script(),
         "icon.svg": _asset("icon.svg"),
@@ -64,6 +79,23 @@ def write_page(ready: Sequence[ReadyMaterial], folder: Path, title: str, sound_f
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+@names_extras
+def environment() -> Environment:
+    """Build the environment of the page's templates: text of users is escaped, also within the script's data."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(loader=PackageLoader(__package__, "assets"), autoescape=True, undefined=StrictUndefined)
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    made.globals |= {
+        "hertz_ticks": [(_hertz_percent(hertz), label) for hertz, label in _HERTZ],
+        "level": _level,
+        "range_db": round(RANGE_DB),
+        "seconds_ticks": _seconds_ticks,
+        "strip_rows": STRIP_ROWS,
+    }
+    return made
 
 
 def page_data(ready: Sequence[ReadyMaterial], title: str) -> dict[str, Any]:
@@ -107,21 +139,219 @@ def _direction_data(ready: ReadyDirection, material: Material) -> dict[str, Any]
     }
 
 
-def _heading(each: ReadyMaterial, ready: Sequence[ReadyMaterial]) -> str:
-    """Name a source's part; a page of one source carries its name already."""
-    return each.material.heading if len(ready) > 1 else "Overview"
-
-
-def _links(ready: Sequence[ReadyMaterial]) -> Html:
-    parts = [(each.key, _heading(each, ready)) for each in ready]
-    parts += [(each.key, each.direction.heading) for material in ready for each in material.directions if each.clips]
-    return join(*(piece for key, name in parts for piece in (tag("a", name, href=f"#{key}"), " ")))
-
-
 def _script() -> str:
     parts = "\n".join(_asset(name) for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _asset(name: str) -> str:
-    return (files("audiotrans.evaluation.report") / "assets" / name).read_text(encoding="utf-8")
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def _part(ready: ReadyMaterial, heading: str) -> dict[str, Any]:
+    """Prepare the overview of one source for its template."""
+    material, directions = ready.material, [each.direction for each in ready.directions]
+    summaries = [system.summary for direction in directions for system in direction.systems]
+    scores = [take.scores for direction in directions for clip in direction.clips for take in clip.takes]
+    explained = {each.name: each for direction in directions for each in direction.systems if each.about}
+    return {
+        "key": ready.key,
+        "heading": heading,
+        "facts": [("source", material.what), *material.facts],
+        "verdicts": material.verdicts,
+        "figures": ready.figures,
+        "warnings": _warnings(material),
+        "systems": list(explained.values()),
+        "metrics": [each for each in shown_metrics(material.metrics, [*summaries, *scores]) if each.about],
+        "directions": [
+            {
+                "key": each.key,
+                "heading": each.direction.heading,
+                "tables": score_tables(each.direction, material.metrics),
+                "among": "systems" if _several(each.direction.systems) else "systems and baselines",
+            }
+            for each in ready.directions
+        ],
+    }
+
+
+def _warnings(material: Material) -> list[str]:
+    """Return the folder's own warnings, and which clips have some: those are told beside the clips."""
+    warned = [
+        f"{direction.heading}: {clip.name}"
+        for direction in material.directions
+        for clip in direction.clips
+        if any(take.warnings for take in clip.takes)
+    ]
+    if not warned:
+        return list(material.warnings)
+    named = ", ".join(warned[:5]) + (", and more" if len(warned) > 5 else "")
+    clips = "clip comes" if len(warned) == 1 else "clips come"
+    return [*material.warnings, f"{len(warned)} {clips} with warnings, told beside the names there ({named})"]
+
+
+def _level(ready: ReadyTake) -> str:
+    if ready.sound is None:
+        return "no sound was kept"
+    told = "silent" if ready.loudness is None else f"{ready.loudness:.1f} LUFS".replace("-", MINUS)
+    return f"{told}, lowered by {ready.lowered_db:.1f} dB to fit" if ready.lowered_db >= 0.05 else told
+
+
+def _seconds_ticks(seconds: float) -> list[tuple[str, str]]:
+    """Return the places in percent and the labels of a time axis."""
+    step = next((step for step in _STEPS if seconds / step <= _MOST_TICKS), seconds)
+    marks = [at * step for at in range(math.floor(seconds / step + 1e-9) + 1)]
+    return [(f"{100 * mark / seconds:.2f}", f"{mark:g}" if mark else "0 s") for mark in marks]
+
+
+def _hertz_percent(hertz: float) -> str:
+    low, high = STRIP_HZ
+    return f"{100 * math.log(hertz / low) / math.log(high / low):.1f}"
+
+
+class Column(NamedTuple):
+    """A column's head: the metric, the arrow that says which way is better, the same in words, and the tooltip."""
+
+    metric: Metric
+    arrow: str
+    better: str
+    about: str
+
+
+class Cell(NamedTuple):
+    """A cell as it is written.
+
+    Attributes:
+        value: the mean, or a dash.
+        mark: ``best``, ``close`` to the best, or empty.
+        interval: lower and upper end, or empty.
+        whisker: CSS that places mean and interval on the column's scale; None where there is no mean.
+        count: how many clips the mean is of, or empty.
+    """
+
+    value: str
+    mark: str = ""
+    interval: str = ""
+    whisker: str | None = None
+    count: str = ""
+
+
+class Row(NamedTuple):
+    """A system and its cells."""
+
+    system: System
+    cells: list[Cell]
+
+
+class Table(NamedTuple):
+    """The metrics of one group."""
+
+    name: str
+    columns: list[Column]
+    rows: list[Row]
+
+
+def shown_metrics(metrics: Iterable[Metric], values: Iterable[Mapping[str, object]]) -> list[Metric]:
+    """Choose the metrics that have a value, ordered by group.
+
+    Args:
+        metrics: all columns that there could be.
+        values: scores or summaries by metric, of every row.
+    """
+    present = {key for row in values for key, value in row.items() if value is not None}
+    kept = [metric for metric in metrics if metric.key in present]
+    names = [*GROUPS, *dict.fromkeys(metric.group for metric in kept if metric.group not in GROUPS)]
+    return sorted(kept, key=lambda metric: names.index(metric.group))
+
+
+def score_tables(direction: Direction, metrics: Iterable[Metric]) -> list[Table]:
+    """Build the tables of a direction's means: one for each group, since thirty columns could not be read."""
+    means = ({key: summary.mean for key, summary in system.summary.items()} for system in direction.systems)
+    groups = groupby(shown_metrics(metrics, means), key=lambda metric: metric.group)
+    return [_table(direction.systems, name or "other", list(of)) for name, of in groups]
+
+
+def _table(systems: Sequence[System], name: str, metrics: Sequence[Metric]) -> Table:
+    shown = [system for system in systems if any(metric.key in system.summary for metric in metrics)]
+    columns = [_cells(shown, metric) for metric in metrics]
+    rows = [Row(system, list(cells)) for system, cells in zip(shown, zip(*columns, strict=True), strict=True)]
+    return Table(name, [_column(metric) for metric in metrics], rows)
+
+
+def _column(metric: Metric) -> Column:
+    arrow, better = _ARROWS.get(metric.better, ("", ""))
+    about = " ".join(part for part in (metric.about, f"({better})" if better else "") if part)
+    return Column(metric, arrow, better, about)
+
+
+def _cells(systems: Sequence[System], metric: Metric) -> list[Cell]:
+    """Write a column: all cells share one number of decimals and one scale."""
+    summaries = [system.summary.get(metric.key, Summary(None)) for system in systems]
+    values = [value for each in summaries for value in (each.mean, each.low, each.high) if value is not None]
+    low, width = min(values, default=0.0), max(values, default=0.0) - min(values, default=0.0)
+    places = decimals(each.mean for each in summaries)
+    marks = _marks(systems, metric)
+
+    def percent(value: float) -> str:
+        return f"{100 * (value - low) / width:.1f}%" if width > 0 else "50%"
+
+    def cell(system: System, summary: Summary) -> Cell:
+        if summary.mean is None:
+            return Cell(NONE)
+        interval, whisker = "", f"--mean:{percent(summary.mean)}"
+        if summary.low is not None and summary.high is not None:
+            interval = f"{number(summary.low, places)} … {number(summary.high, places)}"
+            whisker += f";--low:{percent(summary.low)};--high:{percent(summary.high)}"
+        count = f"mean of {summary.n} clips" if summary.n is not None else ""
+        return Cell(number(summary.mean, places), marks.get(system.name, ""), interval, whisker, count)
+
+    return [cell(system, summary) for system, summary in zip(systems, summaries, strict=True)]
+
+
+def decimals(values: Iterable[float | None]) -> int:
+    """Choose one number of decimals for a column: three figures for its largest number."""
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    return 2 if largest == 0 else min(7, max(0, 2 - math.floor(math.log10(largest))))
+
+
+def number(value: float, places: int) -> str:
+    """Write a number with a true minus sign."""
+    return f"{value:.{places}f}".replace("-", MINUS)
+
+
+def _several(systems: Sequence[System]) -> bool:
+    return sum(system.kind == "system" for system in systems) > 1
+
+
+def _marks(systems: Sequence[System], metric: Metric) -> dict[str, str]:
+    """Find the best row of a column and those that cannot be told from it: name -> ``best`` or ``close``."""
+    kinds = {"system"} if _several(systems) else {"system", "baseline"}
+    rows = {
+        each.name: each.summary[metric.key] for each in systems if each.kind in kinds and metric.key in each.summary
+    }
+    costs = {name: cost for name, row in rows.items() if (cost := _cost(row, metric, systems)) is not None}
+    if len(costs) < 2:
+        return {}
+    least = min(costs.values())
+    best = [name for name, cost in costs.items() if cost == least]
+    close = {name: "close" for name in costs if any(_overlap(rows[name], rows[first]) for first in best)}
+    return close | dict.fromkeys(best, "best")
+
+
+def _cost(row: Summary, metric: Metric, systems: Sequence[System]) -> float | None:
+    """Turn a mean into a number of which less is better; None where nothing says what is good."""
+    if row.mean is None:
+        return None
+    if metric.better == "closer to truth":
+        truths = [
+            each.summary[metric.key].mean for each in systems if each.kind == "truth" and metric.key in each.summary
+        ]
+        truth = next((value for value in truths if value is not None), None)
+        return None if truth is None else abs(row.mean - truth)
+    return {"higher": -row.mean, "lower": row.mean}.get(metric.better)
+
+
+def _overlap(one: Summary, other: Summary) -> bool:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low <= other.high and other.low <= one.high

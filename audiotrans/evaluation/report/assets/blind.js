@@ -76,7 +76,7 @@ class BlindSetup {
     if (!this.directions.length) return element("p", { class: "hint" }, "A blind test needs a clip with two sounds or more.");
     const row = (...children) => element("div", { class: "row" }, ...children);
     return element("form", { class: "panel", onsubmit: (event) => { event.preventDefault(); this.submit(); } },
-      element("p", { class: "hint" }, "Names are hidden and orders drawn by lot until the last answer is given."),
+      element("p", { class: "hint" }, "Names are hidden and orders are random until the last answer is given."),
       row(element("label", { for: "blind-direction" }, "Clips"), this.direction),
       element("fieldset", {}, element("legend", {}, "Question"),
         row(element("label", {}, this.preference, " Preference: which of two sounds more like a real "), this.target),
