@@ -226,14 +226,14 @@ class Cell(NamedTuple):
         mark: ``best``, ``close`` to the best, or empty.
         interval: lower and upper end, or empty.
         whisker: CSS that places mean and interval on the column's scale; None where there is no mean.
-        count: how many clips the mean is of, or empty.
+        tooltip: how many clips the mean is of, or empty.
     """
 
     value: str
     mark: str = ""
     interval: str = ""
     whisker: str | None = None
-    count: str = ""
+    tooltip: str = ""
 
 
 class Row(NamedTuple):
@@ -302,8 +302,8 @@ def _cells(systems: Sequence[System], metric: Metric) -> list[Cell]:
         if summary.low is not None and summary.high is not None:
             interval = f"{number(summary.low, places)} … {number(summary.high, places)}"
             whisker += f";--low:{percent(summary.low)};--high:{percent(summary.high)}"
-        count = f"mean of {summary.n} clips" if summary.n is not None else ""
-        return Cell(number(summary.mean, places), marks.get(system.name, ""), interval, whisker, count)
+        tooltip = f"mean of {summary.n} clips" if summary.n is not None else ""
+        return Cell(number(summary.mean, places), marks.get(system.name, ""), interval, whisker, tooltip)
 
     return [cell(system, summary) for system, summary in zip(systems, summaries, strict=True)]
 
