@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     Tag,
     ValidationError,
     field_validator,
@@ -23,8 +25,9 @@ from pydantic import (
 )
 
 from audiotrans.errors import AudiotransError, UsageError, lookup, nearest
-from audiotrans.model.avb_gtn import ModelSettings
-from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss, LossSettings
+from audiotrans.model.avb_gtn import LossSettings
+from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss
+from audiotrans.model.nets import NetSettings, as_recipe, net_settings, with_preset
 from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.spectrogram.imaging import AudioSettings
 
@@ -233,6 +236,10 @@ Imaging = Annotated[
 ]
 
 
+Model = Annotated[NetSettings, BeforeValidator(with_preset), PlainSerializer(as_recipe)]
+"""In a recipe: a preset and changes to it; null keeps the preset's value."""
+
+
 class Recipe(_Part):
     """Everything that decides a model.
 
@@ -242,7 +249,7 @@ class Recipe(_Part):
         cache: folder that `audiotrans prep` wrote; the command line may name another.
         init: what weights start from: a shipped model's name, a weights file, a checkpoint or a run; empty: random.
         teacher: a model, by name or file, whose conversions the loss ``imitation`` asks for; empty: none.
-        model: see `ModelSettings`.
+        model: see `NetSettings`.
         losses: see `Losses`.
         train: see `Train`.
         articulation: see `Articulation`; the default of ``convert``.
@@ -257,7 +264,7 @@ class Recipe(_Part):
     cache: str = "cache"
     init: str = ""
     teacher: str = ""
-    model: ModelSettings = ModelSettings()
+    model: Model = net_settings()
     losses: Losses = Losses()
     train: Train = Train()
     articulation: Articulation = Articulation()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.files import replacing
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.model.nets import NetSettings
+from audiotrans.model.nets import NetSettings, layers
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
 
 WEIGHTS = "audiotrans-model"
@@ -107,7 +107,6 @@ def export_weights(
     card: dict[str, Any] | None = None,
     half: bool = False,
     profile: dict[str, Any] | None = None,
-    nets: NetSettings | None = None,
 ) -> None:
     """Write a model that `read_weights` and ``--model`` load.
 
@@ -120,7 +119,6 @@ def export_weights(
         card: what to say of the model: data, licence, steps, figures.
         half: store float16: half the size, far below what is audible.
         profile: what its training data were like, in plain values.
-        nets: its layers; None for those of the recipe's preset.
     """
     kept = {name: (value.half() if half else value.float()).contiguous().cpu() for name, value in weights.items()}
     metadata = {
@@ -128,7 +126,7 @@ def export_weights(
         "version": VERSION,
         "recipe": json.dumps(recipe_to_dict(recipe)),
         "card": json.dumps(card or {}),
-        **header(nets or recipe.model.nets, profile),
+        **header(recipe.model, profile),
     }
     with replacing(Path(path)) as partial:
         save_file(kept, partial, metadata=metadata)
@@ -150,16 +148,15 @@ def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None, c
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    extras = header(recipe.model.nets, profile)
-    extras |= {"nets": metadata["nets"]} if "nets" in metadata else {}
+    extras = header(recipe.model, profile)
     extras |= {"recipe": json.dumps(recipe_to_dict(changed))} if changed else {}
     with replacing(output) as partial:
         save_file(tensors, partial, metadata={**metadata, **extras})
 
 
-def header(nets: NetSettings, profile: dict[str, Any] | None = None) -> dict[str, str]:
+def header(model: NetSettings, profile: dict[str, Any] | None = None) -> dict[str, str]:
     """Return the layers, and the statistics of the training data, as a file's header holds them."""
-    extras = {"nets": asdict(nets)} | ({"profile": profile} if profile else {})
+    extras = {"nets": layers(model)} | ({"profile": profile} if profile else {})
     return {key: json.dumps(value, separators=(",", ":")) for key, value in extras.items()}
 
 
@@ -171,12 +168,12 @@ def read_recipe(path: Path | str) -> tuple[Recipe, Any]:
     """
     path = Path(path)
     metadata, _ = _open(path, tensors=False)
-    values, _ = _described(metadata, path)
+    recipe, _ = _described(metadata, path)
     try:
         profile = json.loads(metadata.get("profile", "null"))
     except ValueError:
         raise AudiotransError(f"{path}: its profile of the training data is broken: export it again") from None
-    return recipe_from_dict(values, str(path)), profile
+    return recipe, profile
 
 
 def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
@@ -190,11 +187,9 @@ def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
     """
     path = Path(path)
     metadata, weights = _open(path)
-    values, card = _described(metadata, path)
-    recipe = recipe_from_dict(values, str(path))
-    nets = stored_nets(metadata, path) or recipe.model.nets
+    recipe, card = _described(metadata, path)
     with torch.random.fork_rng(devices=[]):  # the start values are overwritten: a caller's random state is not ours
-        model = AVBGTN(recipe.model, recipe.imaging.image_channels, nets)
+        model = AVBGTN(recipe.model, recipe.imaging.image_channels)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -214,26 +209,39 @@ def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str
     return metadata, weights
 
 
-def _described(metadata: dict[str, str], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the plain recipe and the card that a weights file holds."""
+def _described(metadata: dict[str, str], path: Path) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe, its model's layers as they were stored, and the card that a weights file holds."""
     if metadata.get("format") != WEIGHTS:
         raise AudiotransError(f"{path} is no audiotrans model: its metadata names no {WEIGHTS}")
     if metadata.get("version") != VERSION:
         raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
     try:
-        return with_new_keys(json.loads(metadata["recipe"])), json.loads(metadata.get("card", "{}"))
+        values, card = with_new_keys(json.loads(metadata["recipe"])), json.loads(metadata.get("card", "{}"))
     except (KeyError, ValueError):
         raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
+    recipe = recipe_from_dict(values, str(path))
+    return recipe.model_copy(update={"model": stored_nets(metadata, path, recipe.model)}), card
 
 
-def stored_nets(metadata: dict[str, Any], path: Path) -> NetSettings | None:
-    """Return the layers that a weights file or checkpoint names; None for files that name their preset only."""
+def stored_nets(metadata: dict[str, Any], path: Path, model: NetSettings) -> NetSettings:
+    """Return the architecture of a weights file or checkpoint: its preset may have changed since it was written.
+
+    Args:
+        metadata: of the file; ``nets`` holds its layers, if they were written down.
+        path: of the file, for messages.
+        model: what the file's recipe names.
+
+    Raises:
+        AudiotransError: if the layers are not readable, or of a newer version.
+    """
     if "nets" not in metadata:
-        return None
+        return model
     try:
-        values = with_new_keys(json.loads(metadata["nets"]))
-        unknown = sorted(set(values) - {field.name for field in fields(NetSettings)})
-        nets = TypeAdapter(NetSettings).validate_python(values)
+        values = dict(with_new_keys(json.loads(metadata["nets"])))
+        unknown = sorted(set(values) - set(layers(model)))
+        own = {"preset": model.preset, "kl": model.kl, "residual": model.residual}
+        known = {name: value for name, value in values.items() if name not in unknown}
+        nets = TypeAdapter(NetSettings).validate_python(own | known)
     except (TypeError, ValueError):
         raise AudiotransError(f"{path} cannot be used: its metadata holds no readable layers") from None
     if unknown:

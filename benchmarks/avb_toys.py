@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audiotrans.model.losses import KL_TERMS, LossSettings, discriminator_latent
+from audiotrans.model.avb_gtn import LossSettings
+from audiotrans.model.losses import KL_TERMS, discriminator_latent
 
 ADVERSARIAL = ("linear", "softplus", "paper")
 

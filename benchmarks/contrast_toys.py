@@ -16,7 +16,7 @@ import click
 import torch
 from torch import Tensor
 
-from audiotrans.model.avb_gtn import OTHER_DRAWS
+from audiotrans.model.avb_gtn import OTHER_SAMPLES
 from audiotrans.model.losses import contrast
 from benchmarks.avb_toys import Contrast, contrast_loss, descend
 
@@ -55,9 +55,9 @@ class Problem:
         z = mean + self.spread * torch.randn_like(mean)
         if not self.adaptive:
             return x, z, z, torch.ones_like(z)
-        others = mean + self.spread * torch.randn(OTHER_DRAWS, *mean.shape)
+        others = mean + self.spread * torch.randn(OTHER_SAMPLES, *mean.shape)
         # As `AVBGTN.moments` does: one spread for each image, over all that its draws hold.
-        variance = others.var(0).mean(1, keepdim=True) * (1 + 1 / OTHER_DRAWS)
+        variance = others.var(0).mean(1, keepdim=True) * (1 + 1 / OTHER_SAMPLES)
         spread = variance.sqrt().expand_as(z)
         return x, z, (z - others.mean(0)) / spread, spread
 

@@ -58,7 +58,7 @@ class PhotoConverter:
         model: moved to ``device`` and set to evaluation.
         recipe: as it was trained.
         device: where to run.
-        keep: share of what the auto-encoder loses of a photo that stays, 0 .. 1 (`ModelSettings.residual` at
+        keep: share of what the auto-encoder loses of a photo that stays, 0 .. 1 (`NetSettings.residual` at
             conversion); 0 adds all that the network's picture differs by, as the paper would. None: what the model was
             trained with, or where that is 0, `KEPT`.
 

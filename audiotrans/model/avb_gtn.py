@@ -13,14 +13,13 @@ stands in for the KL terms. UNIT adds the noise to the latent instead and has no
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from audiotrans.errors import lookup
 from audiotrans.model.nets import (
-    PRESETS,
+    KL,
     ImageDiscriminators,
     LatentDiscriminator,
     NetSettings,
@@ -32,95 +31,22 @@ from audiotrans.model.nets import (
 )
 
 Domain = Literal["a", "b"]
-KL = Literal["softplus", "linear", "paper", "adaptive", "mu2", "none"]
 
-OTHER_DRAWS = 3
-"""Draws of the encoder besides the one that is decoded, from which ``adaptive`` learns the posterior's moments."""
+OTHER_SAMPLES = 3
+"""Samples of the encoder besides the one that is decoded, from which ``adaptive`` learns the posterior's moments."""
 
 LEAST_SPREAD = 1e-2
 """Posteriors narrower than this are pushed apart no harder than at this spread."""
-
-_LEAST = {
-    "width": 1, "discriminator_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "discriminator_scales": 0,
-    "ignored_rows": 0,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """What a recipe says of the model; None keeps the preset's value.
-
-    Attributes:
-        preset: a name in `PRESETS`.
-        kl: the term that draws q(z|x) to the prior, see `audiotrans.model.losses.KL_TERMS`; ``mu2`` makes it UNIT.
-        carry: share of what the auto-encoder loses of an image that its translation takes over from it, 0 .. 1:
-            ``x_ab = G_B(z_a) + carry * (x_a - G_A(z_a))``. 0 is the paper's form.
-        width: see `NetSettings`.
-        blocks: see `NetSettings`.
-        z_channels: see `NetSettings`.
-        noise_channels: see `NetSettings`.
-        discriminator_width: see `NetSettings`.
-        discriminator_scales: see `NetSettings`.
-        discriminator_norm: see `NetSettings`.
-        image_mean: see `NetSettings`.
-        image_std: see `NetSettings`.
-        ignored_rows: see `NetSettings`.
-        norm_eps: see `NetSettings`.
-        latent_discriminator: see `NetSettings`.
-        coordinate: see `NetSettings`.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # misspelt keys of a recipe are refused
-
-    preset: str = "spectrogram"
-    kl: KL = "softplus"
-    residual: float = 0.0
-    width: int | None = None
-    blocks: int | None = None
-    z_channels: int | None = None
-    noise_channels: int | None = None
-    discriminator_width: int | None = None
-    discriminator_scales: int | None = None
-    discriminator_norm: Literal["spectral", "instance", "both", "none"] | None = None
-    image_mean: float | None = None
-    image_std: float | None = None
-    ignored_rows: int | None = None
-    norm_eps: float | None = None
-    latent_discriminator: Literal["local", "patch", "global"] | None = None
-    coordinate: bool | None = None
-
-    def __post_init__(self) -> None:
-        lookup(PRESETS, self.preset, "model preset")
-        if not 0 <= self.residual <= 1:
-            raise ValueError(f"residual {self.residual} must lie in 0..1")
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} {value} must be {least} or more")
-        if self.norm_eps is not None and not 0 < self.norm_eps < 1:
-            raise ValueError(f"norm_eps {self.norm_eps} must lie between 0 and 1")
-        if self.image_std is not None and self.image_std <= 0:
-            raise ValueError(f"image_std {self.image_std} must be above 0")
-        if self.kl not in ("mu2", "none") and not self.nets.noise_channels:
-            raise ValueError(f"kl {self.kl} needs noise in the encoder's input: set noise_channels, or kl mu2 (UNIT)")
-
-    @property
-    def nets(self) -> NetSettings:
-        """The preset with this recipe's changes; UNIT's encoders take no noise."""
-        names = {f.name for f in fields(NetSettings)}
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if f.name in names}
-        nets = replace(PRESETS[self.preset], **{name: value for name, value in changed.items() if value is not None})
-        return replace(nets, noise_channels=0) if self.kl == "mu2" else nets
 
 
 @dataclass(frozen=True)
 class Translation:
     """All that one step makes of a batch of each domain; images ``(b, c, h, w)``, latents ``(b, z_channels, h', w')``.
 
-    ``ab`` reads "from A to B". With ``carry`` translations may leave [-1, 1] by a little: `AVBGTN.translate` clamps
-    them, training does not, so that no gradient is lost there. `mean_*` are latents before UNIT's noise; in AVB-GTN
-    they are the latents themselves. `moments` are those of `AVBGTN.moments`, of the posteriors of a, b, ab and ba:
-    ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them. `wanted_ab` and `wanted_ba` are what a
+    ``ab`` reads "from A to B". With a ``residual`` translations may leave [-1, 1] by a little: `AVBGTN.translate`
+    clamps them, training does not, so that no gradient is lost there. `mean_*` are latents before UNIT's noise; in
+    AVB-GTN they are the latents themselves. `moments` are those of `AVBGTN.moments`, of the posteriors of a, b, ab and
+    ba: ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them. `wanted_ab` and `wanted_ba` are what a
     teacher makes of a and b, where there is one.
     """
 
@@ -154,45 +80,44 @@ class AVBGTN(nn.Module):
     """Encoders, decoders and their shared blocks: everything that the generator's optimiser moves.
 
     Args:
-        settings: see `ModelSettings`.
+        settings: see `NetSettings`.
         image_channels: channels of the images of both domains.
-        nets: the layers, where they are not those that ``settings`` name today: of a model from a file.
     """
 
-    def __init__(self, settings: ModelSettings, image_channels: int, nets: NetSettings | None = None) -> None:
+    def __init__(self, settings: NetSettings, image_channels: int) -> None:
         super().__init__()
-        self.settings, self.nets, self.image_channels = settings, nets or settings.nets, image_channels
-        self.encoders = nn.ModuleDict({domain: encoder(self.nets, image_channels) for domain in "ab"})
-        self.decoders = nn.ModuleDict({domain: decoder(self.nets, image_channels) for domain in "ab"})
-        self.shared_encoder = shared_encoder(self.nets)
-        self.shared_decoder = shared_decoder(self.nets)
+        self.settings, self.image_channels = settings, image_channels
+        self.encoders = nn.ModuleDict({domain: encoder(settings, image_channels) for domain in "ab"})
+        self.decoders = nn.ModuleDict({domain: decoder(settings, image_channels) for domain in "ab"})
+        self.shared_encoder = shared_encoder(settings)
+        self.shared_decoder = shared_decoder(settings)
 
     @property
     def stride(self) -> tuple[int, int]:
         """Rows and frames of the image per latent position."""
-        return self.nets.stride
+        return self.settings.stride
 
     @property
     def local(self) -> bool:
         """Whether no statistic reaches across the image: tiles then agree exactly with the whole."""
-        return self.nets.norm == "channel"
+        return self.settings.norm == "channel"
 
     @property
     def context_frames(self) -> int:
         """Frames on each side that an output frame may depend on (instance norm reaches further, and weakly)."""
-        return self.stride[1] * (4 * (self.nets.blocks + 1) + 6)
+        return self.stride[1] * (4 * (self.settings.blocks + 1) + 6)
 
     def noise_shape(self, image: Tensor) -> tuple[int, int, int, int]:
         """Return the shape of the noise that goes with ``image`` ``(b, c, h, w)``; 0 channels for UNIT."""
-        return image.shape[0], self.nets.noise_channels, image.shape[2], image.shape[3]
+        return image.shape[0], self.settings.noise_channels, image.shape[2], image.shape[3]
 
     def noise(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw eps ~ N(0, I) for ``image``."""
+        """Sample eps ~ N(0, I) for ``image``."""
         return torch.randn(self.noise_shape(image), generator=generator, device=image.device)
 
     def encode(self, image: Tensor, domain: Domain, noise: Tensor) -> Tensor:
         """Return z (for UNIT: its mean) of images ``(b, c, h, w)`` whose sides are multiples of `stride`."""
-        seen = torch.cat([with_coordinate(image, self.nets), noise], dim=1)
+        seen = torch.cat([with_coordinate(image, self.settings), noise], dim=1)
         z: Tensor = self.shared_encoder(self.encoders[domain](seen)).float()
         return z
 
@@ -209,10 +134,10 @@ class AVBGTN(nn.Module):
 
     @torch.no_grad()
     def moments(self, image: Tensor, domain: Domain, generator: torch.Generator | None) -> Tensor:
-        """Estimate mean and spread of q(z|x) from draws of their own: a Gaussian r(z|x) near it.
+        """Estimate mean and spread of q(z|x) from samples of its own: a Gaussian r(z|x) near it.
 
         The difference that is left between q and r is all that T has to learn: the adaptive contrast of Mescheder,
-        Nowozin and Geiger (2017), section 3.3. The spread is one number per image and channel, so that few draws do;
+        Nowozin and Geiger (2017), section 3.3. The spread is one number per image and channel, so that few samples do;
         it counts in that the mean, too, is known from few.
 
         Args:
@@ -223,10 +148,10 @@ class AVBGTN(nn.Module):
         Returns:
             ``(2, b, z_channels, h', w')``: mean and spread, without history.
         """
-        many = image.detach().repeat(OTHER_DRAWS, 1, 1, 1)
+        many = image.detach().repeat(OTHER_SAMPLES, 1, 1, 1)
         z = self.encode(many, domain, self.noise(many, generator))
-        z = z.reshape(OTHER_DRAWS, len(image), *z.shape[1:])
-        variance = z.var(0).mean((2, 3), keepdim=True) * (1 + 1 / OTHER_DRAWS)
+        z = z.reshape(OTHER_SAMPLES, len(image), *z.shape[1:])
+        variance = z.var(0).mean((2, 3), keepdim=True) * (1 + 1 / OTHER_SAMPLES)
         spread = variance.sqrt().clamp(min=LEAST_SPREAD)
         return torch.stack([z.mean(0), spread.expand_as(z[0])])
 
@@ -251,7 +176,7 @@ class AVBGTN(nn.Module):
         return out[..., : image.shape[2], : image.shape[3]].clamp(-1, 1)
 
     def forward(self, a: Tensor, b: Tensor, generator: torch.Generator | None = None) -> Translation:
-        """Reconstruct, translate and bring back one batch of each domain.
+        """Reconstruct, translate and cycle one batch of each domain.
 
         Args:
             a: images of domain A, ``(n, c, h, w)``, sides multiples of `stride`.
@@ -296,8 +221,8 @@ class AVBGTN(nn.Module):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the discriminators say of a `Translation`; fields that were not asked for are None.
+class DiscriminatorOutputs:
+    """Logits of the discriminators for a `Translation`; fields that were not asked for are None.
 
     Attributes:
         fake_ab: logits of D_B on translations, one map per scale.
@@ -318,6 +243,19 @@ class Verdict:
     dimensions: int = 1
 
 
+@dataclass(frozen=True)
+class LossSettings:
+    """Which form the adversarial and the KL terms take.
+
+    Attributes:
+        gan: ``bce`` (eqs. 4 and 5; the generator's part non-saturating), ``lsgan`` or ``hinge``.
+        kl: a name in `audiotrans.model.losses.KL_TERMS`.
+    """
+
+    gan: Literal["bce", "lsgan", "hinge"] = "hinge"
+    kl: KL = "softplus"
+
+
 def whitened(t: Translation) -> tuple[Tensor, ...]:
     """Return the latents of a, b, ab and ba as T sees them, whitened by their posteriors' moments, if there are any."""
     z = (t.z_a, t.z_b, t.z_ab, t.z_ba)
@@ -329,14 +267,14 @@ def whitened(t: Translation) -> tuple[Tensor, ...]:
 class Discriminators(nn.Module):
     """D_A, D_B and, where the KL term needs it, T(x, z).
 
-    T also judges translated pairs (x_ab, z_ab): the cycle terms of eqs. (12) and (13) read it there.
+    T sees translated pairs (x_ab, z_ab), too: the cycle terms of eqs. (12) and (13) read it there.
     """
 
-    def __init__(self, settings: ModelSettings, image_channels: int) -> None:
+    def __init__(self, settings: NetSettings, image_channels: int) -> None:
         super().__init__()
-        self.image = ImageDiscriminators(settings.nets, image_channels)
+        self.image = ImageDiscriminators(settings, image_channels)
         has_latent = settings.kl not in ("mu2", "none")
-        self.latent = LatentDiscriminator(settings.nets, image_channels) if has_latent else None
+        self.latent = LatentDiscriminator(settings, image_channels) if has_latent else None
 
     def forward(
         self,
@@ -345,21 +283,21 @@ class Discriminators(nn.Module):
         training: bool,
         generator: torch.Generator | None = None,
         shown: dict[str, Tensor] | None = None,
-    ) -> Verdict:
-        """Judge a translation.
+    ) -> DiscriminatorOutputs:
+        """Return the logits for a translation.
 
         Args:
             t: see `Translation`.
-            training: also judge real images and latents of the prior, which only the discriminators' own step needs.
+            training: also for real images and latents of the prior, which only the discriminators' own step needs.
             generator: source of the prior's samples.
-            shown: images that D judges in place of the translation's own, by the names of `Translation`'s fields.
+            shown: images that D sees in place of the translation's own, by the names of `Translation`'s fields.
         """
         images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
         fake_ab, fake_ba = self.image(images["ab"], "b"), self.image(images["ba"], "a")
         real_a = self.image(images["a"], "a") if training else None
         real_b = self.image(images["b"], "b") if training else None
         if self.latent is None:
-            return Verdict(fake_ab, fake_ba, real_a, real_b)
+            return DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b)
         z_a, z_b, z_ab, z_ba = whitened(t)
         pairs: tuple[tuple[Tensor, Tensor, Domain], ...] = (
             (t.a, z_a, "a"), (t.b, z_b, "b"), (t.ab, z_ab, "b"), (t.ba, z_ba, "a"),
@@ -369,4 +307,4 @@ class Discriminators(nn.Module):
             self.latent(x, torch.randn(z.shape, generator=generator, device=z.device), domain).float()
             for x, z, domain in (pairs if training else ())
         )
-        return Verdict(fake_ab, fake_ba, real_a, real_b, posterior, prior, self.latent.dimensions(t.z_a))
+        return DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b, posterior, prior, self.latent.dimensions(t.z_a))

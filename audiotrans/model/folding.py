@@ -1,4 +1,4 @@
-"""Convolutions of an enlarged picture, computed before it is enlarged: the same result for a fraction of the work.
+"""Convolutions of an enlarged image, computed before it is enlarged: the same result for a fraction of the work.
 
 A layer that enlarges its input by whole factors and then convolves it multiplies copies of one number again and again
 (nearest neighbours), or convolves few channels at full size, which processors do badly (sub-pixels). Either is exactly
@@ -37,7 +37,7 @@ def places(kernel: int, factor: int) -> Tensor:
 
 
 class _Folded(nn.Conv2d):
-    """A convolution of odd kernel and zeros around, of a picture that is ``factors`` times as large as its input."""
+    """A convolution of odd kernel and zeros around, of an image that is ``factors`` times as large as its input."""
 
     rows: Tensor
     frames: Tensor

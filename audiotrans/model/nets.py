@@ -7,21 +7,35 @@ are rows of one table. Architecture of UNIT after Liu, Breuel and Kautz (2017), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from audiotrans.errors import lookup
 from audiotrans.model.folding import EnlargedConv, Pair, UnfoldedConv
+
+KL = Literal["softplus", "linear", "paper", "adaptive", "mu2", "none"]
+
+_LEAST = {
+    "width": 1, "discriminator_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "discriminator_scales": 0,
+    "ignored_rows": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class NetSettings:
-    """One architecture.
+    """One architecture. A recipe names a preset and its changes to it (`with_preset`).
 
     Attributes:
+        preset: name in `PRESETS` of the architecture that this one began as.
+        kl: the term that draws q(z|x) to the prior, see `audiotrans.model.losses.KL_TERMS`; ``mu2`` makes it UNIT,
+            whose encoders take no noise.
+        residual: share of what the auto-encoder loses of an image that its translation takes over from it, 0 .. 1:
+            ``x_ab = G_B(z_a) + residual * (x_a - G_A(z_a))``. 0 is the paper's form.
         width: channels after the stem; each further stage doubles them.
         stem_kernel: kernel of the first convolution (rows, frames).
         stem_stride: its stride: how early rows and frames are folded.
@@ -38,7 +52,7 @@ class NetSettings:
         down_norm: whether stride-2 stages are normalised and rectified (UNIT's own are leaky, without norm).
         coordinate: append a channel of row coordinates, -1 .. 1, to what encoders and discriminators see.
         discriminator_width: channels after the first layer of discriminators and T.
-        discriminator_scales: image discriminators, each on a picture of half the size; 0 selects UNIT's own deep one.
+        discriminator_scales: image discriminators, each on an image of half the size; 0 selects UNIT's own deep one.
         discriminator_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers), ``both`` or
             ``none``.
         image_mean: mean of typical images; discriminators see images standardised by it and by `image_std`.
@@ -48,6 +62,11 @@ class NetSettings:
         latent_discriminator: ``local`` (one logit per latent position), ``patch`` or ``global`` (one per image).
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # misspelt keys of a recipe are refused
+
+    preset: str = "base"
+    kl: KL = "softplus"
+    residual: float = 0.0
     width: int = 64
     stem_kernel: Pair = (7, 7)
     stem_stride: Pair = (1, 1)
@@ -72,8 +91,24 @@ class NetSettings:
     latent_discriminator: Literal["local", "patch", "global"] = "local"
 
     def __post_init__(self) -> None:
+        if self.kl == "mu2":
+            object.__setattr__(self, "noise_channels", 0)
+        self._check_ranges()
         if self.stem_stride != (1, 1) and self.padding != "zeros":
             raise ValueError(f"stem_stride {self.stem_stride} needs the padding zeros, not {self.padding}")
+        if self.kl not in ("mu2", "none") and not self.noise_channels:
+            raise ValueError(f"kl {self.kl} needs noise in the encoder's input: set noise_channels, or kl mu2 (UNIT)")
+
+    def _check_ranges(self) -> None:
+        if not 0 <= self.residual <= 1:
+            raise ValueError(f"residual {self.residual} must lie in 0..1")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} {getattr(self, name)} must be {least} or more")
+        if not 0 < self.norm_eps < 1:
+            raise ValueError(f"norm_eps {self.norm_eps} must lie between 0 and 1")
+        if self.image_std <= 0:
+            raise ValueError(f"image_std {self.image_std} must be above 0")
 
     @property
     def deep(self) -> int:
@@ -91,27 +126,79 @@ class NetSettings:
         return self.stem_stride[0] << self.downs, self.stem_stride[1] << self.downs
 
 
-BASE = NetSettings()
 PRESETS: dict[str, NetSettings] = {
-    "base": BASE,
-    "light": NetSettings(width=32, z_channels=32, noise_channels=2, discriminator_width=32),
+    "base": NetSettings(),
+    "light": NetSettings("light", width=32, z_channels=32, noise_channels=2, discriminator_width=32),
     "unit-exact": NetSettings(
-        down_kernel=3, z_channels=0, noise_channels=0, up="transpose", padding="zeros", slope=0.01, down_norm=False,
-        discriminator_scales=0, discriminator_norm="none",
+        "unit-exact", kl="mu2", down_kernel=3, z_channels=0, up="transpose", padding="zeros", slope=0.01,
+        down_norm=False, discriminator_scales=0, discriminator_norm="none",
     ),
     "spectrogram": NetSettings(
-        width=48, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, z_channels=32, noise_channels=2, norm="channel",
-        padding="zeros", coordinate=True, discriminator_width=32, discriminator_scales=3,
+        "spectrogram", width=48, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, z_channels=32, noise_channels=2,
+        norm="channel", padding="zeros", coordinate=True, discriminator_width=32, discriminator_scales=3,
         discriminator_norm="both", image_mean=-0.5, image_std=0.35, ignored_rows=3,
     ),
     "tiny": NetSettings(
-        width=8, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, blocks=1, z_channels=8, noise_channels=1,
+        "tiny", width=8, stem_kernel=(8, 6), stem_stride=(4, 2), downs=1, blocks=1, z_channels=8, noise_channels=1,
         norm="channel", padding="zeros", coordinate=True, discriminator_width=8, discriminator_scales=1,
         discriminator_norm="both", image_mean=-0.5, image_std=0.35,
     ),
 }  # fmt: skip
-"""Architectures by name. `base`, `light` and `unit-exact` are for pictures; `spectrogram` folds four rows and two
-frames in its first layer and normalises per position, so that a sound of any length is translated exactly in tiles."""
+"""Architectures by name. `base`, `light` and `unit-exact` are for photos; `spectrogram` folds four rows and two frames
+in its first layer and normalises per position, so that a sound of any length is translated exactly in tiles."""
+
+DEFAULT_PRESET = "spectrogram"
+
+_OBJECTIVE = ("preset", "kl", "residual")
+_OF_PRESETS = frozenset(
+    {"stem_kernel", "stem_stride", "downs", "down_kernel", "norm", "up", "padding", "slope", "down_norm"}
+)
+"""What a preset alone decides."""
+
+
+def net_settings(preset: str = DEFAULT_PRESET, **changes: Any) -> NetSettings:
+    """Return a preset's architecture with changes; None keeps the preset's value.
+
+    Raises:
+        UsageError: for an unknown preset.
+        ValueError: for values that make no sense.
+    """
+    changed = {name: value for name, value in changes.items() if value is not None}
+    return NetSettings(**layers(lookup(PRESETS, preset, "model preset")) | {"preset": preset} | changed)
+
+
+def layers(settings: NetSettings) -> dict[str, Any]:
+    """Return what decides the layers alone, as plain values: without ``preset``, ``kl`` and ``residual``."""
+    return {name: value for name, value in asdict(settings).items() if name not in _OBJECTIVE}
+
+
+def with_preset(model: Any) -> Any:
+    """Fill in what a recipe's ``model`` leaves to its preset: a key that it lacks, or that is null.
+
+    Args:
+        model: plain values of the recipe; anything else is returned as it is.
+
+    Raises:
+        UsageError: for an unknown preset.
+        ValueError: for a key that is the preset's to decide.
+    """
+    if not isinstance(model, Mapping):
+        return model
+    fixed = sorted(_OF_PRESETS & set(model))
+    if fixed:
+        raise ValueError(f"{fixed[0]} is decided by the preset: choose among {', '.join(PRESETS)}")
+    known_names = {field.name for field in fields(NetSettings)}
+    values = {name: value for name, value in model.items() if value is not None or name not in known_names}
+    preset = values.setdefault("preset", DEFAULT_PRESET)
+    known = layers(lookup(PRESETS, preset, "model preset")) if isinstance(preset, str) else {}
+    return known | values
+
+
+def as_recipe(settings: NetSettings) -> dict[str, Any]:
+    """Return the ``model`` of a recipe that `with_preset` fills in to these settings; null: as the preset has it."""
+    known = layers(PRESETS[settings.preset]) | ({"noise_channels": 0} if settings.kl == "mu2" else {})
+    values = {name: value for name, value in asdict(settings).items() if name not in _OF_PRESETS}
+    return {name: None if value == known.get(name) else value for name, value in values.items()}
 
 
 class ChannelNorm(nn.Module):
@@ -254,7 +341,7 @@ def with_coordinate(x: Tensor, s: NetSettings) -> Tensor:
 
 
 class ImageDiscriminators(nn.Module):
-    """D_A and D_B: private first layers, shared output part, on several scales of the picture."""
+    """D_A and D_B: private first layers, shared output part, on several scales of the image."""
 
     def __init__(self, s: NetSettings, image_channels: int) -> None:
         super().__init__()
@@ -268,7 +355,7 @@ class ImageDiscriminators(nn.Module):
         self.shrink = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
 
     def forward(self, image: Tensor, domain: str) -> list[Tensor]:
-        """Judge images of a domain, ``(b, c, h, w)``.
+        """Return the logits of images of a domain, ``(b, c, h, w)``.
 
         Returns:
             One map of logits ``(b, 1, h', w')`` per scale, finest first; positive: real.

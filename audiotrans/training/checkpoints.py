@@ -34,7 +34,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe, *, part_m
     Raises:
         AudiotransError: if the disk is full or the folder cannot be written.
     """
-    described = {"recipe": json.dumps(recipe_to_dict(recipe)), **header(recipe.model.nets)}
+    described = {"recipe": json.dumps(recipe_to_dict(recipe)), **header(recipe.model)}
     whole = {"format": CHECKPOINT, "version": VERSION, **described, **state}
     if part_mb is None:
         with replacing(path) as partial:
@@ -91,7 +91,7 @@ def layers_of(state: dict[str, Any], recipe: Recipe, path: Path) -> NetSettings:
     Raises:
         AudiotransError: if they are not readable, or of a newer version.
     """
-    return stored_nets(state, path) or recipe.model.nets
+    return stored_nets(state, path, recipe.model)
 
 
 def steps_of(state: dict[str, Any]) -> int:

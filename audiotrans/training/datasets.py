@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
-from audiotrans.model.losses import FIRST_NOTE_ROW
+from audiotrans.model.extra_losses import FIRST_NOTE_ROW
 from audiotrans.training.stores import PACKED_FORMAT, PACKED_VERSION, open_store
 
 MANIFEST = "manifest.json"

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.model.avb_gtn import AVBGTN, Discriminators, Domain, Translation, Verdict
-from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, JUDGED
+from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Domain, Translation
+from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from audiotrans.recipe import Recipe, dump_recipe, recipe_to_dict
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, save_checkpoint
 from audiotrans.training.datasets import ImageCache, open_images, stream
@@ -55,7 +55,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, image_channels: int, device: torch.device, teach: Teach | None = None) -> None:
         self.recipe, self.device, self.step, self.teach = recipe, device, 0, teach
-        self.judged = any(recipe.losses.generator.get(name) for name in JUDGED)
+        self.judged = any(recipe.losses.generator.get(name) for name in ADVERSARIAL)
         self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
         self.precision = quick_precision(settings.precision, device)
@@ -91,7 +91,7 @@ class Trainer:
             shown = {"a": a, "b": b} | (seen or {})
             t = self._taught(replace(self.model(**shown, generator=generator), a=a, b=b))
             self.discriminators.requires_grad_(False)
-            verdict = self.discriminators(t, training=False) if self.judged else Verdict([], [])
+            verdict = self.discriminators(t, training=False) if self.judged else DiscriminatorOutputs([], [])
             terms = self._terms(self._generator_losses(), t, verdict)
         if self.step >= settings.discriminator_warmup:
             self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
@@ -137,12 +137,12 @@ class Trainer:
             self.pool.keep(name, images)
         return shown
 
-    def _terms(self, losses: dict[str, Any], t: Translation, v: Verdict) -> dict[str, Tensor]:
+    def _terms(self, losses: dict[str, Any], t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
         return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
 
     def _generator_losses(self) -> dict[str, Any]:
         """Leave out what says nothing: judgements of discriminators that do not learn, wishes of no teacher."""
-        unused = (set() if self.judged else JUDGED) | (set() if self.teach else {"imitation"})
+        unused = (set() if self.judged else ADVERSARIAL) | (set() if self.teach else {"imitation"})
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 
     @staticmethod
@@ -201,7 +201,7 @@ class Trainer:
 _STATEFUL = ("model", "discriminators", "ema", "model_adam", "discriminators_adam", "pool")
 
 
-def health(t: Translation, v: Verdict) -> dict[str, Tensor]:
+def health(t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
     """Measure T and D: accuracies, T's mean on either class in nats per latent dimension, and z's spread."""
     found = {"health/z_std": t.z_a.std()}
     if v.posterior:
@@ -344,7 +344,7 @@ def _check_fits(recipe: Recipe, data: ImageCache) -> None:
 
 def _check_size(recipe: Recipe, rows: int) -> None:
     """Refuse images that the networks cannot fold, or that the coarsest discriminator folds to nothing."""
-    nets = recipe.model.nets
+    nets = recipe.model
     least = (15 << (nets.discriminator_scales - 1)) + 1 if nets.discriminator_scales else 1
     sizes = {"imaging.rows": rows, "train.crop_frames": recipe.train.crop_frames}
     if recipe.imaging.type == "photo":
@@ -376,7 +376,7 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
         state, before = load_checkpoint(checkpoint)
         if before.model != trainer.recipe.model or before.imaging != trainer.recipe.imaging:
             raise UsageError(f"{checkpoint} is of another model; take a new run folder or the recipe in {run}")
-        if layers_of(state, before, checkpoint) != trainer.model.nets:
+        if layers_of(state, before, checkpoint) != trainer.model.settings:
             raise UsageError(
                 f"{checkpoint} has other layers than preset {before.model.preset} now: take a new run folder"
             )

@@ -68,14 +68,14 @@ def export_run(
         return output
     checkpoint = run / CHECKPOINT_NAME if run.is_dir() else run
     state, recipe = load_checkpoint(checkpoint)
-    nets = layers_of(state, recipe, checkpoint)
     recipe = _converting(recipe, by_target, shifts)
     # Of what it was made from, the name: a folder of this computer means nothing on another.
-    recipe = recipe.model_copy(update={"init": Path(recipe.init).name, "teacher": Path(recipe.teacher).name})
+    names = {"init": Path(recipe.init).name, "teacher": Path(recipe.teacher).name}
+    recipe = recipe.model_copy(update={**names, "model": layers_of(state, recipe, checkpoint)})
     card = {"summary": summary, "steps": steps_of(state)}
     profile = profile_for(recipe, cache, progress=progress)
     values = profile.to_dict() if profile else None
-    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values, nets=nets)
+    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)
     return output
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.model.losses import fine_distance
+from audiotrans.model.extra_losses import fine_distance
 from audiotrans.recipe import Recipe
 from audiotrans.training.datasets import ImageCache, stream
 
@@ -24,8 +24,8 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
 
     Returns:
         ``valid/`` figures, lower is better: ``reconstruction`` and ``cycle`` (L1 in image units), ``fine`` (how far
-        partials moved, see `audiotrans.model.losses.fine_structure`), and ``profile_ab`` / ``profile_ba``: distance of
-        the per-row mean, spread and change of translations to those of real images of the target, as a share of the
+        partials moved, see `extra_losses.fine_structure`), and ``profile_ab`` / ``profile_ba``: distance
+        of the per-row mean, spread and change of translations to those of real images of the target, as a share of the
         input's own distance (1: no nearer than the input; 0: the same statistics).
     """
     settings = recipe.train

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.model.nets import layers
 from audiotrans.recipe import Recipe, recipe_to_dict
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, steps_of
 from audiotrans.weights import SUFFIX, find, read_weights
@@ -46,10 +46,10 @@ def warm_start(trainer: Trainer, source: str) -> None:
         steps = steps_of(state)
     else:
         model, before, card = read_weights(find(source))
-        weights, discriminators, nets = model.state_dict(), None, model.nets
+        weights, discriminators, nets = model.state_dict(), None, before.model
         steps = card.get("steps", 0)
-    wanted = _described(trainer.recipe, asdict(trainer.model.nets))
-    check_alike(f"init {source}", _described(before, asdict(nets)), wanted, "change the recipe, or start without init")
+    wanted = _described(trainer.recipe, layers(trainer.model.settings))
+    check_alike(f"init {source}", _described(before, layers(nets)), wanted, "change the recipe, or start without init")
     fit(trainer.model, weights, f"init {source}")
     fit(trainer.ema, weights, f"init {source}")
     trainer.steps_before = steps

@@ -16,7 +16,7 @@ from audiotrans.cli import main
 from audiotrans.convert import models
 from audiotrans.convert.batch import plan_jobs, run_jobs
 from audiotrans.errors import AudiotransError
-from audiotrans.model import avb_gtn
+from audiotrans.model import nets
 from audiotrans.weights import read_weights
 from tests.profiles import made_cache, made_weights, melody, recipe_of
 from tests.standins import RATE
@@ -118,14 +118,14 @@ def test_the_array_check_refuses_what_converting_refuses(model: Path) -> None:
 def test_an_edited_preset_does_not_change_old_models(
     plain: Path, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    wider = replace(avb_gtn.PRESETS["tiny"], width=16, slope=0.01)
-    monkeypatch.setitem(avb_gtn.PRESETS, "tiny", wider)
+    wider = replace(nets.PRESETS["tiny"], width=16, slope=0.01)
+    monkeypatch.setitem(nets.PRESETS, "tiny", wider)
     for path in (plain, model):
         found, _, _ = read_weights(path)
-        assert (found.nets.width, found.nets.slope) == (8, 0.2)
+        assert (found.settings.width, found.settings.slope) == (8, 0.2)
     out = tmp_path / "again.safetensors"
     assert run("export-weights", plain, "-o", out).exit_code == 0
-    assert read_weights(out)[0].nets.width == 8
+    assert read_weights(out)[0].settings.width == 8
 
 
 def test_exporting_a_run_takes_the_recipes_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from audiotrans.convert.converter import Converter
 from audiotrans.convert.tiles import TilePlan, convert_tiles, cross_fade
-from audiotrans.model.avb_gtn import AVBGTN, ModelSettings
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.model.nets import net_settings
 from tests.standins import RATE, Identity, converter, error_db
 
 seeds = st.integers(0, 2**32 - 1)
@@ -24,7 +25,7 @@ def tiny() -> Converter:
     """Build the smallest real model, untrained: its tiles must agree as those of a trained one."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return converter(AVBGTN(ModelSettings(preset="tiny"), 1))
+        return converter(AVBGTN(net_settings(preset="tiny"), 1))
 
 
 def noise_wave(seed: int, samples: int, channels: int = 1) -> np.ndarray:

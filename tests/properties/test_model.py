@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiotrans.model.avb_gtn import AVBGTN, ModelSettings
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.model.nets import net_settings
 from tests.fakes import image
 
 MODELS = [("tiny", "softplus"), ("tiny", "mu2"), ("light", "softplus"), ("unit-exact", "mu2")]
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.parametrize(("preset", "kl"), MODELS)
 @functools.cache
 def model(preset: str, kl: str) -> AVBGTN:
     torch.manual_seed(0)
-    net = AVBGTN(ModelSettings(preset=preset, kl=kl, width=4, blocks=1, residual=0.5), 1)  # type: ignore[arg-type]
+    net = AVBGTN(net_settings(preset=preset, kl=kl, width=4, blocks=1, residual=0.5), 1)  # type: ignore[arg-type]
     return net.eval().requires_grad_(False)
 
 

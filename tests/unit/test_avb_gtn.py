@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from audiotrans.errors import UsageError
-from audiotrans.model.avb_gtn import AVBGTN, Discriminators, ModelSettings, Translation
-from audiotrans.model.nets import PRESETS
+from audiotrans.model.avb_gtn import AVBGTN, Discriminators, Translation
+from audiotrans.model.nets import PRESETS, net_settings
 from tests.fakes import image
 
 SIZES = [(1, 1), (7, 9), (32, 30), (33, 47), (40, 64)]
@@ -17,7 +17,7 @@ LOCAL = [{"preset": "tiny"}, {"preset": "spectrogram", "width": 8}, {"preset": "
 def model(preset: str = "tiny", channels: int = 1, **changes: object) -> AVBGTN:
     torch.manual_seed(0)
     kl = {"kl": "mu2"} if preset == "unit-exact" else {}  # the only term that its encoder, without noise, can take
-    settings = ModelSettings(preset=preset, **{"width": 4, "discriminator_width": 4, **kl, **changes})  # type: ignore[arg-type]
+    settings = net_settings(preset=preset, **{"width": 4, "discriminator_width": 4, **kl, **changes})  # type: ignore[arg-type]
     return AVBGTN(settings, channels).eval().requires_grad_(False)
 
 
@@ -26,7 +26,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def test_both_domains_use_the_very_same_shared_blocks():
-    net = AVBGTN(ModelSettings(preset="tiny"), 1)
+    net = AVBGTN(net_settings(preset="tiny"), 1)
     for source in "ab":
         for target in "ab":
             net.zero_grad()
@@ -130,11 +130,11 @@ def test_the_noise_enters_the_encoder_and_decides_the_latent():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_unit_has_no_t_and_no_noise_in_its_encoder(preset):
-    settings = ModelSettings(preset=preset, width=4, discriminator_width=4, kl="mu2")
+    settings = net_settings(preset=preset, width=4, discriminator_width=4, kl="mu2")
     assert Discriminators(settings, 1).latent is None
     net = AVBGTN(settings, 1)
     assert net.noise_shape(torch.zeros(2, 1, 8, 8)) == (2, 0, 8, 8)
-    assert net.encoders["a"][0].in_channels == 1 + settings.nets.coordinate
+    assert net.encoders["a"][0].in_channels == 1 + settings.coordinate
 
 
 def test_unit_adds_unit_noise_to_the_latent_in_training_only():
@@ -180,7 +180,7 @@ def recorded(discriminators: Discriminators) -> list[tuple[torch.Tensor, torch.T
 
 
 def test_t_judges_real_and_translated_pairs_against_the_prior():
-    settings = ModelSettings(preset="tiny")
+    settings = net_settings(preset="tiny")
     discriminators, t = (
         Discriminators(settings, 1),
         model("tiny", width=8)(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2)),
@@ -199,7 +199,7 @@ def test_t_judges_real_and_translated_pairs_against_the_prior():
 
 
 def test_the_generators_step_asks_only_for_what_it_needs():
-    discriminators, t = Discriminators(ModelSettings(preset="tiny"), 1), model(width=8)(*[image((1, 1, 32, 32), 1)] * 2)
+    discriminators, t = Discriminators(net_settings(preset="tiny"), 1), model(width=8)(*[image((1, 1, 32, 32), 1)] * 2)
     verdict = discriminators(t, training=False)
     assert verdict.real_a is None
     assert verdict.real_b is None
@@ -207,7 +207,7 @@ def test_the_generators_step_asks_only_for_what_it_needs():
 
 
 def test_d_judges_what_it_is_shown_in_place_of_the_translations_own():
-    discriminators, net = Discriminators(ModelSettings(preset="tiny"), 1).eval(), model(width=8)
+    discriminators, net = Discriminators(net_settings(preset="tiny"), 1).eval(), model(width=8)
     t = net(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2), seeded())
     shown = {name: image((2 + number, 1, 32, 32), 10 + number) for number, name in enumerate(("a", "ab", "ba"))}
     asked = recorded(discriminators)
@@ -234,10 +234,10 @@ def test_detached_translations_keep_values_without_history():
 
 
 def test_settings_override_their_preset_and_only_that():
-    nets = ModelSettings(preset="base", width=16, discriminator_norm="none", z_channels=0).nets
+    nets = net_settings(preset="base", width=16, discriminator_norm="none", z_channels=0)
     assert (nets.width, nets.discriminator_norm, nets.latent) == (16, "none", 64)
     assert nets.blocks == PRESETS["base"].blocks
-    assert ModelSettings(preset="base").nets == PRESETS["base"]
+    assert net_settings(preset="base") == PRESETS["base"]
 
 
 @pytest.mark.parametrize(
@@ -257,15 +257,15 @@ def test_settings_override_their_preset_and_only_that():
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        ModelSettings(**changes)
+        net_settings(**changes)
 
 
 @pytest.mark.parametrize("kl", ["mu2", "none"])
 def test_terms_without_t_need_no_noise(kl):
-    assert ModelSettings(preset="unit-exact", kl=kl).nets.noise_channels == 0
-    assert ModelSettings(noise_channels=0, kl=kl).nets.noise_channels == 0
+    assert net_settings(preset="unit-exact", kl=kl).noise_channels == 0
+    assert net_settings(noise_channels=0, kl=kl).noise_channels == 0
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest():
     with pytest.raises(UsageError, match=r"unknown model preset 'spectogram'.*Did you mean 'spectrogram'"):
-        ModelSettings(preset="spectogram")
+        net_settings(preset="spectogram")

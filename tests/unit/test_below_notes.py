@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.model.avb_gtn import Translation, Verdict
-from audiotrans.model.losses import FIRST_NOTE_ROW, RUMBLE_MARGIN, LossSettings, below_notes
+from audiotrans.model.avb_gtn import DiscriminatorOutputs, LossSettings, Translation
+from audiotrans.model.extra_losses import FIRST_NOTE_ROW, RUMBLE_MARGIN, below_notes
 
 ROWS, FRAMES, NOTE = 24, 4, 10
 
@@ -31,7 +31,7 @@ def term(source: Tensor, made: Tensor) -> float:
 
 def both(a: Tensor, ab: Tensor, b: Tensor, ba: Tensor) -> Tensor:
     given = {f.name: torch.zeros_like(a) for f in fields(Translation)} | {"a": a, "ab": ab, "b": b, "ba": ba}
-    return below_notes(Translation(**given), Verdict([], []), LossSettings())
+    return below_notes(Translation(**given), DiscriminatorOutputs([], []), LossSettings())
 
 
 def raised(source: Tensor, rows: slice, by: float) -> Tensor:

@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.model.avb_gtn import Translation, Verdict
+from audiotrans.model.avb_gtn import DiscriminatorOutputs, LossSettings, Translation
+from audiotrans.model.extra_losses import fine_distance
 from audiotrans.model.losses import (
     DISCRIMINATOR_LOSSES,
     GENERATOR_LOSSES,
     KL_TERMS,
-    LossSettings,
     contrast,
     fake_loss,
-    fine_distance,
     real_loss,
 )
 
@@ -35,18 +34,18 @@ def logits(*values: float) -> tuple[Tensor, ...]:
     return tuple(torch.full((1, 1, 3, 2), float(value)) for value in values)
 
 
-def verdict(
+def outputs(
     fake: tuple[float, float] = (0, 0),
     real: tuple[float, float] = (0, 0),
     posterior: tuple[float, ...] = (0, 0, 0, 0),
     prior: tuple[float, ...] = (0, 0, 0, 0),
-) -> Verdict:
+) -> DiscriminatorOutputs:
     """Constant logits: fake (ab, ba), real (a, b), T's for the pairs a, b, ab, ba; 10 latent dimensions per logit."""
     (ab, ba), (a, b) = logits(*fake), logits(*real)
-    return Verdict([ab], [ba], [a], [b], logits(*posterior), logits(*prior), 10)
+    return DiscriminatorOutputs([ab], [ba], [a], [b], logits(*posterior), logits(*prior), 10)
 
 
-def term(name: str, t: Translation, v: Verdict, **settings: str) -> float:
+def term(name: str, t: Translation, v: DiscriminatorOutputs, **settings: str) -> float:
     return float((GENERATOR_LOSSES | DISCRIMINATOR_LOSSES)[name](t, v, LossSettings(**settings)))  # type: ignore[arg-type]
 
 
@@ -90,7 +89,7 @@ def test_a_term_reads_exactly_what_its_equation_names(name, kl):
     posterior, prior = (tuple(judged[f"{side}_{pair}"] for pair in PAIRS) for side in ("posterior", "prior"))
     if kl in ("mu2", "none"):  # these models have no T
         posterior = prior = ()
-    v = Verdict(
+    v = DiscriminatorOutputs(
         [judged["fake_ab"]], [judged["fake_ba"]], [judged["real_a"]], [judged["real_b"]], posterior, prior, 10
     )  # fmt: skip
     loss = (GENERATOR_LOSSES | DISCRIMINATOR_LOSSES)[name](Translation(**given), v, LossSettings(kl=kl))
@@ -110,8 +109,8 @@ def test_every_term_is_covered_here():
 
 def test_imitation_is_the_distance_to_what_the_teacher_made():
     t = translation(ab=0.5, wanted_ab=0.2, ba=-0.1, wanted_ba=0.3)
-    assert term("imitation", t, verdict()) == pytest.approx(0.7)
-    assert term("imitation", replace(t, wanted_ab=None, wanted_ba=None), verdict()) == 0
+    assert term("imitation", t, outputs()) == pytest.approx(0.7)
+    assert term("imitation", replace(t, wanted_ab=None, wanted_ba=None), outputs()) == 0
 
 
 # Eqs. (4) and (5) ----------------------------------------------------------------------------------------------------
@@ -137,19 +136,19 @@ def test_judgements_by_hand(form):
     ("form", "value"), [("bce", softplus(-2) + softplus(1)), ("lsgan", 1 + 4), ("hinge", -2 + 1)]
 )  # the generators want their translations, at logits 2 and -1, to be taken for real
 def test_the_generators_gan_term_is_the_sum_over_both_directions(form, value):
-    assert term("gan", translation(), verdict(fake=(2, -1)), gan=form) == pytest.approx(value)
+    assert term("gan", translation(), outputs(fake=(2, -1)), gan=form) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("form", SURE)
 def test_the_gan_term_pulls_logits_up_and_does_not_saturate(form):
     low = torch.full((1, 1, 2, 2), -6.0, requires_grad=True)
-    v = Verdict([low], [torch.zeros(1, 1, 2, 2)])
+    v = DiscriminatorOutputs([low], [torch.zeros(1, 1, 2, 2)])
     GENERATOR_LOSSES["gan"](translation(), v, LossSettings(gan=form)).backward()
     assert low.grad.sum() < -0.9  # a sure discriminator leaves the generators their whole gradient
 
 
 def test_the_discriminators_image_term_is_eqs_4_and_5_negated():
-    v = verdict(fake=(-1, 3), real=(2, 0))
+    v = outputs(fake=(-1, 3), real=(2, 0))
     # -[log D(x_a) + log D(x_b) + log(1 - D(x_ba)) + log(1 - D(x_ab))] at logits 2, 0, 3, -1
     wanted = softplus(-2) + softplus(0) + softplus(3) + softplus(-1)
     assert term("image", translation(), v, gan="bce") == pytest.approx(wanted)
@@ -160,15 +159,15 @@ def test_the_discriminators_image_term_is_eqs_4_and_5_negated():
 
 
 def test_ts_own_term_is_eq_9_negated():
-    assert term("latent", translation(), verdict()) == pytest.approx(2 * LOG2)  # undecided: q looks like p
-    v = verdict(posterior=(1, 2, 3, 4), prior=(-1, -2, -3, 5))
+    assert term("latent", translation(), outputs()) == pytest.approx(2 * LOG2)  # undecided: q looks like p
+    v = outputs(posterior=(1, 2, 3, 4), prior=(-1, -2, -3, 5))
     q = (softplus(-1) + softplus(-2) + softplus(-3) + softplus(-4)) / 4
     p = (softplus(-1) + softplus(-2) + softplus(-3) + softplus(5)) / 4
     assert term("latent", translation(), v) == pytest.approx(q + p)
 
 
 def test_without_t_its_term_is_zero():
-    assert term("latent", translation(), Verdict([], [])) == 0
+    assert term("latent", translation(), DiscriminatorOutputs([], [])) == 0
 
 
 # Eqs. (10) - (13) ----------------------------------------------------------------------------------------------------
@@ -204,7 +203,7 @@ def test_kl_modes_survive_a_t_that_is_very_sure(kl, sign):
 @pytest.mark.parametrize("kl", ["linear", "softplus", "paper"])
 def test_kl_parts_add_up_over_the_pairs_of_eqs_10_to_13(kl):
     values = (0.5, -1.0, 2.0, 3.0)  # T on a, b, ab, ba
-    v = verdict(posterior=values)
+    v = outputs(posterior=values)
     one = {"linear": lambda x: x / 10, "softplus": lambda x: softplus(x) / 10, "paper": lambda x: -softplus(-x)}[kl]
     a, b, ab, ba = (one(x) for x in values)
     assert term("vae_kl", translation(), v, kl=kl) == pytest.approx(a + b)  # eqs. (10) and (11)
@@ -213,15 +212,15 @@ def test_kl_parts_add_up_over_the_pairs_of_eqs_10_to_13(kl):
 
 def test_units_kl_parts_are_mean_squares_eqs_2_3_6_7():
     t = translation(mean_a=1, mean_b=2, mean_ab=3, mean_ba=-4)
-    assert term("vae_kl", t, Verdict([], []), kl="mu2") == pytest.approx(1 + 4)
-    assert term("cycle_kl", t, Verdict([], []), kl="mu2") == pytest.approx(1 + 9 + 4 + 16)
+    assert term("vae_kl", t, DiscriminatorOutputs([], []), kl="mu2") == pytest.approx(1 + 4)
+    assert term("cycle_kl", t, DiscriminatorOutputs([], []), kl="mu2") == pytest.approx(1 + 9 + 4 + 16)
 
 
 def test_likelihood_parts_are_l1_distances():
     t = translation(a=0.1, b=-0.2, aa=0.4, bb=-0.3, aba=-0.4, bab=0.5, ab=0.2, ba=0.3)
-    assert term("vae_reconstruction", t, verdict()) == pytest.approx(0.3 + 0.1)
-    assert term("cycle_reconstruction", t, verdict()) == pytest.approx(0.5 + 0.7)
-    assert term("identity", t, verdict()) == pytest.approx(0.1 + 0.5)
+    assert term("vae_reconstruction", t, outputs()) == pytest.approx(0.3 + 0.1)
+    assert term("cycle_reconstruction", t, outputs()) == pytest.approx(0.5 + 0.7)
+    assert term("identity", t, outputs()) == pytest.approx(0.1 + 0.5)
 
 
 # The sign question: q = N(m, s^2), p = N(0, 1), T* = log q/p ----------------------------------------------------------
@@ -298,7 +297,7 @@ def test_fine_structure_is_zero_at_identity():
     x = partials()
     assert float(fine_distance(x, x)) == pytest.approx(0, abs=1e-3)  # the guard of the cosine costs this much
     t = translation()
-    assert term("fine_structure", t, verdict()) == 0  # silence has none
+    assert term("fine_structure", t, outputs()) == 0  # silence has none
 
 
 def test_fine_structure_ignores_level_and_smooth_envelopes():
@@ -322,8 +321,8 @@ def test_fine_structure_counts_both_directions():
     x = partials()
     t = Translation(**dict.fromkeys(TENSORS, x))
     moved = Translation(**{name: partials(5) if name in ("ab", "ba") else x for name in TENSORS})
-    assert term("fine_structure", t, verdict()) == pytest.approx(0, abs=2e-3)
-    assert term("fine_structure", moved, verdict()) == pytest.approx(2 * float(fine_distance(partials(5), x)))
+    assert term("fine_structure", t, outputs()) == pytest.approx(0, abs=2e-3)
+    assert term("fine_structure", moved, outputs()) == pytest.approx(2 * float(fine_distance(partials(5), x)))
 
 
 def test_flat_frames_of_the_source_do_not_count():

@@ -7,15 +7,16 @@ import math
 import pytest
 import torch
 
-from audiotrans.model.avb_gtn import AVBGTN, Discriminators, ModelSettings
-from audiotrans.model.losses import GENERATOR_LOSSES, LossSettings, contrast
+from audiotrans.model.avb_gtn import AVBGTN, Discriminators, LossSettings
+from audiotrans.model.losses import GENERATOR_LOSSES, contrast
+from audiotrans.model.nets import net_settings
 from tests.fakes import image
-from tests.unit.test_losses import verdict
+from tests.unit.test_losses import outputs
 
 
 def adaptive_model() -> AVBGTN:
     torch.manual_seed(0)
-    return AVBGTN(ModelSettings(preset="tiny", kl="adaptive"), 1)
+    return AVBGTN(net_settings(preset="tiny", kl="adaptive"), 1)
 
 
 def test_the_known_part_of_the_adaptive_term_is_the_kl_of_a_gaussian():
@@ -26,7 +27,7 @@ def test_the_known_part_of_the_adaptive_term_is_the_kl_of_a_gaussian():
 
 
 def test_moments_are_of_the_encoder_that_made_each_latent_and_t_sees_what_they_whiten(monkeypatch):
-    net, settings = adaptive_model(), ModelSettings(preset="tiny", kl="adaptive")
+    net, settings = adaptive_model(), net_settings(preset="tiny", kl="adaptive")
     asked, seen = [], []
 
     def moments(x, domain, generator):
@@ -60,7 +61,7 @@ def test_an_adaptive_models_terms_hold_ts_part_and_the_known_part():
     assert not t.moments.requires_grad
     z = (t.z_a, t.z_b, t.z_ab, t.z_ba)
     known = [contrast(one, (one - m) / s, s) for one, (m, s) in zip(z, t.moments, strict=True)]
-    v = verdict(posterior=(1, 2, 3, 4))
+    v = outputs(posterior=(1, 2, 3, 4))
     settings = LossSettings(kl="adaptive")
     wanted = (1 + 2) / 10 + known[0] + known[1]
     assert GENERATOR_LOSSES["vae_kl"](t, v, settings).item() == pytest.approx(wanted.item(), rel=1e-5)

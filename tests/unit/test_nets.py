@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from audiotrans.model.avb_gtn import AVBGTN, Discriminators, ModelSettings
+from audiotrans.model.avb_gtn import AVBGTN, Discriminators
 from audiotrans.model.nets import (
     PRESETS,
     ChannelNorm,
@@ -18,11 +18,15 @@ from audiotrans.model.nets import (
     LatentDiscriminator,
     NetSettings,
     ResidualBlock,
+    as_recipe,
     decoder,
     encoder,
+    layers,
+    net_settings,
     shared_decoder,
     shared_encoder,
     with_coordinate,
+    with_preset,
 )
 from audiotrans.training.engine import parameters
 from tests.fakes import image
@@ -46,14 +50,14 @@ LATENT = {
 }  # fmt: skip
 
 
-def small(preset: str = "base", **changes: object) -> ModelSettings:
+def small(preset: str = "base", **changes: object) -> NetSettings:
     return settings(preset, width=4, discriminator_width=4, **changes)
 
 
-def settings(preset: str, **changes: object) -> ModelSettings:
+def settings(preset: str, **changes: object) -> NetSettings:
     """UNIT's own table has no noise in the encoder's input, so no other KL term fits it."""
     kl = {"kl": "mu2"} if preset == "unit-exact" else {}
-    return ModelSettings(preset=preset, **{**kl, **changes})  # type: ignore[arg-type]
+    return net_settings(preset=preset, **{**kl, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("preset", "channels"), GENERATOR)
@@ -68,14 +72,14 @@ def test_the_image_discriminators_have_the_tables_number_of_parameters(preset, c
 
 @pytest.mark.parametrize(("preset", "form", "channels"), LATENT)
 def test_the_latent_discriminator_has_the_tables_number_of_parameters(preset, form, channels):
-    nets = ModelSettings(preset=preset, latent_discriminator=form).nets
+    nets = net_settings(preset=preset, latent_discriminator=form)
     assert parameters(LatentDiscriminator(nets, channels)) == LATENT[preset, form, channels]
 
 
 def test_a_latent_as_wide_as_units_has_the_tables_number_of_parameters():
-    settings = ModelSettings(preset="base", z_channels=256, noise_channels=16)
+    settings = net_settings(preset="base", z_channels=256, noise_channels=16)
     assert parameters(AVBGTN(settings, 3)) == 20_152_582
-    assert parameters(LatentDiscriminator(settings.nets, 3)) == 957_697
+    assert parameters(LatentDiscriminator(settings, 3)) == 957_697
 
 
 def test_each_layer_of_base_has_the_tables_number_of_parameters():
@@ -89,13 +93,13 @@ def test_each_layer_of_base_has_the_tables_number_of_parameters():
 
 
 def test_the_coordinate_channel_costs_one_kernel_per_front():
-    plain, marked = (ImageDiscriminators(ModelSettings(preset="base", coordinate=c).nets, 4) for c in (False, True))
+    plain, marked = (ImageDiscriminators(net_settings(preset="base", coordinate=c), 4) for c in (False, True))
     assert parameters(marked) - parameters(plain) == 4 * 1_024  # two scales, two domains
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_encoder_and_decoder_keep_to_the_grid(preset):
-    nets = small(preset).nets
+    nets = small(preset)
     rows, frames = nets.stride
     inputs = 2 + nets.noise_channels + nets.coordinate
     z = shared_encoder(nets)(encoder(nets, 2)(image((1, inputs, 4 * rows, 6 * frames), 0)))
@@ -151,17 +155,17 @@ def test_coordinates_run_from_minus_one_to_one_over_rows():
 
 @pytest.mark.parametrize(("scales", "sizes"), [(1, [8]), (2, [8, 4]), (3, [8, 4, 2])])
 def test_discriminators_judge_every_scale(scales, sizes):
-    logits = ImageDiscriminators(small(discriminator_scales=scales).nets, 3)(image((2, 3, 128, 128), 4), "a")
+    logits = ImageDiscriminators(small(discriminator_scales=scales), 3)(image((2, 3, 128, 128), 4), "a")
     assert [tuple(x.shape) for x in logits] == [(2, 1, size, size) for size in sizes]
 
 
 def test_units_own_discriminator_has_one_deep_scale():
-    discriminators = ImageDiscriminators(small("unit-exact").nets, 3)
+    discriminators = ImageDiscriminators(small("unit-exact"), 3)
     assert [tuple(x.shape) for x in discriminators(image((1, 3, 128, 128), 4), "a")] == [(1, 1, 2, 2)]
 
 
 def test_discriminators_of_both_domains_share_their_output_part_and_nothing_else():
-    discriminators = ImageDiscriminators(small(discriminator_norm="none").nets, 1)
+    discriminators = ImageDiscriminators(small(discriminator_norm="none"), 1)
     x = image((1, 1, 64, 64), 5)
     sum(logits.sum() for logits in discriminators(x, "a")).backward()
     touched = {
@@ -184,7 +188,7 @@ def test_the_discriminators_norm_leaves_maps_of_one_position_alone(training):
 
 @pytest.mark.parametrize("discriminator_norm", ["instance", "both"])
 def test_images_that_fold_to_one_position_are_judged(discriminator_norm):
-    discriminators = ImageDiscriminators(small("tiny", discriminator_norm=discriminator_norm).nets, 1)
+    discriminators = ImageDiscriminators(small("tiny", discriminator_norm=discriminator_norm), 1)
     (logits,) = discriminators(image((2, 1, 16, 16), 7), "b")
     assert logits.shape == (2, 1, 1, 1)
     assert logits.isfinite().all()
@@ -194,7 +198,7 @@ def test_images_that_fold_to_one_position_are_judged(discriminator_norm):
 def test_discriminators_see_standardised_images():
     x = image((1, 1, 64, 64), 8, -0.5)
     plain, standard = (
-        ImageDiscriminators(small("tiny", image_mean=mean, image_std=std).nets, 1).eval()
+        ImageDiscriminators(small("tiny", image_mean=mean, image_std=std), 1).eval()
         for mean, std in ((0.0, 1.0), (-0.5, 0.25))
     )  # eval: spectral norm keeps its vectors
     standard.load_state_dict(plain.state_dict())
@@ -207,10 +211,10 @@ def test_discriminators_see_standardised_images():
     ("preset", "wanted"), [("base", (0, 1)), ("spectrogram", (-0.5, 0.35)), ("tiny", (-0.5, 0.35))]
 )
 def test_presets_for_sounds_standardise_and_those_for_pictures_do_not(preset, wanted):
-    nets = ModelSettings(preset=preset).nets
+    nets = net_settings(preset=preset)
     assert (nets.image_mean, nets.image_std) == wanted
-    assert ModelSettings(preset=preset, image_mean=0.0, image_std=2.0).nets.image_std == 2
-    assert ModelSettings(preset=preset, image_mean=0.0).nets.image_mean == 0  # 0 is a value, not "as the preset"
+    assert net_settings(preset=preset, image_mean=0.0, image_std=2.0).image_std == 2
+    assert net_settings(preset=preset, image_mean=0.0).image_mean == 0  # 0 is a value, not "as the preset"
 
 
 def test_spectral_norm_bounds_every_layer_but_the_last_of_t():
@@ -229,14 +233,14 @@ def test_spectral_norm_bounds_every_layer_but_the_last_of_t():
     ("form", "size"), [("local", (16, 8)), ("patch", (4, 2)), ("global", (1, 1))]
 )  # 64 x 32 image: a latent of 16 x 8
 def test_t_gives_logits_on_its_grid_and_starts_undecided(form, size):
-    nets = small(latent_discriminator=form).nets
+    nets = small(latent_discriminator=form)
     logits = LatentDiscriminator(nets, 3)(image((2, 3, 64, 32), 6), image((2, nets.latent, 16, 8), 7), "b")
     assert logits.shape == (2, 1, *size)
     assert not logits.any()  # the last layer starts at zero: T = log q/p = 0 says nothing before it has learned
 
 
 def test_a_local_logit_sees_three_by_three_positions_of_z():
-    nets = small(z_channels=4).nets
+    nets = small(z_channels=4)
     t = LatentDiscriminator(nets, 1).eval()  # eval: spectral norm keeps its vectors
     nn.init.ones_(t.joint[-1].weight)
     x, z = image((1, 1, 32, 32), 8), image((1, 4, 8, 8), 9).requires_grad_()
@@ -248,7 +252,7 @@ def test_a_local_logit_sees_three_by_three_positions_of_z():
 
 @pytest.mark.parametrize(("form", "side"), [("local", 3), ("patch", 12), ("global", 32)])
 def test_a_logit_compares_the_latent_dimensions_that_it_sees(form, side):
-    nets = small(z_channels=4, latent_discriminator=form).nets
+    nets = small(z_channels=4, latent_discriminator=form)
     t = LatentDiscriminator(nets, 1).eval()
     nn.init.ones_(t.joint[-1].weight)
     x, z = image((1, 1, 128, 128), 8), image((1, 4, 32, 32), 9).requires_grad_()
@@ -260,12 +264,12 @@ def test_a_logit_compares_the_latent_dimensions_that_it_sees(form, side):
 
 
 def test_the_dimensions_of_a_global_logit_follow_the_image():
-    t = LatentDiscriminator(small(latent_discriminator="global", z_channels=4).nets, 1)
+    t = LatentDiscriminator(small(latent_discriminator="global", z_channels=4), 1)
     assert [t.dimensions(torch.zeros(2, 4, h, w)) for h, w in ((8, 8), (16, 5))] == [256, 320]
 
 
 def test_t_reads_images_of_each_domain_by_its_own_path():
-    nets = small().nets
+    nets = small()
     t = LatentDiscriminator(nets, 1)
     nn.init.ones_(t.joint[-1].weight)
     x, z = image((1, 1, 32, 32), 8), image((1, nets.latent, 8, 8), 9)
@@ -276,7 +280,7 @@ def test_t_reads_images_of_each_domain_by_its_own_path():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_t_fits_the_latent_grid_of_every_preset(preset):
-    nets = small(preset).nets
+    nets = small(preset)
     rows, frames = nets.stride
     t = LatentDiscriminator(nets, 1)
     logits = t(image((1, 1, 8 * rows, 6 * frames), 1), image((1, nets.latent, 8, 6), 2), "a")
@@ -289,3 +293,21 @@ def test_presets_hold_enough_noise_for_their_latent():
     for name, nets in PRESETS.items():
         drawn = nets.noise_channels * math.prod(nets.stride)
         assert name == "unit-exact" or drawn >= nets.latent
+
+
+def test_a_recipe_names_a_preset_and_changes_and_null_keeps_the_presets_value():
+    values = {"preset": "light", "kl": "linear", "width": 8, "blocks": None}
+    settings = NetSettings(**with_preset(values))
+    assert settings == net_settings("light", kl="linear", width=8)
+    found = as_recipe(settings)
+    assert {name: value for name, value in found.items() if value is not None} == {
+        "preset": "light", "kl": "linear", "residual": 0.0, "width": 8,
+    }  # fmt: skip
+    assert NetSettings(**with_preset(found)) == settings
+    assert as_recipe(net_settings("light", kl="mu2"))["noise_channels"] is None  # another kl would bring it back
+
+
+@pytest.mark.parametrize("name", sorted(set(layers(NetSettings())) - set(as_recipe(NetSettings()))))
+def test_what_a_preset_alone_decides_is_no_key_of_a_recipe(name):
+    with pytest.raises(ValueError, match=f"{name} is decided by the preset: choose among base, light"):
+        with_preset({"preset": "light", name: getattr(NetSettings(), name)})

@@ -44,7 +44,7 @@ def test_a_recipe_comes_back_from_its_dump(path, tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_built_and_stepped(path):
     recipe = load_recipe(path)
-    scales = recipe.model.nets.discriminator_scales
+    scales = recipe.model.discriminator_scales
     frames = 16 << max(scales - 1, 0)  # the least that its coarsest discriminator can judge
     size = [f"imaging.height={2 * frames}", f"imaging.width={2 * frames}"] if recipe.imaging.type == "photo" else []
     recipe = load_recipe(path, [*SHRINK, f"train.crop_frames={max(frames, 16)}", *size])
@@ -61,7 +61,7 @@ def test_a_recipe_is_built_and_stepped(path):
 def test_the_crops_of_every_recipe_suit_its_model():
     for path in RECIPES:
         recipe = load_recipe(path)
-        rows, frames = recipe.model.nets.stride
+        rows, frames = recipe.model.stride
         assert recipe.train.crop_frames % frames == recipe.imaging.image_rows % rows == 0, path
 
 
@@ -80,7 +80,7 @@ def test_the_papers_recipe_is_the_papers():
     assert (recipe.imaging.representation, recipe.imaging.phase, recipe.imaging.image_channels) == (
         "magnitude_phase", "network", 4,
     )  # fmt: skip
-    assert (recipe.losses.gan, recipe.model.residual, recipe.model.nets.latent_discriminator) == ("bce", 0, "global")
+    assert (recipe.losses.gan, recipe.model.residual, recipe.model.latent_discriminator) == ("bce", 0, "global")
     assert set(recipe.losses.generator) == {
         "gan", "vae_kl", "vae_reconstruction", "cycle_kl", "cycle_reconstruction",
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from audiotrans.errors import AudiotransError
-from audiotrans.model import avb_gtn
-from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.model.nets import PRESETS, layers
 from audiotrans.weights import describe_weights, read_recipe, read_weights
 from tests.fakes import image
 from tests.profiles import made_weights, recipe_of
@@ -37,7 +36,7 @@ def rewrite(path: Path, **changes: object) -> None:
 
 
 def change_preset(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
-    monkeypatch.setitem(avb_gtn.PRESETS, "tiny", replace(avb_gtn.PRESETS["tiny"], **changes))
+    monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], **changes))
 
 
 def test_layers_are_written_and_used(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,14 +47,14 @@ def test_layers_are_written_and_used(stored: Path, monkeypatch: pytest.MonkeyPat
         after = read_weights(stored)[0].translate(x, "a", "b")
     assert torch.equal(before, after)
     change_preset(monkeypatch, width=16)
-    assert read_weights(stored)[0].nets.width == 8
+    assert read_weights(stored)[0].settings.width == 8
 
 
 def test_files_without_layers_follow_their_preset(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(stored, nets=None)
-    assert read_weights(stored)[0].nets == RECIPE.model.nets
+    assert read_weights(stored)[0].settings == RECIPE.model
     change_preset(monkeypatch, slope=0.01)
-    assert read_weights(stored)[0].nets.slope == 0.01
+    assert read_weights(stored)[0].settings.slope == 0.01
     change_preset(monkeypatch, width=16)
     with pytest.raises(AudiotransError, match="does not fit its own recipe"):
         read_weights(stored)
@@ -67,17 +66,17 @@ def test_describing_an_old_file_writes_its_layers_down(
     rewrite(stored, nets=None)
     describe_weights(stored, stored, {"version": 1, "some": "thing"})
     change_preset(monkeypatch, slope=0.01)
-    assert read_weights(stored)[0].nets.slope == 0.2
+    assert read_weights(stored)[0].settings.slope == 0.2
     describe_weights(stored, tmp_path / "again.safetensors", None)  # the layers of the file, not of today's preset
-    assert read_weights(tmp_path / "again.safetensors")[0].nets.slope == 0.2
+    assert read_weights(tmp_path / "again.safetensors")[0].settings.slope == 0.2
     assert read_recipe(tmp_path / "again.safetensors") == (RECIPE, {"version": 1, "some": "thing"})
 
 
 def test_layers_of_an_earlier_program_take_the_defaults_of_later_settings(stored: Path) -> None:
-    layers = asdict(RECIPE.model.nets)
-    del layers["latent_discriminator"]
-    rewrite(stored, nets=layers)
-    assert read_weights(stored)[0].nets == RECIPE.model.nets
+    old = layers(RECIPE.model)
+    del old["latent_discriminator"]
+    rewrite(stored, nets=old)
+    assert read_weights(stored)[0].settings == RECIPE.model
 
 
 @pytest.mark.parametrize(
@@ -86,8 +85,8 @@ def test_layers_of_an_earlier_program_take_the_defaults_of_later_settings(stored
         ("{", "no readable layers"),
         ([1], "no readable layers"),
         ({"width": "wide"}, "no readable layers"),
-        (asdict(RECIPE.model.nets) | {"attention": 4}, r"layers of a newer audiotrans \(attention\): update"),
-        (asdict(RECIPE.model.nets) | {"width": 16}, "does not fit its own recipe"),
+        (layers(RECIPE.model) | {"attention": 4}, r"layers of a newer audiotrans \(attention\): update"),
+        (layers(RECIPE.model) | {"width": 16}, "does not fit its own recipe"),
     ],
 )
 def test_layers_that_cannot_be_built_are_refused_in_one_line(stored: Path, nets: object, message: str) -> None:
@@ -101,9 +100,3 @@ def test_a_broken_profile_is_named(stored: Path) -> None:
     rewrite(stored, profile="{")
     with pytest.raises(AudiotransError, match=r"m\.safetensors: its profile of the training data is broken"):
         read_recipe(stored)
-
-
-def test_a_model_may_be_built_of_other_layers_than_its_presets() -> None:
-    nets = replace(RECIPE.model.nets, width=4)
-    assert AVBGTN(RECIPE.model, 1, nets).nets is nets
-    assert AVBGTN(RECIPE.model, 1).nets == RECIPE.model.nets
