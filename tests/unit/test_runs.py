@@ -194,7 +194,7 @@ def test_layers_of_a_preset_that_has_changed_are_refused_in_one_line(whole, cach
     run, _, _ = whole
     monkeypatch.setitem(nets.PRESETS, "tiny", replace(nets.PRESETS["tiny"], image_std=0.7))  # no shape tells of it
     with pytest.raises(UsageError, match="has other layers than preset tiny now: take a new run folder"):
-        go(RECIPE, cache, run, resume=True)
+        go(tiny_recipe(), cache, run, resume=True)
 
 
 def test_a_state_that_does_not_fit_is_told_in_one_line(whole):
