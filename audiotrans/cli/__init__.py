@@ -6,7 +6,7 @@ import click
 
 from audiotrans import __version__
 from audiotrans.cli import classifier as classifier
-from audiotrans.cli import compare, convert, cycle, evaluate, pack, plot, report, train
+from audiotrans.cli import compare, convert, cycle, evaluate, plot, report, train
 from audiotrans.cli.errors import OneLineErrors
 
 
@@ -30,7 +30,6 @@ COMMANDS = (
     cycle.cycle,
     plot.plot,
     train.prep,
-    pack.pack,
     train.train,
     train.recipe,
     train.export_weights,

@@ -20,7 +20,7 @@ from audiotrans.evaluation.classifier.features import FeatureSettings, cut, deci
 from audiotrans.evaluation.classifier.net import ClassifierNet
 from audiotrans.evaluation.listening import mono_blocks
 from audiotrans.evaluation.metrics.checks import Wave, validate_wave
-from audiotrans.training.prepare.images import write_atomically
+from audiotrans.files import write_whole
 
 FORMAT = "audiotrans-classifier"
 OLD_FORMAT = "audiotrans-judge"
@@ -157,7 +157,7 @@ class InstrumentClassifier:
             "card": json.dumps(self.card),
         }
         weights = {key: value.contiguous() for key, value in self.net.state_dict().items()}
-        write_atomically(Path(path), save(weights, metadata=metadata))
+        write_whole(Path(path), save(weights, metadata=metadata))
 
     @classmethod
     def load(cls, path_or_name: Path | str = DEFAULT_JUDGE) -> InstrumentClassifier:

@@ -18,8 +18,7 @@ from audiotrans.audio import read
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.classifier.features import FeatureSettings, window_starts
 from audiotrans.evaluation.metrics.checks import mono
-from audiotrans.training.prepare.sources import SPLITS, Sound, find_sources
-from audiotrans.training.prepare.split import assign_splits
+from audiotrans.training.sources import SPLITS, Sound, assign_splits, find_sources
 
 MADE_BY_US = ("evaluation.json", "cycle.json")
 """Files that mark a folder of sounds made by a model."""
@@ -76,7 +75,7 @@ def find_sounds(source: Path, domains: Sequence[str]) -> tuple[tuple[str, ...], 
     """Find the sounds of two or more domains.
 
     Args:
-        source: as `audiotrans.training.prepare.sources.find_sources` takes it.
+        source: as `audiotrans.training.sources.find_sources` takes it.
         domains: names, IRMAS classes or ``name=path``.
 
     Returns:

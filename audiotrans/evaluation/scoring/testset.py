@@ -14,7 +14,7 @@ from audiotrans import audio
 from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
-from audiotrans.training.prepare.sources import recording_of
+from audiotrans.training.sources import recording_of
 
 RATE = 44_100
 """Hz at which everything is heard and scored."""

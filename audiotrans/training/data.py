@@ -1,4 +1,4 @@
-"""Crops for training from a cache, prepared or packed.
+"""Crops for training from a prepared cache.
 
 Needs torch, numpy and safetensors only, so that bare machines can train.
 """
@@ -6,7 +6,6 @@ Needs torch, numpy and safetensors only, so that bare machines can train.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +16,7 @@ from torch import Tensor
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.extra_losses import FIRST_NOTE_ROW
-from audiotrans.training.stores import PACKED_FORMAT, PACKED_VERSION, open_store
-
-MANIFEST = "manifest.json"
-FORMAT = "audiotrans-cache"
-VERSION = 1
+from audiotrans.training.cache import Images, from_bytes, read_manifest
 
 SOUNDING = 0.3
 """Image units below the loudest row at which a row still counts as sounding: 15 dB."""
@@ -33,22 +28,23 @@ Place = tuple[dict[str, Any], int]
 
 
 class ImageCache:
-    """A folder that `audiotrans prep` or `audiotrans pack` wrote.
+    """A folder that `audiotrans prep` wrote.
 
     Args:
         root: the folder.
 
     Raises:
-        AudiotransError: if it holds no cache, or one of another version, or a domain without images, or broken parts.
+        AudiotransError: if it holds no cache, or one of another version, or a domain without images.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.manifest = read_manifest(self.root)
-        self.store = open_store(self.root, self.manifest)
+        self.images = Images(self.root)
         self.items: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for item in self.manifest["items"]:
             self.items.setdefault((item["domain"], item["split"]), []).append(item)
+        self._joined: dict[tuple[str, int], Tensor] = {}
         self._drawn: dict[tuple[str, int, bool], dict[str, tuple[list[Place], Tensor]]] = {}
         for domain in "ab":
             if not self.items.get((domain, "train")):
@@ -105,17 +101,11 @@ class ImageCache:
                 for domain, found in places.items()
             }
             if match_range:
-                lowest = {d: self._lowest_rows(d, split, crop_frames, places[d]) for d in "ab"}
+                lowest = {d: [lowest_row(self.read(item, at, crop_frames)) for item, at in places[d]] for d in "ab"}
                 shared = range_weights(lowest["a"], lowest["b"], (weights["a"], weights["b"]))
                 weights = {"a": weights["a"] * shared[0], "b": weights["b"] * shared[1]}
             self._drawn[key] = {domain: (places[domain], weights[domain]) for domain in "ab"}
         return self._drawn[key]
-
-    def _lowest_rows(self, domain: str, split: str, crop_frames: int, places: Sequence[Place]) -> list[int]:
-        known = self.store.lowest_rows(domain, split, crop_frames)
-        if known is not None and len(known) == len(places):
-            return known
-        return [lowest_row(self.read(item, at, crop_frames)) for item, at in places]
 
     def image_size(self) -> tuple[int, int]:
         """Return channels and rows of the images."""
@@ -123,12 +113,23 @@ class ImageCache:
         return channels, rows
 
     def read(self, item: dict[str, Any], start: int = 0, frames: int | None = None) -> Tensor:
-        """Read columns of one item of the manifest, float32 ``(c, rows, frames)``.
+        """Read columns of one item of the manifest, float32 ``(c, rows, frames)`` in [-1, 1].
 
         Raises:
             AudiotransError: if the file is missing or broken.
         """
-        return self.store.sound(item["file"], start, None if frames is None else start + frames)
+        return from_bytes(self._values(item)[..., start : None if frames is None else start + frames])
+
+    def _values(self, item: dict[str, Any]) -> Tensor:
+        key = item["file"], item["index"]
+        if not item.get("joined"):
+            return self.images.values(*key)
+        if key not in self._joined:
+            first = self.images.values(*key)
+            silence = torch.zeros((*first.shape[:2], item["gap"]), dtype=torch.uint8)
+            others = [self.images.values(each["file"], each["index"]) for each in item["joined"]]
+            self._joined[key] = torch.cat([first, *(part for other in others for part in (silence, other))], dim=-1)
+        return self._joined[key]
 
     def _crop(self, item: dict[str, Any], start: int, frames: int) -> Tensor:
         image = self.read(item, start, frames)
@@ -177,18 +178,9 @@ class PhotoCache(ImageCache):
         """Return channels and rows of the images."""
         return self.read(self.manifest["items"][0]).shape[0], int(self.manifest["imaging"]["height"])
 
-    def read(self, item: dict[str, Any], start: int = 0, frames: int | None = None) -> Tensor:
-        """Read one image as it was prepared, float32 ``(3, rows, columns)`` in [-1, 1], or some of its columns.
-
-        Raises:
-            AudiotransError: if the file is missing or broken.
-        """
-        image = self.store.photo(item["file"], item["index"])
-        return image[:, :, start : None if frames is None else start + frames]
-
 
 def open_images(root: Path | str) -> ImageCache:
-    """Open a cache of sounds or of photos, prepared or packed.
+    """Open a cache of sounds or of photos.
 
     Raises:
         AudiotransError: as `ImageCache`.
@@ -243,30 +235,6 @@ def range_weights(
         (shared / share.clamp(min=1e-12))[found].clamp(min=OUTSIDE) for share, found in zip(shares, bins, strict=True)
     )
     return a, b
-
-
-def read_manifest(root: Path) -> dict[str, Any]:
-    """Read and check the manifest of a cache, prepared or packed.
-
-    Raises:
-        AudiotransError: if there is none, or it is broken or of another version.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        form, version = manifest["format"], manifest["version"]
-        _ = manifest["imaging"], manifest["domains"], manifest["items"]
-        _ = form != PACKED_FORMAT or (manifest["blocks"], [(p["file"], p["sha256"]) for p in manifest["parts"]])
-    except FileNotFoundError:
-        raise AudiotransError(
-            f"{root} holds no prepared data; make it with: audiotrans prep SOUNDS -o {root}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AudiotransError(f"{root / MANIFEST} is broken ({error}); run audiotrans prep again") from None
-    if (form, version) not in ((FORMAT, VERSION), (PACKED_FORMAT, PACKED_VERSION)):
-        raise AudiotransError(
-            f"{root / MANIFEST} is {form} {version}, not {FORMAT} {VERSION}; run audiotrans prep again"
-        )
-    return manifest
 
 
 def stream(seed: int, *place: object) -> torch.Generator:

@@ -1,10 +1,15 @@
-"""Where the sounds of the two domains lie: IRMAS' tree, two folders, or folders that are split already."""
+"""Where the sounds of the two domains lie, and which recordings are held out.
+
+Sources are IRMAS' tree, two folders, or folders that are split already.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from audiotrans.audio import AUDIO_SUFFIXES, find_audio
@@ -183,6 +188,11 @@ def _folder(source: Path, want: _Wanted) -> Path:
     folder = _named_folder(source, want.name)
     if folder:
         return folder
+    if _is_irmas_testing(source):
+        raise UsageError(
+            f"{source} is IRMAS' testing part: its clips are labelled by text files, not divided into a folder for each"
+            f" class. prep needs the training part, {IRMAS_FOLDER}"
+        )
     if _is_irmas(source):
         known = ", ".join(f"{name} ({code})" for name, code in IRMAS_CLASSES.items())
         if _irmas_code(want.name):
@@ -220,6 +230,18 @@ def _is_irmas(source: Path) -> bool:
     return sum((source / code).is_dir() for code in IRMAS_CLASSES.values()) >= 2
 
 
+def _is_irmas_testing(source: Path) -> bool:
+    """Tell whether the first text files of a folder stand beside a sound of their name and hold codes of classes."""
+    texts = chain(source.glob("*.txt"), source.glob("*/*.txt"), source.glob("*/*/*.txt"))
+    labels = list(islice((text for text in texts if text.with_suffix(".wav").is_file()), 3))
+    return bool(labels) and all(_holds_codes(text) for text in labels)
+
+
+def _holds_codes(text: Path) -> bool:
+    words = text.read_bytes()[:200].decode("ascii", "replace").split()
+    return bool(words) and set(words) <= set(IRMAS_CLASSES.values())
+
+
 def _refuse_shared(names: dict[str, str], folders: _Folders) -> None:
     a, b = folders["a"].resolve(), folders["b"].resolve()
     if a == b:
@@ -240,3 +262,35 @@ def _sounds_in(folder: Path, domain: str, name: str, split: str | None) -> Itera
         relative = path.relative_to(folder)
         key = "/".join([*([split] if split else []), relative.as_posix()])
         yield Sound(domain, path.absolute(), key, recording_of(relative), split)
+
+
+def assign_splits(recordings: Iterable[str], valid_fraction: float, seed: int) -> dict[str, str]:
+    """Divide the recordings of one domain between train and valid.
+
+    A recording's side depends on its own name, the fraction and the seed alone; a recording of the same name in the
+    other domain falls on the same side. So the share that is held out is near ``valid_fraction``, not exact. The
+    one exception: of two or more recordings each side gets at least one, the nearest to the threshold.
+
+    Args:
+        recordings: names; repeated ones count once.
+        valid_fraction: 0 to 1, share of recordings that is held out on average.
+        seed: another seed holds out other recordings.
+
+    Returns:
+        ``train`` or ``valid`` for each name.
+    """
+    scores = {name: _score(name, seed) for name in recordings}
+    splits = {name: "valid" if score < valid_fraction else "train" for name, score in scores.items()}
+    if len(splits) < 2:
+        return dict.fromkeys(splits, "train")
+    if "valid" not in splits.values():
+        splits[min(scores, key=scores.__getitem__)] = "valid"
+    if "train" not in splits.values():
+        splits[max(scores, key=scores.__getitem__)] = "train"
+    return splits
+
+
+def _score(name: str, seed: int) -> float:
+    """Return a number in [0, 1) that looks random and is the same everywhere."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,51 +1,54 @@
-"""One sound file -> its images in the cache: checked, cut where it is long, and written so that none is half done.
+"""One sound file -> its images in the cache: checked, cut where it is long, and written in one file.
 
-An image's name holds a hash of all that it depends on: the source's bytes, its name and the imaging settings. So a
-file that exists is right, a changed source or setting makes new files, and those of the last manifest stay whole
-until the next one replaces it.
+The file's name holds a hash of all that it depends on: the source's bytes, its name and the imaging settings. So a
+file that exists is right, and a changed source or setting makes a new one.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
+from audiotrans.files import WriteError, file_digest
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.spectrogram.vibrato_removal import VibratoRemover
-from audiotrans.training.prepare.sources import SPLITS, Sound
-
-CACHE_VERSION = 1
+from audiotrans.training.cache import (
+    CACHE_VERSION,
+    IMAGES,
+    SUFFIX,
+    Packed,
+    packed,
+    read_facts,
+    write_images,
+)
+from audiotrans.training.sources import Sound
 
 PART_SECONDS = 60.0
-"""Longest sound that becomes one image file."""
+"""Longest sound that becomes one image."""
 
 CHUNK_SECONDS = 10.0
 """Longest sound whose spectrum is held in memory: a minute of stereo would take some 700 MB on the way."""
 
+LEAST_SECONDS = 0.1
+"""Shorter sounds hold no note. Those that are shorter than a crop are joined, see `audiotrans.training.prep`."""
+
 SILENT_PEAK_DB = -80.0
 """A file whose highest sample lies below this (dB re full scale) holds no music, at most noise of a converter."""
-
-
-class CacheWriteError(AudiotransError):
-    """The cache cannot be written: no fault of the sound at hand, so the whole run ends."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,7 @@ class Job:
     Attributes:
         sound: the file.
         root: folder of the cache.
-        split: ``train`` or ``valid``: where new images go.
         settings: how sounds become images.
-        crop_frames: columns that a training crop has; shorter sounds are refused.
         remove_vibrato: percent of the sound's vibrato that is taken out first.
         stamp: see `stamp`; None until the file is looked at.
         sha1: of the file, where it is known.
@@ -65,29 +66,15 @@ class Job:
 
     sound: Sound
     root: Path
-    split: str
     settings: AudioSettings
-    crop_frames: int
     remove_vibrato: float = 0.0
     stamp: tuple[int, int] | None = None
     sha1: str | None = None
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One image file: its path from the cache's root, its columns and the seconds of sound in it.
-
-    A sound has several where it is long, or has more channels than one image holds.
-    """
-
-    file: str
-    frames: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Images:
-    """All images of one sound.
+    """All images of one sound: several where it is long, or has more channels than one image holds.
 
     Attributes:
         sound: the file.
@@ -95,7 +82,8 @@ class Images:
         sha1: of the file.
         seconds: its length.
         level_db: its level (gated RMS, dB re full scale).
-        pieces: the image files, in order.
+        file: that holds its images, from the cache's root.
+        pieces: columns and seconds of each image, in order.
         reused: whether they were there before.
     """
 
@@ -104,7 +92,8 @@ class Images:
     sha1: str
     seconds: float
     level_db: float
-    pieces: tuple[Piece, ...]
+    file: str
+    pieces: tuple[tuple[int, float], ...]
     reused: bool
 
 
@@ -126,32 +115,27 @@ def make_images(job: Job) -> Images | Skipped:
         The images; or the reason, if the file is at fault.
 
     Raises:
-        CacheWriteError: if the disk is full or the cache cannot be written.
+        WriteError: if the disk is full or the cache cannot be written.
     """
     path = job.sound.path
     try:
         if job.sha1 is None:
             # In this order: a file that is changed meanwhile will look changed next time.
             job = replace(job, stamp=stamp(path))
-            job = replace(job, sha1=file_sha1(path))
-        images = find_images(job) or _build(job)
-        refuse_short(images.seconds, job)
-    except CacheWriteError:
+            job = replace(job, sha1=file_digest(path, "sha1"))
+        return find_images(job) or _build(job)
+    except WriteError:
         raise
     except AudiotransError as error:
         return Skipped(job.sound, str(error).removeprefix(str(path)).lstrip(": "))
     except OSError as error:
         return Skipped(job.sound, error.strerror or str(error))
-    return images
 
 
 def find_images(job: Job) -> Images | None:
-    """Return the images of a sound whose sha1 is known, if the cache has all of them, in either split."""
-    for split in SPLITS:
-        images = _read_record(job, split)
-        if images:
-            return images
-    return None
+    """Return the images of a sound whose sha1 is known, if the cache has them."""
+    facts = read_facts(job.root / image_file(job))
+    return _images(job, facts, reused=True) if facts else None
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -160,90 +144,34 @@ def stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def file_sha1(path: Path) -> str:
-    """Return the SHA-1 of a file, read in blocks."""
-    digest = hashlib.sha1(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it, so that it is whole or not there.
-
-    Raises:
-        CacheWriteError: if it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise CacheWriteError(_cannot_write(path, error)) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left to write {path}: make room and run again; finished files are kept"
-    return f"cannot write {path}: {error.strerror or error}"
-
-
-def image_path(job: Job, split: str, index: int) -> str:
-    """Return the path of a sound's ``index``-th image from the cache's root."""
+def image_file(job: Job) -> str:
+    """Return the path of a sound's file of images from the cache's root."""
     settings = asdict(job.settings)
-    del settings["phase"]  # the way back to sound leaves no trace in an image
+    del settings["phase"]  # how phases are found leaves no trace in an image
     known = [CACHE_VERSION, settings, job.sound.domain, job.sound.key, job.sha1]
     facts = json.dumps(known + ([job.remove_vibrato] if job.remove_vibrato else []), sort_keys=True)
     digest = hashlib.sha1(facts.encode(), usedforsecurity=False).hexdigest()[:12]
     stem = re.sub(r"[^A-Za-z0-9.-]+", "_", job.sound.path.stem)[:60].strip("._") or "sound"
-    number = f"-{index}" if index else ""
-    return f"images/{split}/{job.sound.domain}/{stem}-{digest}{number}.safetensors"
-
-
-def _read_record(job: Job, split: str) -> Images | None:
-    """Read the images' figures from the header of the first, which was written last."""
-    try:
-        with safe_open(job.root / image_path(job, split, 0), "pt") as file:
-            record = json.loads(file.metadata()["record"])
-        pieces = tuple(
-            Piece(image_path(job, split, index), frames, seconds)
-            for index, (frames, seconds) in enumerate(record["pieces"])
-        )
-        for piece in pieces[1:]:
-            with safe_open(job.root / piece.file, "pt"):
-                pass
-        return _images(job, record["seconds"], record["level_db"], pieces, reused=True)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        # Missing, or cut off when the machine went down: to be made again.
-        return None
+    return f"{IMAGES}/{job.sound.domain}/{stem}-{digest}{SUFFIX}"
 
 
 def _build(job: Job) -> Images:
     samples, level_db = _measure(job)
-    total_seconds = samples / job.settings.sample_rate
-    pieces: list[Piece] = []
-    first: dict[str, Tensor] = {}
-    for seconds, images in _part_images(job, samples, level_db):
-        for image in images:
-            pieces.append(Piece(image_path(job, job.split, len(pieces)), image.shape[-1], seconds))
-            tensors = {"image": image.to(torch.float16).contiguous()}
-            first = first or tensors
-            if tensors is not first:
-                write_atomically(job.root / pieces[-1].file, save(tensors))
-    figures = [(piece.frames, piece.seconds) for piece in pieces]
-    record = json.dumps({"seconds": total_seconds, "level_db": level_db, "pieces": figures})
-    # Last: where the first image stands, all of them do.
-    write_atomically(job.root / pieces[0].file, save(first, metadata={"record": record}))
-    return _images(job, total_seconds, level_db, tuple(pieces), reused=False)
+    images: list[Packed] = []
+    pieces: list[tuple[int, float]] = []
+    for seconds, groups in _part_images(job, samples, level_db):
+        for image in groups:
+            images.append(packed(image))
+            pieces.append((image.shape[-1], seconds))
+    facts = {"seconds": samples / job.settings.sample_rate, "level_db": level_db, "pieces": pieces}
+    write_images(job.root / image_file(job), images, facts)
+    return _images(job, facts, reused=False)
 
 
-def _images(job: Job, seconds: float, level_db: float, pieces: tuple[Piece, ...], *, reused: bool) -> Images:
-    return Images(job.sound, job.stamp or (0, 0), job.sha1 or "", seconds, level_db, pieces, reused)
+def _images(job: Job, facts: dict[str, Any], *, reused: bool) -> Images:
+    pieces = tuple((int(frames), float(seconds)) for frames, seconds in facts["pieces"])
+    stamped, sha1, file = job.stamp or (0, 0), job.sha1 or "", image_file(job)
+    return Images(job.sound, stamped, sha1, facts["seconds"], facts["level_db"], file, pieces, reused)
 
 
 def _measure(job: Job) -> tuple[int, float]:
@@ -254,30 +182,17 @@ def _measure(job: Job) -> tuple[int, float]:
         samples += block.shape[-1]
         peak = max(peak, float(np.abs(block).max(initial=0.0)))
         meter.update(torch.from_numpy(block))
-    refuse_short(samples / job.settings.sample_rate, job)
+    seconds = samples / job.settings.sample_rate
+    if seconds < LEAST_SECONDS:
+        raise AudiotransError(f"too short: {seconds:.2f} s; at least {LEAST_SECONDS} s is needed")
     if peak < 10 ** (SILENT_PEAK_DB / 20):
         there = f"its highest sample is {20 * math.log10(peak):.0f} dB" if peak else "every sample is zero"
         raise AudiotransError(f"silent: {there}; at least {SILENT_PEAK_DB:.0f} dB re full scale is needed")
     return samples, meter.level_db()
 
 
-def refuse_short(seconds: float, job: Job) -> None:
-    """Refuse a sound that is shorter than one crop.
-
-    Raises:
-        AudiotransError: naming its length and the least that is needed.
-    """
-    settings = job.settings
-    # An image has a column at its very start, so n columns span n - 1 steps.
-    least = (job.crop_frames - 1) * _column_samples(settings) / settings.sample_rate
-    if seconds < least:
-        raise AudiotransError(
-            f"too short: {seconds:.2f} s; at least {math.ceil(least * 100) / 100:.2f} s "
-            f"(a crop of {job.crop_frames} columns) is needed"
-        )
-
-
-def _column_samples(settings: AudioSettings) -> int:
+def column_samples(settings: AudioSettings) -> int:
+    """Return how many samples lie between the columns of an image."""
     return settings.hop_length * settings.time_stride
 
 
@@ -294,7 +209,7 @@ def _part_images(job: Job, samples: int, level_db: float) -> Iterator[tuple[floa
 def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterator[tuple[float, Tensor]]:
     """Yield seconds and images of ``count`` chunks; side by side they are exactly the image of the whole file."""
     settings, imaging = job.settings, _imaging(job.settings)
-    column = _column_samples(settings)
+    column = column_samples(settings)
     columns = 1 + (imaging.stft.frames(samples) - 1) // settings.time_stride
     edges = [columns * index // count for index in range(count + 1)]
     # A frame reaches half its length to both sides: read so much more and drop those columns again.
@@ -303,7 +218,7 @@ def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterat
         (max(0, left - margin) * column, min(samples, (right + margin) * column)) for left, right in pairwise(edges)
     ]
     bounds[-1] = (bounds[-1][0], samples)
-    waves = cut(_straightened(job, read_blocks(job.sound.path, sample_rate=settings.sample_rate)), bounds)
+    waves = cut(_without_vibrato(job, read_blocks(job.sound.path, sample_rate=settings.sample_rate)), bounds)
     for wave, (start, _), (left, right) in zip(waves, bounds, pairwise(edges), strict=True):
         image, _context = imaging.to_image(torch.from_numpy(wave), level_db)
         skip = left - start // column
@@ -311,14 +226,14 @@ def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterat
         yield seconds, image[..., skip : skip + right - left]
 
 
-def _straightened(job: Job, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+def _without_vibrato(job: Job, blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Yield what a conversion would see of a sound."""
     if not job.remove_vibrato:
         yield from blocks
         return
     for first in blocks:  # which tells how many channels there are
-        straightener = VibratoRemover(job.settings.sample_rate, len(first), job.remove_vibrato / 100)
-        yield from straightener.through(chain([first], blocks))
+        remover = VibratoRemover(job.settings.sample_rate, len(first), job.remove_vibrato / 100)
+        yield from remover.through(chain([first], blocks))
 
 
 def cut(blocks: Iterable[NDArray[np.float32]], bounds: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:

@@ -1,12 +1,11 @@
-"""Photos of two domains -> the cache: CelebA by its attributes, or a folder of pictures for each domain.
+"""Photos of two domains -> the cache: CelebA by its attributes, or a folder of photos for each domain.
 
-Many small pictures go into one file: a shard of up to `SHARD` images as they are stored, 8 bits a channel.
+Many small photos go into one file: up to `PER_FILE` of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError, nearest
@@ -29,20 +27,17 @@ from audiotrans.photo.celeba import (
 )
 from audiotrans.photo.files import find_photos, read_photo, without_warnings
 from audiotrans.photo.imaging import PhotoImaging, PhotoSettings, Pixels
-from audiotrans.training.prepare.images import CACHE_VERSION, write_atomically
-from audiotrans.training.prepare.manifest import CACHE_FORMAT, MANIFEST, open_cache
-from audiotrans.training.prepare.split import assign_splits
+from audiotrans.training.cache import IMAGES, SUFFIX, open_cache, packed, remove_orphans, write_images, write_manifest
+from audiotrans.training.sources import assign_splits
 
-SHARD = 512
+PER_FILE = 512
 
 ALL_SPLITS = ("train", "valid", "test")
-
-SHARDS_FOLDER = "images"
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One picture file of a domain (``a`` or ``b``) and a split (``train``, ``valid`` or ``test``)."""
+    """One photo file of a domain (``a`` or ``b``) and a split (``train``, ``valid`` or ``test``)."""
 
     domain: str
     split: str
@@ -100,7 +95,7 @@ def prepare_photos(
     """Turn the photos of two domains into the cache that training reads.
 
     Args:
-        source: CelebA's folder, or a folder with a sub-folder of pictures for each domain (or with ``train``,
+        source: CelebA's folder, or a folder with a sub-folder of photos for each domain (or with ``train``,
             ``valid`` and perhaps ``test`` that each have both).
         output: folder of the cache; new, empty, or a cache, which is replaced.
         a: first domain: in CelebA a hair colour (blond, brown, black, gray), an attribute's name, or
@@ -110,7 +105,7 @@ def prepare_photos(
         settings: how photos become images.
         valid_fraction: share that is held out where the source comes without a split; above 0, below 1.
         seed: of that choice.
-        workers: threads that read pictures; None chooses by cores.
+        workers: threads that read photos; None chooses by cores.
         progress: show a bar with speed and time left.
 
     Returns:
@@ -118,7 +113,7 @@ def prepare_photos(
 
     Raises:
         UsageError: for arguments, folders or an output that are not allowed.
-        AudiotransError: if a domain has no readable picture for training, or the cache cannot be written.
+        AudiotransError: if a domain has no readable photo for training, or the cache cannot be written.
     """
     if not 0 < valid_fraction < 1:
         raise UsageError(f"valid fraction {valid_fraction}: above 0 and below 1 (0.1 holds out a tenth)")
@@ -126,7 +121,7 @@ def prepare_photos(
         raise UsageError(f"{workers} workers: at least 1")
     root, folder, settings = Path(output), Path(source), settings or PhotoSettings()
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: give CelebA's, or one with a folder of pictures for each domain")
+        raise UsageError(f"{folder} is not a folder: give CelebA's, or one with a folder of photos for each domain")
     open_cache(root)
     if is_celeba(folder):
         names, photos, notes = _celeba(folder, a, b, where, valid_fraction, seed)
@@ -212,19 +207,17 @@ def _write(
                     bar.update(len(part))
                     skipped += [(p.path, m) for p, m in zip(part, made, strict=True) if isinstance(m, str)]
                     good = [(p, m) for p, m in zip(part, made, strict=True) if not isinstance(m, str)]
-                    items += _shard(root, good)
+                    items += _file(root, good)
     counts = {
         (domain, split): sum(item["domain"] == domain and item["split"] == split for item in items)
         for domain in "ab"
         for split in ALL_SPLITS
     }
     _refuse_empty(names, counts, skipped)
-    content = {
-        "format": CACHE_FORMAT, "version": CACHE_VERSION, "imaging": asdict(settings), "domains": names,
-        "items": items, "skipped": [{"source": str(path), "reason": reason} for path, reason in skipped],
-    }  # fmt: skip
-    write_atomically(root / MANIFEST, json.dumps(content, indent=1).encode("ascii"))
-    _remove_orphans(root, {str(item["file"]) for item in items})
+    left_out = [{"source": str(path), "reason": reason} for path, reason in skipped]
+    content = {"imaging": asdict(settings), "domains": names, "items": items, "skipped": left_out}
+    write_manifest(root, content)
+    remove_orphans(root, {str(item["file"]) for item in items})
     return PhotoSummary(root, names, counts, tuple(skipped), tuple(notes))
 
 
@@ -238,8 +231,8 @@ def _refuse_empty(
 
 
 def _parts(photos: Sequence[Photo]) -> Iterator[Sequence[Photo]]:
-    for start in range(0, len(photos), SHARD):
-        yield photos[start : start + SHARD]
+    for start in range(0, len(photos), PER_FILE):
+        yield photos[start : start + PER_FILE]
 
 
 def _image(photo: Photo, settings: PhotoSettings) -> Pixels | str:
@@ -250,16 +243,14 @@ def _image(photo: Photo, settings: PhotoSettings) -> Pixels | str:
         return str(error)
 
 
-def _shard(root: Path, images: Sequence[tuple[Photo, Pixels]]) -> list[dict[str, object]]:
+def _file(root: Path, images: Sequence[tuple[Photo, Pixels]]) -> list[dict[str, object]]:
     """Write one file of images, named by its content; return its items for the manifest."""
     if not images:
         return []
-    stacked = np.ascontiguousarray(np.stack([pixels for _, pixels in images]))
-    first = images[0][0]
-    digest = hashlib.sha1(stacked.tobytes(), usedforsecurity=False).hexdigest()[:16]
-    name = f"{SHARDS_FOLDER}/{first.split}/{first.domain}/{digest}.safetensors"
+    digest = hashlib.sha1(b"".join(pixels.tobytes() for _, pixels in images), usedforsecurity=False).hexdigest()[:16]
+    name = f"{IMAGES}/{images[0][0].domain}/{digest}{SUFFIX}"
     if not (root / name).exists():
-        write_atomically(root / name, save({"images": torch.from_numpy(stacked)}))
+        write_images(root / name, [packed(torch.from_numpy(np.ascontiguousarray(pixels))) for _, pixels in images])
     return [
         {
             "domain": photo.domain, "split": photo.split, "recording": photo.path.name, "source": str(photo.path),
@@ -267,9 +258,3 @@ def _shard(root: Path, images: Sequence[tuple[Photo, Pixels]]) -> list[dict[str,
         }
         for index, (photo, pixels) in enumerate(images)
     ]  # fmt: skip
-
-
-def _remove_orphans(root: Path, wanted: set[str]) -> None:
-    for path in (root / SHARDS_FOLDER).glob("*/*/*.safetensors"):
-        if path.relative_to(root).as_posix() not in wanted:
-            path.unlink()
