@@ -428,7 +428,7 @@ class TestOutput:
 
         monkeypatch.setattr(Path, "write_bytes", full)
         with pytest.raises(
-            AudiotransError, match=r"cannot write .*[Nn]o space .*finished files are kept: make room and run again"
+            AudiotransError, match=r"cannot write .*no space is left on the disk; make room"
         ):
             prep(source, tmp_path / "cache")
         assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
