@@ -237,9 +237,9 @@ def _make_all(jobs: Sequence[Job], workers: int | None, progress: bool) -> list[
     results: dict[Sound, Images | Skipped] = {}
     todo = []
     for job in jobs:
-        result = find_images(job) if job.sha1 else None
-        if result:
-            results[job.sound] = result
+        found = find_images(job) if job.sha1 else None
+        if found:
+            results[job.sound] = found
         else:
             todo.append(job)
     count = min(workers or default_workers(len(todo), FILES_PER_WORKER), max(1, len(todo)))

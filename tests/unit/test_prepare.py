@@ -427,9 +427,7 @@ class TestOutput:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(Path, "write_bytes", full)
-        with pytest.raises(
-            AudiotransError, match=r"cannot write .*no space is left on the disk; make room"
-        ):
+        with pytest.raises(AudiotransError, match=r"cannot write .*no space is left on the disk; make room"):
             prep(source, tmp_path / "cache")
         assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
