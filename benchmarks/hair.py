@@ -36,7 +36,7 @@ from audiotrans.evaluation.compare.referee import share_of, train_referee
 from audiotrans.evaluation.compare.runs import load_exam
 from audiotrans.photo.files import read_photo, write_photo
 from audiotrans.photo.imaging import Pixels
-from audiotrans.training.data import ImageCache, open_images
+from audiotrans.training.datasets import ImageCache, open_images
 from benchmarks.table import Row, markdown, write_json
 
 DRAWS = 1000

@@ -34,8 +34,8 @@ from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import layers
 from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.recipe import Recipe, load_recipe, recipe_from_dict
-from audiotrans.training.data import open_images
-from audiotrans.training.photo_images import prepare_photos
+from audiotrans.training.datasets import open_images
+from audiotrans.training.prepare import prepare_photos
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

@@ -16,11 +16,11 @@ from audiotrans.evaluation.compare import imagenet
 from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, between_draws, different, distance, translations
 from audiotrans.evaluation.compare.statistics import Records
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
-from audiotrans.files import replacing, write_whole
+from audiotrans.files import replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import load_recipe
-from audiotrans.training.cache import read_manifest
-from audiotrans.training.data import open_images
+from audiotrans.training.datasets import open_images, read_manifest
+from audiotrans.training.prepare.images import write_atomically
 
 RECORDS = "exams.jsonl"
 SCALE = "imagenet.json"
@@ -62,7 +62,7 @@ def read_records(path: Path) -> Records:
 
 def write_records(path: Path, records: Records) -> None:
     """Write the examinations of a run."""
-    write_whole(path, "".join(json.dumps(each) + "\n" for each in records))
+    write_atomically(path, "".join(json.dumps(each) + "\n" for each in records).encode())
 
 
 def read_scale(output: Path) -> Scale | None:
@@ -111,7 +111,7 @@ def _make_scale(exam: Exam, real: dict[str, Tensor], cache: Path, output: Path) 
         copy={s + t: distance(real[t], real[s], width[s + t]) for s, t in DIRECTIONS},
         floor={s + t: distance(real[t], others[t], width[s + t]) for s, t in DIRECTIONS},
     )
-    write_whole(output / SCALE, json.dumps(asdict(scale)))
+    write_atomically(output / SCALE, json.dumps(asdict(scale)).encode())
     return scale
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from audiotrans.evaluation.compare.referee import Referee, Trained, parts, share_of, train_referee
 from audiotrans.evaluation.metrics.kernel import kernel_distance, median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN, Domain
-from audiotrans.training.data import ImageCache, stream
+from audiotrans.training.datasets import ImageCache, stream
 
 DRAWS = 8
 """Draws of the encoder's noise per image, for the moments of its posterior."""

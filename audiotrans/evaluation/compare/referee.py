@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiotrans.training.data import ImageCache, stream
+from audiotrans.training.datasets import ImageCache, stream
 
 EMBEDDING = 64
 """Dimensions of the embedding."""

@@ -29,15 +29,15 @@ from audiotrans.evaluation.compare.kept import (
 from audiotrans.evaluation.compare.measures import DIRECTIONS, Exam, examine, latent_health, set_exam
 from audiotrans.evaluation.compare.referee import Referee, Trained
 from audiotrans.evaluation.compare.summary import write_summary
-from audiotrans.files import replacing, write_whole
+from audiotrans.files import replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.processes import in_processes
 from audiotrans.recipe import Recipe, dump_recipe, parse_recipe
-from audiotrans.training.cache import read_manifest
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
-from audiotrans.training.data import open_images, stream
+from audiotrans.training.datasets import open_images, read_manifest, stream
 from audiotrans.training.engine import SAMPLES, is_due, train
 from audiotrans.training.journal import METRICS_NAME
+from audiotrans.training.prepare.images import write_atomically
 from audiotrans.training.warm_start import fit
 
 EXAM = "exam.pt"
@@ -180,7 +180,7 @@ def _keep_plan(
         recipes = before["recipes"] | recipes
     plan = {"format": "audiotrans-compare", "version": 1, **facts, **known, "recipes": recipes}
     output.mkdir(parents=True, exist_ok=True)  # not before: a wrong cache leaves no empty folder
-    write_whole(path, json.dumps(plan, indent=1))
+    write_atomically(path, json.dumps(plan, indent=1).encode())
 
 
 def _digest(manifest: dict[str, Any]) -> str:

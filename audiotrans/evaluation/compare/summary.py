@@ -18,8 +18,8 @@ from audiotrans.evaluation.compare.kept import read_scale
 from audiotrans.evaluation.compare.levels import MANY, Reached, levels, ratio, reach
 from audiotrans.evaluation.compare.measures import MEASURES, Exam
 from audiotrans.evaluation.compare.statistics import Records, interval, shown
-from audiotrans.files import write_whole
 from audiotrans.recipe import load_recipe
+from audiotrans.training.prepare.images import write_atomically
 
 VERDICTS = (
     "Levels held to the end, runs paired by seed and cut to the shorter of the two. In brackets the 95 % interval of "
@@ -95,7 +95,7 @@ def write_summary(output: Path, exam: Exam) -> Path:
         pictures.append(ends_sheet(folders, sources, output / "ends.png"))
     text = "\n".join(_text(output, exam, runs, pictures))
     path = output / "summary.md"
-    write_whole(path, f"{text}\n")
+    write_atomically(path, f"{text}\n".encode())
     return path
 
 
