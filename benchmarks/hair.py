@@ -1,6 +1,6 @@
 """Measure a model of hair colour: on the test images of a prepared cache, and on a photo that is no part of the data.
 
-    python -m benchmarks.hair --model hair.safetensors --cache CACHE --faces CELEBA --exam OUT/exam.pt -o hair.md
+    python -m benchmarks.hair --model hair.safetensors --cache CACHE --faces CELEBA --set OUT/evaluation_set.pt
 
 The outside photo is NASA's portrait of Eileen Collins, in the public domain, which the package scikit-image ships
 (`pip install scikit-image`); or any other, with `--photo FILE --hair MASK.png` and the box of its face.
@@ -22,21 +22,20 @@ from scipy.spatial.distance import cdist
 from audiotrans.convert import models
 from audiotrans.convert.photos import PhotoConverter, convert_photo_file
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.compare.measures import (
+from audiotrans.evaluation.compare.evaluation_set import (
     DIRECTIONS,
-    Exam,
+    EvaluationSet,
     content_kept,
     different,
     distance,
     embedded,
-    exam_of,
+    share_classified_as,
+    train_classifier,
     translations,
 )
-from audiotrans.evaluation.compare.referee import share_of, train_referee
-from audiotrans.evaluation.compare.runs import load_exam
 from audiotrans.photo.files import read_photo, write_photo
 from audiotrans.photo.imaging import Pixels
-from audiotrans.training.datasets import ImageCache, open_images
+from audiotrans.training.data import ImageCache, open_images
 from benchmarks.table import Row, markdown, write_json
 
 DRAWS = 1000
@@ -76,7 +75,7 @@ def held_out_photos(data: ImageCache, domain: str, celeba: Path | None) -> list[
 
 
 def as_images(photos: list[Pixels], converter: PhotoConverter) -> torch.Tensor:
-    """Make of photos what the referee sees: prepared as `prep` does, cut to the middle."""
+    """Make of photos what the classifier sees: prepared as `prep` does, cut to the middle."""
     settings, images = converter.imaging.settings, []
     for photo in photos:
         whole = torch.from_numpy(converter.imaging.prepare(photo)).float() / 127.5 - 1
@@ -85,10 +84,10 @@ def as_images(photos: list[Pixels], converter: PhotoConverter) -> torch.Tensor:
     return torch.stack(images)
 
 
-def kernels(exam: Exam, source: str, target: str, made: torch.Tensor) -> tuple[list[np.ndarray], ...]:
+def kernels(held_out: EvaluationSet, source: str, target: str, made: torch.Tensor) -> tuple[list[np.ndarray], ...]:
     """Return the kernel within the target, within the inputs and the translations, and across, as matrices."""
-    width, real = exam.bandwidth[target], exam.target[target].double().numpy()
-    sets = [exam.target[source].double().numpy(), embedded(exam.referee, made).double().numpy()]
+    width, real = held_out.bandwidth[target], held_out.target[target].double().numpy()
+    sets = [held_out.target[source].double().numpy(), embedded(held_out.classifier, made).double().numpy()]
 
     def k(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.exp(cdist(x, y, "sqeuclidean") / (-2 * width * width))
@@ -103,13 +102,15 @@ def weighted_distance(real: np.ndarray, made: np.ndarray, across: np.ndarray, w:
 
 
 @torch.inference_mode()
-def outcome_rows(name: str, exam: Exam, made: dict[str, torch.Tensor], names: dict[str, str]) -> Iterator[Row]:
-    """Tell what the referee says of the translations of both directions, with intervals over the images."""
+def outcome_rows(
+    name: str, held_out: EvaluationSet, made: dict[str, torch.Tensor], names: dict[str, str]
+) -> Iterator[Row]:
+    """Tell how the classifier classifies the translations of both directions, with intervals over the images."""
     for source, target in DIRECTIONS:
         way, images = f"{names[source]} to {names[target]}", made[source]
-        right = ((exam.referee(images) > 0) == (target == "b")).double().numpy()
-        real = ((exam.referee(exam.images[target]) > 0) == (target == "b")).double().numpy()
-        rows = kernels(exam, source, target, images)
+        right = ((held_out.classifier(images) > 0) == (target == "b")).double().numpy()
+        real = ((held_out.classifier(held_out.images[target]) > 0) == (target == "b")).double().numpy()
+        rows = kernels(held_out, source, target, images)
         rng, draws = np.random.default_rng(0), []
         for _ in range(DRAWS):
             w = rng.multinomial(len(real), np.full(len(real), 1 / len(real))).astype(float)
@@ -118,12 +119,12 @@ def outcome_rows(name: str, exam: Exam, made: dict[str, torch.Tensor], names: di
             taken, ceiling = v @ right / v.sum(), w @ real / w.sum()
             draws.append((100 * taken, 100 * ceiling, 100 * taken / ceiling, 1000 * moved, 100 * (1 - moved / copied)))
         low, high = np.percentile(np.array(draws), (2.5, 97.5), axis=0)
-        copy, floor = exam.copy[source + target], exam.floor[source + target]
-        away = distance(exam.target[target], embedded(exam.referee, images), exam.bandwidth[target])
-        taken, ceiling = share_of(exam.referee, images, target), exam.trained.accuracy[target]
+        copy, floor = held_out.copy[source + target], held_out.floor[source + target]
+        away = distance(held_out.target[target], embedded(held_out.classifier, images), held_out.bandwidth[target])
+        taken, ceiling = share_classified_as(held_out.classifier, images, target), held_out.accuracy[target]
         figures: list[tuple[str, float, str, float | None]] = [
-            (f"taken for {names[target]} ({len(right)} images)", 100 * taken, "%", None),
-            (f"real {names[target]} taken for {names[target]} ({len(real)} images)", 100 * ceiling, "%", None),
+            (f"classified as {names[target]} ({len(right)} images)", 100 * taken, "%", None),
+            (f"real {names[target]} classified as {names[target]} ({len(real)} images)", 100 * ceiling, "%", None),
             ("accuracy, share of real images'", 100 * taken / ceiling, "%", 85),
             ("kernel distance x 1000", 1000 * away, "", None),
             ("kernel distance below copying", 100 * (1 - away / copy), "%", 40),
@@ -132,25 +133,27 @@ def outcome_rows(name: str, exam: Exam, made: dict[str, torch.Tensor], names: di
             yield Row(name, f"{way}: {what}", value, unit, bar, low=float(a), high=float(b))
         yield Row(name, f"{way}: of copying; kernel distance x 1000", 1000 * copy)
         yield Row(name, f"{way}: of other real images; kernel distance x 1000", 1000 * floor)
-        yield Row(name, f"{way}: content kept (gradient cosine)", content_kept(exam.images[source], images))
+        yield Row(name, f"{way}: content kept (gradient cosine)", content_kept(held_out.images[source], images))
 
 
 @torch.inference_mode()
-def face_rows(converter: PhotoConverter, cache: Path, celeba: Path | None, exam_file: Path | None) -> Iterator[Row]:
+def face_rows(converter: PhotoConverter, cache: Path, celeba: Path | None, set_file: Path | None) -> Iterator[Row]:
     """Measure all test images: as the network paints them, as in `compare`, and as `convert` gives them back."""
     data = open_images(cache)
     photos = {d: held_out_photos(data, d, celeba) for d in "ab"}
     images = {d: as_images(photos[d], converter) for d in "ab"}
-    referee = load_exam(exam_file).referee if exam_file else train_referee(data, "test", 0).referee
-    exam = exam_of(referee, images, {d: different(data, d, "train", len(images[d]), 0, 1) for d in "ab"})
+    classifier = EvaluationSet.load(set_file).classifier if set_file else train_classifier(data, 0)
+    held_out = EvaluationSet.of(
+        classifier, images, {d: different(data, d, "train", len(images[d]), 0, 1) for d in "ab"}
+    )
     names = dict(zip("ab", converter.domains, strict=True))
     made = {s: torch.cat([y for _, y, _ in translations(converter.model, images[s], s, t)]) for s, t in DIRECTIONS}
-    yield from outcome_rows("faces, the network's picture", exam, made, names)
+    yield from outcome_rows("faces, the network's image", held_out, made, names)
     for source, target in DIRECTIONS:
         requests = (converter.request(names[target], seed=seed) for seed in range(len(photos[source])))
         converted = [converter.translate(p, r) for p, r in zip(photos[source], requests, strict=True)]
         made[source] = as_images(converted, converter)
-    yield from outcome_rows("faces, as `convert` gives them", exam, made, names)
+    yield from outcome_rows("faces, as `convert` gives them", held_out, made, names)
 
 
 def portrait() -> tuple[Pixels, np.ndarray]:
@@ -239,7 +242,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--model", required=True, type=PATH, help="A weights file of photos.")
 @click.option("--cache", type=PATH, help="Prepared faces with a test split.")
 @click.option("--faces", "celeba", type=PATH, help="CelebA's folder: convert its files, not the cache's images.")
-@click.option("--exam", type=PATH, help="exam.pt of `audiotrans compare`: judge by the same referee.")
+@click.option("--set", "set_file", type=PATH, help="evaluation_set.pt of `audiotrans compare`: the same classifier.")
 @click.option("--photo", type=PATH, help="Another outside photo.  [default: scikit-image's portrait]")
 @click.option("--hair", type=PATH, help="Its mask: white where there is hair.")
 @click.option("--face", nargs=4, type=int, help="Box of its face: left top right bottom, eyes at half the height.")
@@ -248,7 +251,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--threads", default=1, show_default=True)
 @click.option("-o", "--output", type=PATH, help="File for the table; with .json for programs.")
 def main(
-    model: Path, cache: Path | None, celeba: Path | None, exam: Path | None, photo: Path | None, hair: Path | None,
+    model: Path, cache: Path | None, celeba: Path | None, set_file: Path | None, photo: Path | None, hair: Path | None,
     face: tuple[int, int, int, int] | None, keep: float | None, pictures: Path | None, threads: int,
     output: Path | None,
 ) -> None:  # fmt: skip
@@ -258,7 +261,7 @@ def main(
         raise click.UsageError("--photo and --hair go together")
     loaded = models.load_photo(model, device="cpu")
     converter = PhotoConverter(loaded.model, loaded.recipe, keep=keep)
-    rows = list(face_rows(converter, cache, celeba, exam)) if cache else []
+    rows = list(face_rows(converter, cache, celeba, set_file)) if cache else []
     if photo is None or hair is None:
         pixels, mask = portrait()
         face = FACE

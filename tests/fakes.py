@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.training.cache import packed, write_images, write_manifest
 
 TINY: dict[str, Any] = {
     "imaging": {"sample_rate": 16_000, "n_fft": 256, "hop_length": 64, "rows": 32},
@@ -39,17 +38,23 @@ def tiny_recipe(**parts: dict[str, Any]) -> Recipe:
 
 def fake_cache(root: Path, recipe: Recipe, *, frames: int = 40, offset: float = 0.0, valid: bool = True) -> Path:
     """Write a cache of two images per domain and split at the recipe's size, seeded noise around +-``offset``."""
-    (root / "images").mkdir(parents=True)
     values, items = recipe_to_dict(recipe), []
     shape = (recipe.imaging.image_channels, recipe.imaging.image_rows, frames)
     places = [(d, s, i) for d in "ab" for s in (("train", "valid") if valid else ("train",)) for i in range(2)]
     for seed, (domain, split, index) in enumerate(places):
         name = f"images/{split}-{domain}-{index}.safetensors"
-        save_file({"image": image(shape, seed, -offset if domain == "a" else offset).half()}, root / name)
-        items.append({"domain": domain, "split": split, "recording": str(seed), "file": name, "frames": frames})
-    manifest = {"format": "audiotrans-cache", "version": 1, "imaging": values["imaging"], "domains": values["domains"]}
-    (root / "manifest.json").write_text(json.dumps(manifest | {"items": items, "skipped": []}), encoding="utf-8")
+        save_image(root / name, image(shape, seed, -offset if domain == "a" else offset))
+        items.append(
+            {"domain": domain, "split": split, "recording": str(seed), "file": name, "index": 0, "frames": frames}
+        )
+    content = {"imaging": values["imaging"], "domains": values["domains"], "items": items, "skipped": []}
+    write_manifest(root, content)
     return root
+
+
+def save_image(path: Path, *images: Tensor) -> None:
+    """Write a cache's file of images, ``(c, rows, frames)`` each: uint8, or in [-1, 1]."""
+    write_images(path, [packed(values) for values in images])
 
 
 def image(shape: tuple[int, ...], seed: int, centre: float = 0.0) -> Tensor:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.training.cache import write_manifest
 from audiotrans.weights import export_weights
+from tests.fakes import save_image
 from tests.standins import RATE, SMALL
 
 DOMAINS = {"a": "bowed", "b": "plucked"}
@@ -53,18 +53,16 @@ def made_cache(root: Path, recipe: Recipe, recordings: int = 6) -> Path:
     """Write a cache of melodies of both instruments, 12 s a recording."""
     assert isinstance(recipe.imaging, AudioSettings)
     imaging, items = AudioImaging(recipe.imaging), []
-    (root / "images").mkdir(parents=True)
     for side, kind in DOMAINS.items():
         for index in range(recordings):
             wave = torch.from_numpy(melody(kind, index))
             image, context = imaging.to_image(wave)
             name = f"images/{kind}-{index}.safetensors"
-            save_file({"image": image[0].half().contiguous()}, root / name)
-            place = {"domain": side, "split": "train", "recording": f"{kind}-{index}", "file": name}
+            save_image(root / name, image[0])
+            place = {"domain": side, "split": "train", "recording": f"{kind}-{index}", "file": name, "index": 0}
             items.append(place | {"frames": image.shape[-1], "level_db": context.level_db})
     values = recipe_to_dict(recipe)
-    manifest = {"format": "audiotrans-cache", "version": 1, "imaging": values["imaging"], "domains": DOMAINS}
-    (root / "manifest.json").write_text(json.dumps(manifest | {"items": items, "skipped": []}), encoding="utf-8")
+    write_manifest(root, {"imaging": values["imaging"], "domains": DOMAINS, "items": items, "skipped": []})
     return root
 
 

@@ -6,8 +6,8 @@ import click
 
 from audiotrans import __version__
 from audiotrans.cli import classifier as classifier
-from audiotrans.cli import compare, convert, cycle, evaluate, pack, plot, report, train
-from audiotrans.cli.errors import OneLineErrors, renamed_command
+from audiotrans.cli import compare, convert, cycle, evaluate, plot, report, train
+from audiotrans.cli.errors import OneLineErrors
 
 
 @click.group(
@@ -30,13 +30,11 @@ COMMANDS = (
     cycle.cycle,
     plot.plot,
     train.prep,
-    pack.pack,
     train.train,
     train.recipe,
     train.export_weights,
     report.report,
     classifier.train_classifier,
-    renamed_command("train-judge", "train-classifier"),
     evaluate.evaluate,
 )
 for command in COMMANDS:

@@ -15,9 +15,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--cache", type=PATH, help="Prepared data.  [default: the first recipe's]")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for runs, curves and the summary.")
 @click.option("--steps", default=5000, show_default=True, help="Steps of every run.")
-@click.option("--every", default=500, show_default=True, help="Steps between examinations.")
+@click.option("--every", default=500, show_default=True, help="Steps between evaluations.")
 @click.option("--seeds", default=3, show_default=True, help="Runs of each recipe.")
-@click.option("--images", default=128, show_default=True, help="Held-out images of each domain to examine with.")
+@click.option("--images", default=128, show_default=True, help="Held-out images of each domain to evaluate with.")
 @click.option("--kl", "modes", multiple=True, help="Run each recipe with this KL term; may be repeated.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of all recipes.")
 @click.option("--workers", default=1, show_default=True, help="Runs at a time.")
@@ -38,12 +38,16 @@ def _compare(
     quiet: bool,
     **rest: Any,
 ) -> Path:
-    from audiotrans.evaluation.compare import Contestant, compare
-    from audiotrans.recipe import load_recipe
+    from audiotrans.errors import UsageError
+    from audiotrans.evaluation.compare import compare
+    from audiotrans.recipe import Recipe, load_recipe
 
-    contestants = [Contestant(path.stem, load_recipe(path, overrides)) for path in recipes if not modes] + [
-        Contestant(f"{path.stem}-{mode}", load_recipe(path, (*overrides, f"model.kl={mode}")))
-        for path in recipes
-        for mode in modes
-    ]
-    return compare(contestants, cache or Path(contestants[0].recipe.cache), output, progress=not quiet, **rest)
+    chosen: dict[str, Recipe] = {}
+    for path in recipes:
+        for mode in modes or (None,):
+            name = f"{path.stem}-{mode}" if mode else path.stem
+            if name in chosen:
+                raise UsageError(f"two recipes are called {name!r}: rename one of the files")
+            chosen[name] = load_recipe(path, (*overrides, f"model.kl={mode}") if mode else overrides)
+    first = next(iter(chosen.values()))
+    return compare(chosen, cache or Path(first.cache), output, progress=not quiet, **rest)

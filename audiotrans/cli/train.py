@@ -53,11 +53,11 @@ def _prep(
     **rest: Any,
 ) -> object:
     from audiotrans.recipe import load_recipe
-    from audiotrans.training.prepare import default_recipe, prepare_any
+    from audiotrans.training.prep import default_recipe, prepare
 
     wanted = default_recipe(source) if recipe_path is None else load_recipe(recipe_path)
     rest |= {"a": a or wanted.domains.a, "b": b or wanted.domains.b, "progress": not quiet}
-    return prepare_any(source, output or Path(wanted.cache), wanted, **rest)
+    return prepare(source, output or Path(wanted.cache), wanted, **rest)
 
 
 @click.command()
@@ -70,12 +70,11 @@ def _prep(
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--max-minutes", type=float, help="Stop after the step in which so much time has passed, and save.")
-@click.option("--parts-mb", "part_mb", type=float, help="Write the checkpoint in files of at most so many MB.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def train(
     recipe_path: Path, overrides: tuple[str, ...], run_dir: Path | None, init: str | None, **options: Any
 ) -> None:
-    """Train a model from a recipe and a cache, prepared or packed."""
+    """Train a model from a recipe and a prepared cache."""
     began = time.monotonic()  # to load torch takes time too
     from audiotrans.recipe import load_recipe
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.datasets import stream
+from audiotrans.training.data import stream
 
 CURVE_WAVES = 4
 """Half waves over the rows of the finest part of a random equaliser's curve."""

@@ -18,8 +18,8 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Domain, Translation
 from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from audiotrans.recipe import Recipe, dump_recipe, recipe_to_dict
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, save_checkpoint
-from audiotrans.training.datasets import ImageCache, open_images, stream
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, layers_of, load_checkpoint, save_checkpoint
+from audiotrans.training.data import ImageCache, open_images, stream
 from audiotrans.training.feed import Feed
 from audiotrans.training.history import HistoryBuffer
 from audiotrans.training.interrupt import Interruption, TimeLimit
@@ -27,9 +27,6 @@ from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
 from audiotrans.training.precision import quick_precision
 from audiotrans.training.validation import validate
 from audiotrans.training.warm_start import fit, warm_start
-
-LEAST_PART_MB = 0.01
-"""A smaller part would hold little more than its name."""
 
 SAMPLES = "samples"
 """Folder of a run for what `OnSample` makes."""
@@ -224,32 +221,29 @@ def train(
     on_sample: OnSample | None = None,
     progress: bool = True,
     limit: TimeLimit | None = None,
-    part_mb: float | None = None,
     teach: Teach | None = None,
 ) -> Path:
     """Train a model by a recipe.
 
     Args:
         recipe: see `Recipe`.
-        cache: folder that `audiotrans prep` or `audiotrans pack` wrote.
+        cache: folder that `audiotrans prep` wrote.
         run_dir: gets recipe.yaml, metrics.jsonl, TensorBoard events, samples/ and last.pt.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: continue from run_dir's last.pt, in one file or in parts, exactly as if it had never stopped.
+        resume: continue from run_dir's last.pt, exactly as if it had never stopped.
         on_sample: called with the averaged model, the step and a folder every ``sample_every`` steps.
         progress: show a bar on standard error.
         limit: stop after the step in which its time is over, at least after one, and save.
-        part_mb: write last.pt in parts of at most so many MB, see `save_checkpoint`.
         teach: of the recipe's teacher, see `audiotrans.training.teaching`.
 
     Returns:
-        Path of the last checkpoint, as one file; with ``part_mb`` its parts lie beside that path.
+        Path of the last checkpoint.
 
     Raises:
         AudiotransError: if the cache does not fit the recipe, or a loss is no longer finite.
-        UsageError: if run_dir holds another run and resume is not set, parts would be too small, or the recipe
+        UsageError: if run_dir holds another run and resume is not set, or the recipe
             imitates a teacher and ``teach`` is None.
     """
-    _check_parts(part_mb)
     if teach is None and recipe.losses.generator.get("imitation"):
         raise UsageError(f"the recipe's teacher {recipe.teacher} is not at hand: give teach, see translation.teaching")
     data, run = open_images(cache), Path(run_dir)
@@ -260,7 +254,7 @@ def train(
     _check_size(recipe, rows)
     trainer = Trainer(recipe, channels, torch.device(device), teach)
     _start(trainer, run, resume)
-    limit, save = limit or TimeLimit(), partial(_save, trainer, run, part_mb)
+    limit, save = limit or TimeLimit(), partial(_save, trainer, run)
     feed = Feed(recipe, data, trainer.device)
     with Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar, Interruption() as interruption, feed:
         while trainer.step < recipe.train.steps and not (interruption.asked or limit.stopped_at):
@@ -275,11 +269,6 @@ def train(
     if interruption.asked:
         raise KeyboardInterrupt
     return run / CHECKPOINT_NAME
-
-
-def _check_parts(part_mb: float | None) -> None:
-    if part_mb is not None and part_mb < LEAST_PART_MB:
-        raise UsageError(f"parts of {part_mb:g} MB: {LEAST_PART_MB:g} or more is needed")
 
 
 def _bar(trainer: Trainer, progress: bool) -> tqdm[Any]:
@@ -381,7 +370,7 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
                 f"{checkpoint} has other layers than preset {before.model.preset} now: take a new run folder"
             )
         trainer.load(state)
-    elif has_checkpoint(checkpoint):
+    elif checkpoint.exists():
         raise UsageError(f"{run} holds a run already: continue it with --resume, or choose another --run folder")
     elif trainer.recipe.init:
         warm_start(trainer, trainer.recipe.init)
@@ -390,9 +379,9 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
     forget_after(run / METRICS_NAME, trainer.step)
 
 
-def _save(trainer: Trainer, run: Path, part_mb: float | None) -> None:
+def _save(trainer: Trainer, run: Path) -> None:
     _check_finite({"a weight": _largest(trainer)}, trainer.step)  # before it costs the last save
-    save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe, part_mb=part_mb)
+    save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe)
 
 
 def parameters(module: nn.Module) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from audiotrans.recipe import Recipe
 from audiotrans.training.augment import augment, equalise
-from audiotrans.training.datasets import ImageCache
+from audiotrans.training.data import ImageCache
 
 
 class Crops(NamedTuple):

@@ -13,7 +13,7 @@ from audiotrans.model.avb_gtn import AVBGTN, Domain
 from audiotrans.photo.files import write_photo
 from audiotrans.photo.imaging import Pixels
 from audiotrans.recipe import Recipe
-from audiotrans.training.datasets import PhotoCache, stream
+from audiotrans.training.data import PhotoCache, stream
 
 SHEET_PHOTOS = 8
 """Photos of each domain on a sheet."""

@@ -17,7 +17,7 @@ from audiotrans.convert.converter import Converter
 from audiotrans.convert.noise import aligned_noise
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.datasets import ImageCache
+from audiotrans.training.data import ImageCache
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN

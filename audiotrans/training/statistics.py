@@ -22,7 +22,8 @@ from audiotrans.convert.domain_check.features import Ear, Heard
 from audiotrans.errors import AudiotransError
 from audiotrans.recipe import Recipe, recipe_to_dict
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.datasets import MANIFEST, ImageCache
+from audiotrans.training.cache import MANIFEST
+from audiotrans.training.data import ImageCache
 
 FOLDS = 3
 
@@ -136,7 +137,8 @@ def _limited(
     features = [sound.features for sound in heard]
     distances, scores = held_out(plain[side], other, features)
     margin = MARGIN if len(features) > 1 else IN_SAMPLE_MARGIN
-    levels = [float(item["level_db"]) for item in data.items[side, "train"] if item.get("level_db") is not None]
+    sounds = [sound for item in data.items[side, "train"] for sound in (item, *item.get("joined", ()))]
+    levels = [float(sound["level_db"]) for sound in sounds if sound.get("level_db") is not None]
     return replace(
         plain[side],
         distance=round(distance_limit(distances, margin), 4),

@@ -8,7 +8,7 @@ from torch import Tensor
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.extra_losses import fine_distance
 from audiotrans.recipe import Recipe
-from audiotrans.training.datasets import ImageCache, stream
+from audiotrans.training.data import ImageCache, stream
 
 CROPS = 12
 

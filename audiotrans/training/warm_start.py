@@ -10,7 +10,7 @@ from torch import nn
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.nets import layers
 from audiotrans.recipe import Recipe, recipe_to_dict
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, has_checkpoint, layers_of, load_checkpoint, steps_of
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, layers_of, load_checkpoint, steps_of
 from audiotrans.weights import SUFFIX, find, read_weights
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def warm_start(trainer: Trainer, source: str) -> None:
     """
     path = Path(source)
     checkpoint = path / CHECKPOINT_NAME if path.is_dir() else path
-    if path.suffix != SUFFIX and has_checkpoint(checkpoint):
+    if path.suffix != SUFFIX and checkpoint.exists():
         state, before = load_checkpoint(checkpoint)
         weights, discriminators, nets = state["ema"], state["discriminators"], layers_of(state, before, checkpoint)
         steps = steps_of(state)

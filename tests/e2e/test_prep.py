@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from audiotrans.cli import main
 from audiotrans.spectrogram.imaging import AudioSettings
-from audiotrans.training.prepare import prepare
+from audiotrans.training.prep import prepare_sounds
 
 pytestmark = pytest.mark.e2e
 
@@ -97,7 +97,9 @@ def test_clips_of_a_recording_stay_together(tmp_path: Path) -> None:
             for clip in (1, 2):
                 path = tmp_path / "irmas" / code / f"{number}{clip}__[{code}][cla]{number}__{clip}.wav"
                 write(path, 8000, 1, "PCM_16", 100.0 * clip + number, 0.5)
-    summary = prepare(tmp_path / "irmas", tmp_path / "cache", settings=SMALL, crop_frames=16, workers=1, progress=False)
+    summary = prepare_sounds(
+        tmp_path / "irmas", tmp_path / "cache", settings=SMALL, crop_frames=16, workers=1, progress=False
+    )
     sides = sides_of_recordings(tmp_path / "cache")
     assert len(sides) == 16
     assert all(len(side) == 1 for side in sides.values())
@@ -124,7 +126,7 @@ def test_workers_give_what_one_process_gives(source: Path, tmp_path: Path) -> No
     caches = []
     for workers in (1, 2):
         cache = tmp_path / f"cache{workers}"
-        summary = prepare(source, cache, settings=SMALL, workers=workers, progress=False)
+        summary = prepare_sounds(source, cache, settings=SMALL, workers=workers, progress=False)
         assert summary.built == 12
         caches.append({path.relative_to(cache): path.read_bytes() for path in cache.rglob("*") if path.is_file()})
     assert caches[0] == caches[1]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiotrans.model.extra_losses import FIRST_NOTE_ROW
-from audiotrans.training.datasets import OUTSIDE, SOUNDING, _grid, lowest_row, range_weights
+from audiotrans.training.data import OUTSIDE, SOUNDING, _grid, lowest_row, range_weights
 from audiotrans.training.history import HistoryBuffer
 from tests.fakes import image
 

@@ -72,16 +72,29 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(AudiotransError, match=r"last\.pt does not exist: nothing to resume"):
         load_checkpoint(path)
     path.write_text("hello")
-    with pytest.raises(AudiotransError, match="is no readable checkpoint"):
+    with pytest.raises(AudiotransError, match="is not a readable checkpoint"):
         load_checkpoint(path)
     save_checkpoint(path, {"step": 1}, RECIPE)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(AudiotransError, match="is no readable checkpoint"):
+    with pytest.raises(AudiotransError, match="is not a readable checkpoint"):
         load_checkpoint(path)
     for foreign in ([1, 2], {"format": "other"}, {"format": "audiotrans-checkpoint", "version": "0"}):
         torch.save(foreign, path)
-        with pytest.raises(AudiotransError, match="is no audiotrans-checkpoint of version 1"):
+        with pytest.raises(AudiotransError, match="is not an audiotrans-checkpoint of version 1"):
             load_checkpoint(path)
+
+
+def test_a_checkpoint_of_the_old_words_is_read(tmp_path):
+    values = recipe_to_dict(RECIPE)
+    values["train"]["critic_batch"] = values["train"].pop("discriminator_batch")
+    weights = {"image.w": torch.ones(2)}
+    old = {"format": "audiotrans-checkpoint", "version": "1", "recipe": json.dumps(values), "step": 3}
+    torch.save(old | {"critics": weights, "critics_adam": {"state": {}}}, tmp_path / "last.pt")
+    state, recipe = load_checkpoint(tmp_path / "last.pt")
+    assert recipe == RECIPE
+    assert torch.equal(state["discriminators"]["image.w"], weights["image.w"])
+    assert state["discriminators_adam"] == {"state": {}}
+    assert "critics" not in state
 
 
 class Code:
@@ -93,7 +106,7 @@ class Code:
 
 def test_a_checkpoint_that_holds_code_is_refused(tmp_path, capsys):
     torch.save({"format": "audiotrans-checkpoint", "version": "1", "step": Code()}, tmp_path / "last.pt")
-    with pytest.raises(AudiotransError, match="is no readable checkpoint"):
+    with pytest.raises(AudiotransError, match="is not a readable checkpoint"):
         load_checkpoint(tmp_path / "last.pt")
     assert "must not run" not in capsys.readouterr().out
 

@@ -17,8 +17,7 @@ from audiotrans.cli import main
 from audiotrans.convert import models
 from audiotrans.errors import AudiotransError
 from audiotrans.recipe import dump_recipe
-from audiotrans.training import engine
-from audiotrans.training.prepare import dispatch
+from audiotrans.training import engine, prep
 from tests.fakes import fake_cache, tiny_recipe
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
 
@@ -168,7 +167,7 @@ def test_convert_refuses_in_one_line(violin: Path, shipped: list[Any], tmp_path:
 
 def test_prep_takes_imaging_and_names_from_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(dispatch, "prepare", lambda *args, **options: calls.append((args, options)) or "the summary")
+    monkeypatch.setattr(prep, "prepare_sounds", lambda *args, **options: calls.append((args, options)) or "the summary")
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
         "imaging: {rows: 64}\ndomains: {a: flute, b: organ}\ncache: elsewhere\ntrain: {crop_frames: 96}\n"
@@ -194,7 +193,7 @@ def test_train_hands_the_recipe_to_the_engine(tmp_path: Path, monkeypatch: pytes
     limit = options.pop("limit")
     assert (limit.minutes, limit.stopped_at) == (None, None)
     assert options.pop("teach") is None
-    assert options == {"device": "cpu", "resume": False, "on_sample": None, "progress": True, "part_mb": None}
+    assert options == {"device": "cpu", "resume": False, "on_sample": None, "progress": True}
 
 
 def test_training_goes_on_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Comparing recipes: the referee, the figures, levels and intervals, and a whole comparison in small."""
+"""Comparing recipes: the attribute classifier, the metrics, levels and intervals, and a whole comparison in small."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
+from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.compare import Contestant, Exam, compare, examine, imagenet, train_referee
+from audiotrans.evaluation.compare import EvaluationSet, compare, evaluate_model, imagenet
 from audiotrans.evaluation.compare import runs as comparing
-from audiotrans.evaluation.compare.kept import Scale, imagenet_distances, read_records, read_scale
-from audiotrans.evaluation.compare.levels import AT_ONCE, levels, unrelated
-from audiotrans.evaluation.compare.measures import (
-    between_draws,
+from audiotrans.evaluation.compare.evaluation_set import (
+    AttributeClassifier,
+    between_samples,
     content_kept,
     different,
     distance,
-    exam_of,
     posterior_moments,
+    share_classified_as,
+    train_classifier,
 )
-from audiotrans.evaluation.compare.referee import Trained
-from audiotrans.evaluation.compare.runs import epoch_images, load_exam, save_exam
-from audiotrans.evaluation.compare.summary import distinct, write_summary
+from audiotrans.evaluation.compare.results import AT_ONCE, Scale, distinct, levels, read_records, read_scale, unrelated
+from audiotrans.evaluation.compare.runs import epoch_images, imagenet_distances
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import layers
 from audiotrans.photo.imaging import PhotoSettings
-from audiotrans.recipe import Recipe, load_recipe, recipe_from_dict
-from audiotrans.training.datasets import open_images
-from audiotrans.training.prepare import prepare_photos
+from audiotrans.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict
+from audiotrans.training.data import open_images
+from audiotrans.training.photo_images import prepare_photos
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -76,18 +77,20 @@ def recipe(**model: object) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def trained(cache: Path) -> Trained:
-    return train_referee(open_images(cache), "valid", 0, steps=40, images=24)
+def classifier(cache: Path) -> AttributeClassifier:
+    return train_classifier(open_images(cache), 0, steps=40)
 
 
-def test_the_referee_tells_the_domains_apart(trained: Trained):
-    assert trained.accuracy == {"a": 1.0, "b": 1.0}
-
-
-def exam_by(trained: Trained, cache: Path) -> Exam:
+@pytest.fixture(scope="module")
+def held_out(classifier: AttributeClassifier, cache: Path) -> EvaluationSet:
     data = open_images(cache)
     images = {d: data.sample(d, "valid", 0, 24, 0, 0) for d in "ab"}
-    return exam_of(trained.referee, images, {d: data.sample(d, "train", 0, 24, 0, 1) for d in "ab"})
+    return EvaluationSet.of(classifier, images, {d: data.sample(d, "train", 0, 24, 0, 1) for d in "ab"})
+
+
+def test_the_classifier_tells_the_domains_apart(held_out: EvaluationSet):
+    assert held_out.accuracy == {"a": 1.0, "b": 1.0}
+    assert share_classified_as(held_out.classifier, held_out.images["a"], "b") == 0.0
 
 
 class Known(AVBGTN):
@@ -103,23 +106,21 @@ class Known(AVBGTN):
         return self.answers[target][: len(image)]
 
 
-def test_copying_the_input_has_the_figures_of_the_input(trained: Trained, cache: Path):
-    exam = exam_by(trained, cache)
-    found = examine(Known(), exam)
+def test_copying_the_input_has_the_metrics_of_the_input(held_out: EvaluationSet, cache: Path):
+    found = evaluate_model(Known(), held_out)
     assert found["accuracy_ab"] == found["accuracy_ba"] == 0.0
-    assert found["distance_ab"] == pytest.approx(exam.copy["ab"], abs=1e-6)
+    assert found["distance_ab"] == pytest.approx(held_out.copy["ab"], abs=1e-6)
     assert found["reconstruction"] == found["cycle"] == 0.0
     assert found["content"] == pytest.approx(1.0)
 
 
-def test_real_images_of_the_target_have_the_best_figures(trained: Trained, cache: Path):
-    exam = exam_by(trained, cache)
+def test_real_images_of_the_target_have_the_best_metrics(held_out: EvaluationSet, cache: Path):
     data = open_images(cache)
     others = {d: data.sample(d, "train", 1, 24, 0, 0) for d in "ab"}
-    found = examine(Known(others), exam)
+    found = evaluate_model(Known(others), held_out)
     assert found["accuracy_ab"] == found["accuracy_ba"] == 1.0
-    assert found["distance_ab"] < 0.2 * exam.copy["ab"]
-    assert found["content"] < 0.2  # another picture altogether
+    assert found["distance_ab"] < 0.2 * held_out.copy["ab"]
+    assert found["content"] < 0.2  # another image altogether
 
 
 def test_content_is_told_by_edges_and_not_by_colour():
@@ -135,38 +136,36 @@ def test_the_posterior_of_unit_variance_around_zero_has_no_nats():
             return torch.zeros(len(image), 4, 4, 4)
 
     found = posterior_moments(Standard(recipe(kl="mu2").model, 3), torch.zeros(64, 3, 16, 16))
-    # Eight draws of N(0, 1) per dimension: their sample moments are off by about 1 / 8 nats on average.
+    # Eight samples of N(0, 1) per dimension: their sample moments are off by about 1 / 8 nats on average.
     assert 0.05 < found["moment_nats"] < 0.25
 
 
-def test_levels_ask_for_both_directions(trained: Trained, cache: Path):
-    exam = exam_by(trained, cache)
-    near = levels(exam)["distance 60% of copying"]
-    good, bad = 0.5 * exam.copy["ab"], 0.7 * exam.copy["ab"]
+def test_levels_ask_for_both_directions(held_out: EvaluationSet, cache: Path):
+    near = levels(held_out)["distance 60% of copying"]
+    good, bad = 0.5 * held_out.copy["ab"], 0.7 * held_out.copy["ab"]
     assert near({"distance_ab": good, "distance_ba": good})
     assert not near({"distance_ab": good, "distance_ba": bad})
-    accurate = levels(exam)["accuracy 85% of real images'"]
+    accurate = levels(held_out)["accuracy 85% of real images'"]
     assert accurate({"accuracy_ab": 0.86, "accuracy_ba": 0.86})
     assert not accurate({"accuracy_ab": 0.86, "accuracy_ba": 0.84})
 
 
-def test_likeness_is_measured_against_unrelated_images(trained: Trained, cache: Path):
+def test_likeness_is_measured_against_unrelated_images(held_out: EvaluationSet, cache: Path):
     assert unrelated(torch.tensor([0.0, 1.0, 0.0, 1.0])[:, None, None, None]) == 1
-    exam = exam_by(trained, cache)
-    strangers = (unrelated(exam.images["a"]) + unrelated(exam.images["b"])) / 2
-    like = levels(exam)["cycle L1 40% of unrelated images'"]
+    strangers = (unrelated(held_out.images["a"]) + unrelated(held_out.images["b"])) / 2
+    like = levels(held_out)["cycle L1 40% of unrelated images'"]
     assert like({"cycle": 0.39 * strangers})
     assert not like({"cycle": 0.41 * strangers})
     good = {"accuracy_ab": 1, "accuracy_ba": 1, "distance_ab": 0, "distance_ba": 0, "cycle": 0, "content": 0.4}
-    assert levels(exam)[AT_ONCE](good)
+    assert levels(held_out)[AT_ONCE](good)
     for change in ({"accuracy_ba": 0}, {"distance_ab": 9}, {"cycle": 9}, {"content": 0.1}):
-        assert not levels(exam)[AT_ONCE](good | change)
+        assert not levels(held_out)[AT_ONCE](good | change)
 
 
 def test_held_out_images_are_different_ones(cache: Path):
     data = open_images(cache)
-    held_out = sum(item["domain"] == "a" and item["split"] == "valid" for item in data.manifest["items"])
-    assert distinct(different(data, "a", "valid", 100, 0, 0)) == held_out  # all that there are, and no more
+    count = sum(item["domain"] == "a" and item["split"] == "valid" for item in data.manifest["items"])
+    assert distinct(different(data, "a", "valid", 100, 0, 0)) == count  # all that there are, and no more
     assert different(data, "a", "valid", 2, 0, 0).shape == (2, 3, 16, 16)
     torch.testing.assert_close(different(data, "a", "valid", 2, 0, 0), different(data, "a", "valid", 2, 0, 0))
 
@@ -177,49 +176,52 @@ def test_an_epoch_is_the_smaller_domain_once():
     assert epoch_images(manifest, 100) == 4  # three crops and a short sound
 
 
-def test_an_exam_survives_being_written(trained: Trained, cache: Path, tmp_path: Path):
-    exam = exam_by(trained, cache)
-    save_exam(exam, tmp_path / "exam.pt")
-    again = load_exam(tmp_path / "exam.pt")
+def test_an_evaluation_set_survives_being_written(held_out: EvaluationSet, tmp_path: Path):
+    held_out.save(tmp_path / "set.pt")
+    again = EvaluationSet.load(tmp_path / "set.pt")
     model = Known()
-    assert examine(model, again) == examine(model, exam)
+    assert evaluate_model(model, again) == evaluate_model(model, held_out)
+    assert again.accuracy == held_out.accuracy
+    (tmp_path / "set.pt").write_bytes(b"broken")
+    with pytest.raises(AudiotransError, match=r"set\.pt cannot be read \(\w+\): remove it"):
+        EvaluationSet.load(tmp_path / "set.pt")
 
 
 def small(cache: Path, output: Path, **options: object) -> Path:
-    contestants = [Contestant("avb", recipe()), Contestant("unit", recipe(kl="mu2"))]
-    settings = {"steps": 4, "every": 2, "seeds": 2, "images": 8, "referee_steps": 4, "progress": False, **options}
-    return compare(contestants, cache, output, **settings)
+    recipes = {"avb": recipe(), "unit": recipe(kl="mu2")}
+    settings = {"steps": 4, "every": 2, "seeds": 2, "images": 8, "classifier_steps": 4, "progress": False, **options}
+    return compare(recipes, cache, output, **settings)
 
 
 @pytest.mark.smoke
 def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, tmp_path: Path):
     output = tmp_path / "comparison"
     summary = small(cache, output, seeds=1)
-    first = (output / "runs/avb-0/exams.jsonl").read_bytes()
-    assert [record["step"] for record in read_records(output / "runs/avb-0/exams.jsonl")] == [2, 4]
+    first = (output / "runs/avb-0/evaluations.jsonl").read_bytes()
+    assert [record["step"] for record in read_records(output / "runs/avb-0")] == [2, 4]
     small(cache, output)
-    assert (output / "runs/avb-0/exams.jsonl").read_bytes() == first  # nothing was repeated
+    assert (output / "runs/avb-0/evaluations.jsonl").read_bytes() == first  # nothing was repeated
     text = summary.read_text()
     assert "avb (2 seeds)" in text
     assert "unit (2 seeds)" in text
-    records = read_records(output / "runs/avb-1/exams.jsonl")
+    records = read_records(output / "runs/avb-1")
     assert 0 <= records[-1]["t_accuracy"] <= 1
-    assert math.isnan(read_records(output / "runs/unit-0/exams.jsonl")[-1]["t_accuracy"])  # UNIT has no T
+    assert math.isnan(read_records(output / "runs/unit-0")[-1]["t_accuracy"])  # UNIT has no T
     assert "the 7 training images of the smaller domain" in text
     assert f"| {AT_ONCE} | avb, unit | neither got there | open |" in text
     for name in ("curves.png", "progress-avb.png", "progress-unit.png", "ends.png"):
-        with Image.open(output / name) as picture:
-            assert min(picture.size) > 100
+        with Image.open(output / name) as figure:
+            assert min(figure.size) > 100
     plan = json.loads((output / "compare.json").read_text())
     assert plan["domains"] == {"a": "red", "b": "blue"}
 
 
-def test_imagenets_distances_are_added_to_what_was_examined_before(
+def test_imagenets_distances_are_added_to_what_was_evaluated_before(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     output = tmp_path / "c"
     small(cache, output, seeds=1)
-    before = read_records(output / "runs/avb-0/exams.jsonl")
+    before = read_records(output / "runs/avb-0")
     assert "imagenet_ab" not in before[0]
     assert "ImageNet" not in (output / "summary.md").read_text()
     monkeypatch.setattr(imagenet, "available", lambda: True)
@@ -228,39 +230,37 @@ def test_imagenets_distances_are_added_to_what_was_examined_before(
     scale = read_scale(output)
     assert scale is not None
     assert scale.floor["ab"] < 0.1 * scale.copy["ab"]  # red is far from blue, blue near to blue
-    after = read_records(output / "runs/avb-0/exams.jsonl")
+    after = read_records(output / "runs/avb-0")
     kept = [{key: value for key, value in each.items() if not key.startswith("imagenet")} for each in after]
     assert kept == before
     assert [record["imagenet_ab"] != record["imagenet_ba"] for record in after] == [True, True]
     assert "ImageNet kernel distance to B, A to B" in (output / "summary.md").read_text()
-    (output / "runs/avb-0/exams/step_0000002.safetensors").unlink()
+    (output / "runs/avb-0/evaluations/step_0000002.safetensors").unlink()
     small(cache, output, seeds=1)  # nothing is left to measure
-    assert read_records(output / "runs/avb-0/exams.jsonl") == after
+    assert read_records(output / "runs/avb-0") == after
 
 
-def test_draws_of_a_model_without_noise_are_one_and_units_differ(trained: Trained, cache: Path):
-    exam = exam_by(trained, cache)
+def test_samples_of_a_model_without_noise_are_one_and_units_differ(held_out: EvaluationSet, cache: Path):
     torch.manual_seed(0)
     unit = AVBGTN(recipe(kl="mu2").model, 3).eval()
-    assert between_draws(unit, exam) > 0.01
-    assert between_draws(unit, exam) == between_draws(unit, exam)
+    assert between_samples(unit, held_out) > 0.01
+    assert between_samples(unit, held_out) == between_samples(unit, held_out)
     deaf = AVBGTN(recipe().model, 3).eval()
     deaf.noise = lambda image, generator=None: torch.zeros(deaf.noise_shape(image))  # type: ignore[method-assign]
-    assert between_draws(deaf, exam) == 0
+    assert between_samples(deaf, held_out) == 0
 
 
-def test_a_copy_has_the_distance_that_the_scale_says(trained: Trained, cache: Path):
-    exam = exam_by(trained, cache)
-    real = {domain: images.mean((2, 3)) for domain, images in exam.images.items()}
+def test_a_copy_has_the_distance_that_the_scale_says(held_out: EvaluationSet, cache: Path):
+    real = {domain: images.mean((2, 3)) for domain, images in held_out.images.items()}
     scale = Scale({"ab": 0.3, "ba": 0.3}, {}, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imagenet, "embed", lambda images: images.mean((2, 3)))
-        found = imagenet_distances(Known(), exam, real, scale)
+        found = imagenet_distances(Known(), held_out, real, scale)
     assert found["imagenet_ab"] == pytest.approx(distance(real["b"], real["a"], 0.3), rel=1e-4)
 
 
 @pytest.mark.skipif(not imagenet.available(), reason="EfficientNet-Lite0 is not installed")
-def test_imagenets_features_see_the_blur_that_a_referee_does_not():
+def test_imagenets_features_see_the_blur_that_the_classifier_does_not():
     generator = torch.Generator().manual_seed(0)
     sharp = torch.rand(24, 3, 32, 32, generator=generator) * 2 - 1
     other = torch.rand(24, 3, 32, 32, generator=generator) * 2 - 1
@@ -271,7 +271,7 @@ def test_imagenets_features_see_the_blur_that_a_referee_does_not():
     assert distance(x, z, width) > 10 * abs(distance(x, y, width))
 
 
-def test_a_folder_that_is_no_cache_is_told_in_one_line(tmp_path: Path):
+def test_a_folder_that_is_not_a_cache_is_told_in_one_line(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudiotransError, match="audiotrans prep"):
         small(tmp_path / "empty", tmp_path / "c")
@@ -283,7 +283,7 @@ def test_another_comparison_does_not_get_mixed_in(cache: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="with steps 4, not 6"):
         small(cache, tmp_path / "c", steps=6)
     with pytest.raises(UsageError, match="another recipe 'avb'"):
-        compare([Contestant("avb", recipe(kl="none"))], cache, tmp_path / "c", steps=4, every=2, images=8)
+        compare({"avb": recipe(kl="none")}, cache, tmp_path / "c", steps=4, every=2, images=8)
 
 
 def test_other_data_do_not_get_mixed_in(cache: Path, tmp_path: Path):
@@ -305,30 +305,30 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("killed_in", [1, 2])
-def test_an_examination_that_was_interrupted_is_made_when_the_run_goes_on(
+def test_an_evaluation_that_was_interrupted_is_made_when_the_run_goes_on(
     cache: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: int
 ):
     output, calls = tmp_path / "comparison", []
 
-    def killed(model: AVBGTN, exam: Exam) -> dict[str, float]:
+    def killed(model: AVBGTN, held_out: EvaluationSet) -> dict[str, float]:
         calls.append(model)
         if len(calls) == killed_in:
             raise KeyboardInterrupt
-        return examine(model, exam)
+        return evaluate_model(model, held_out)
 
     output.mkdir()
-    shutil.copy(whole / "exam.pt", output / "exam.pt")
+    shutil.copy(whole / "evaluation_set.pt", output / "evaluation_set.pt")
     with monkeypatch.context() as patch:
-        patch.setattr(comparing, "examine", killed)
+        patch.setattr(comparing, "evaluate_model", killed)
         with pytest.raises(KeyboardInterrupt):
             small(cache, output, seeds=1)
-    assert len(read_records(output / "runs/avb-0/exams.jsonl")) == killed_in - 1
+    assert len(read_records(output / "runs/avb-0")) == killed_in - 1
     small(cache, output, seeds=1)
     for name in ("avb-0", "unit-0"):
-        found, wanted = (read_records(root / "runs" / name / "exams.jsonl") for root in (output, whole))
+        found, wanted = (read_records(root / "runs" / name) for root in (output, whole))
         assert [record["step"] for record in found] == [2, 4]
         assert [record["accuracy_ab"] for record in found] == [record["accuracy_ab"] for record in wanted]
-    assert (output / "runs/avb-0/exams/step_0000002.safetensors").exists()
+    assert (output / "runs/avb-0/evaluations/step_0000002.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -337,17 +337,26 @@ def test_an_examination_that_was_interrupted_is_made_when_the_run_goes_on(
 def test_wrong_figures_are_named(cache: Path, tmp_path: Path, options, message):
     with pytest.raises(UsageError, match=message):
         small(cache, tmp_path / "c", **options)
-    with pytest.raises(UsageError, match="two recipes are called 'x'"):
-        compare([Contestant("x", recipe())] * 2, cache, tmp_path / "c")
+    with pytest.raises(UsageError, match="nothing to compare"):
+        compare({}, cache, tmp_path / "c")
 
 
-def test_a_comparison_of_an_older_version_is_still_told(cache: Path, tmp_path: Path):
-    small(cache, tmp_path / "c", seeds=1)
-    path = tmp_path / "c/compare.json"
-    plan = json.loads(path.read_text())
-    del plan["epoch"]
-    path.write_text(json.dumps(plan))
-    assert "epochs" not in write_summary(tmp_path / "c", load_exam(tmp_path / "c/exam.pt")).read_text()
+def test_two_recipes_of_one_name_are_refused(tmp_path: Path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.yaml").write_text(dump_recipe(recipe()))
+    both = [str(tmp_path / folder / "x.yaml") for folder in ("one", "other")]
+    result = CliRunner().invoke(main, ["compare", *both, "-o", str(tmp_path / "c")], prog_name="audiotrans")
+    assert result.exit_code == 2
+    assert "two recipes are called 'x': rename one of the files" in result.stderr
+
+
+def test_a_comparison_of_an_earlier_version_is_refused_in_one_line(cache: Path, tmp_path: Path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/compare.json").write_text(json.dumps({"format": "audiotrans-compare", "version": 1, "recipes": {}}))
+    with pytest.raises(UsageError, match="of another version of audiotrans: take another folder") as refused:
+        small(cache, tmp_path / "c")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

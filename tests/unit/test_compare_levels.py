@@ -6,13 +6,12 @@ import math
 
 import pytest
 
-from audiotrans.evaluation.compare.levels import Reach, ratio, reach
+from audiotrans.evaluation.compare.results import Reach, curve, ratio, reach
 from audiotrans.evaluation.compare.statistics import interval
-from audiotrans.evaluation.compare.summary import curve
 
 
 def run(*values: float, every: int = 100) -> list[dict[str, float]]:
-    """Make a run's examinations of one figure, x."""
+    """Make a run's evaluations of one metric, x."""
     return [{"step": every * (i + 1), "x": value} for i, value in enumerate(values)]
 
 
@@ -33,7 +32,7 @@ def runs(*each: list[dict[str, float]]) -> dict[int, list[dict[str, float]]]:
     return dict(enumerate(each))
 
 
-def test_the_ratio_of_steps_spans_what_lies_between_examinations():
+def test_the_ratio_of_steps_spans_what_lies_between_evaluations():
     slow, fast = run(*[0] * 7, 9, 9), run(0, 9, *[9] * 7)
     found = ratio("slow", runs(slow, slow, slow), "fast", runs(fast, fast, fast), high)
     # Reached after 700 and by 800 steps; after 100 and by 200. Equal seeds add nothing to that.
@@ -68,7 +67,7 @@ def test_runs_that_never_get_there_are_kept_as_a_lower_bound():
 
 def test_ratios_that_nothing_is_known_of_say_so():
     at_once = run(9, 9)
-    assert "examine more often" in str(ratio("a", runs(at_once, at_once), "b", runs(at_once, at_once), high))
+    assert "evaluate more often" in str(ratio("a", runs(at_once, at_once), "b", runs(at_once, at_once), high))
     assert str(ratio("a", runs(at_once), "b", {7: at_once}, high)) == "no seed that both have"
 
 

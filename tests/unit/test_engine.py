@@ -10,7 +10,7 @@ import torch
 
 from audiotrans.recipe import recipe_from_dict, recipe_to_dict
 from audiotrans.training import feed
-from audiotrans.training.datasets import ImageCache
+from audiotrans.training.data import ImageCache
 from audiotrans.training.engine import POOL_SIZE, Trainer
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 

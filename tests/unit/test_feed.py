@@ -9,7 +9,7 @@ import torch
 
 from audiotrans.errors import AudiotransError
 from audiotrans.training import feed
-from audiotrans.training.datasets import ImageCache
+from audiotrans.training.data import ImageCache
 from audiotrans.training.feed import Feed
 from tests.fakes import fake_cache, tiny_recipe
 
@@ -75,6 +75,7 @@ def test_a_fault_in_the_thread_arrives(root, tmp_path):
         found.take(1)
         for path in (cache / "images").iterdir():
             path.unlink()
+        found.data.images._kept.clear()
         found._next[1].exception()  # step 2, drawn before or after
         found._next = 2, found._thread.submit(found._draw, 2)
         with pytest.raises(AudiotransError, match=r"cannot read .*run audiotrans prep again"):

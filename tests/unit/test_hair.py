@@ -94,7 +94,7 @@ def test_the_portrait_is_optional(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_translations_that_are_the_target_reach_the_bars():
-    """A referee that looks at the mean colour, and models whose answers are known."""
+    """A classifier that looks at the mean colour, and models whose answers are known."""
 
     class Mean(torch.nn.Module):
         def embed(self, images: torch.Tensor) -> torch.Tensor:
@@ -106,15 +106,15 @@ def test_translations_that_are_the_target_reach_the_bars():
     generator = torch.Generator().manual_seed(0)
     noise = [0.5 * torch.randn(20, 3, 4, 4, generator=generator) for _ in range(4)]
     images, others = {"a": noise[0] - 1, "b": noise[1] + 1}, {"a": noise[2] - 1, "b": noise[3] + 1}
-    exam = hair.exam_of(Mean(), images, others)  # type: ignore[arg-type]
+    held_out = hair.EvaluationSet.of(Mean(), images, others)  # type: ignore[arg-type]
     names = {"a": "blond", "b": "brown"}
-    good = {row.measure: row for row in hair.outcome_rows("x", exam, {"a": others["b"], "b": others["a"]}, names)}
+    good = {row.measure: row for row in hair.outcome_rows("x", held_out, {"a": others["b"], "b": others["a"]}, names)}
     share = good["blond to brown: accuracy, share of real images'"]
     assert (share.value, share.low, share.high, share.verdict) == (100, 100, 100, "yes")
     below = good["brown to blond: kernel distance below copying"]
     assert below.low < below.value < below.high
     assert below.value > 90
-    copied = {row.measure: row for row in hair.outcome_rows("x", exam, images, names)}
+    copied = {row.measure: row for row in hair.outcome_rows("x", held_out, images, names)}
     assert copied["blond to brown: accuracy, share of real images'"].verdict == "NO"
     assert copied["blond to brown: kernel distance below copying"].value == pytest.approx(0, abs=1e-6)
     assert copied["blond to brown: content kept (gradient cosine)"].value == pytest.approx(1)

@@ -186,7 +186,7 @@ def test_keeping_the_sources_phases_compiles_nothing() -> None:
 
 def test_training_runs_without_the_sound_libraries() -> None:
     blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in NOT_FOR_TRAINING)
-    run(f"import sys\n{blocked}import audiotrans.training.datasets, audiotrans.training.engine")
+    run(f"import sys\n{blocked}import audiotrans.training.data, audiotrans.training.engine")
 
 
 def test_public_names_arrive_on_first_use() -> None:

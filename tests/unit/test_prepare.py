@@ -15,20 +15,23 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file
 
 from audiotrans import processes as workers
 from audiotrans.audio import read
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.prepare import Summary, images, manifest, prepare, run
+from audiotrans.training import prep as run
+from audiotrans.training import sound_images as images
+from audiotrans.training.cache import Images, from_bytes
+from audiotrans.training.data import ImageCache
+from audiotrans.training.prep import Summary, prepare_sounds
 
 RATE = 8000
 SETTINGS = AudioSettings(sample_rate=RATE, n_fft=256, hop_length=64, rows=32)
 CROP = 16  # columns: 15 steps of 64 samples, 0.12 s
 
-# Half the distance of float16 numbers near 1; the float32 arithmetic before it differs in the seventh digit only.
-HALF_FLOAT_STEP = 2.0**-12
+# Half the distance of 8-bit values; the float32 arithmetic before it differs in the seventh digit only.
+HALF_STEP = 1 / 255 + 1e-6
 
 
 def tone(path: Path, seconds: float = 0.5, *, hz: float = 440.0, channels: int = 1, rate: int = RATE) -> Path:
@@ -50,13 +53,18 @@ def source(tmp_path: Path) -> Path:
 
 def prep(source: Path, output: Path, **arguments: Any) -> Summary:
     chosen = {"settings": SETTINGS, "crop_frames": CROP, "workers": 1, "progress": False, **arguments}
-    return prepare(source, output, **chosen)
+    return prepare_sounds(source, output, **chosen)
 
 
 def items(output: Path) -> list[dict[str, Any]]:
     content: dict[str, Any] = json.loads((output / "manifest.json").read_text())
     assert all((output / item["file"]).is_file() for item in content["items"])
     return list(content["items"])
+
+
+def stored(output: Path, item: dict[str, Any]) -> torch.Tensor:
+    """Return an item's image as the cache holds it."""
+    return from_bytes(Images(output).values(item["file"], item["index"]))
 
 
 def image_files(output: Path) -> dict[str, int]:
@@ -69,17 +77,16 @@ def splits(output: Path) -> dict[str, str]:
 
 
 class TestImages:
-    def test_image_is_the_imaging_s_own_at_half_precision(self, source: Path, tmp_path: Path) -> None:
+    def test_image_is_the_imaging_s_own_within_half_a_step_of_8_bits(self, source: Path, tmp_path: Path) -> None:
         prep(source, tmp_path / "cache")
         imaging = AudioImaging(SETTINGS)
         for item in items(tmp_path / "cache"):
             wave = torch.from_numpy(read(item["source"], sample_rate=RATE)[0])
-            image = load_file(tmp_path / "cache" / item["file"])["image"]
-            assert image.dtype == torch.float16
+            image = stored(tmp_path / "cache", item)
             assert tuple(image.shape) == (1, 32, item["frames"])
             assert item["seconds"] == pytest.approx(0.5)
             assert item["level_db"] == pytest.approx(imaging.level_db(wave), abs=1e-3)
-            torch.testing.assert_close(image.float(), imaging.to_image(wave)[0][0], rtol=0, atol=HALF_FLOAT_STEP)
+            torch.testing.assert_close(image, imaging.to_image(wave)[0][0], rtol=0, atol=HALF_STEP)
 
     @pytest.mark.parametrize(
         "settings",
@@ -100,7 +107,8 @@ class TestImages:
         parts = [item for item in items(tmp_path / "cache") if item["source"] == str(long)]
         assert len(parts) == 5
         assert sum(item["seconds"] for item in parts) == pytest.approx(3.3, abs=1e-4)
-        joined = torch.cat([load_file(tmp_path / "cache" / item["file"])["image"] for item in parts], dim=-1).float()
+        assert len({item["file"] for item in parts}) == 1
+        joined = torch.cat([stored(tmp_path / "cache", item) for item in parts], dim=-1)
         whole = AudioImaging(settings).to_image(torch.from_numpy(read(long)[0]))[0][0]
         assert joined.shape == whole.shape
         difference = (joined - whole).abs()
@@ -109,14 +117,14 @@ class TestImages:
             difference[1::2] = torch.minimum(difference[1::2], 2 - difference[1::2])
             difference[1::2] *= whole[0::2] > -0.9
         # Twice the half step: level and spectrum come from other sums here, which can tip a rounding over.
-        assert difference.max() <= 2 * HALF_FLOAT_STEP
+        assert difference.max() <= 2 * HALF_STEP
 
-    def test_one_file_for_each_group_of_channels(self, source: Path, tmp_path: Path) -> None:
+    def test_one_image_for_each_group_of_channels(self, source: Path, tmp_path: Path) -> None:
         quad = tone(source / "violin/quad.wav", channels=4)
         prep(source, tmp_path / "cache", settings=replace(SETTINGS, representation="log_magnitude"))
         groups = [item for item in items(tmp_path / "cache") if item["source"] == str(quad)]
-        assert len({item["file"] for item in groups}) == 2
-        assert all(load_file(tmp_path / "cache" / item["file"])["image"].shape[0] == 2 for item in groups)
+        assert [item["index"] for item in groups] == [0, 1]
+        assert all(stored(tmp_path / "cache", item).shape[0] == 2 for item in groups)
 
     def test_cut(self) -> None:
         wave = np.arange(200, dtype=np.float32).reshape(2, 100)
@@ -140,7 +148,7 @@ class TestBadFiles:
         summary = prep(source, tmp_path / "cache")
         reasons = {path.name: reason for path, reason in summary.skipped}
         assert sorted(reasons) == ["blink.wav", "empty.flac", "hiss.wav", "nan.wav", "silent.wav", "text.wav"]
-        assert reasons["blink.wav"] == "too short: 0.05 s; at least 0.12 s (a crop of 16 columns) is needed"
+        assert reasons["blink.wav"] == "too short: 0.05 s; at least 0.1 s is needed"
         assert reasons["silent.wav"].startswith("silent: every sample is zero")
         assert reasons["hiss.wav"].startswith("silent: its highest sample is -90 dB")
         assert "nan" in reasons["nan.wav"].lower()
@@ -186,7 +194,7 @@ class TestAgain:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("read again")
 
-        monkeypatch.setattr(images, "file_sha1", refuse)
+        monkeypatch.setattr(images, "file_digest", refuse)
         monkeypatch.setattr(images, "read_blocks", refuse)
         again = prep(source, tmp_path / "cache")
         assert (again.built, again.reused, again.removed) == (0, 12, 0)
@@ -212,40 +220,37 @@ class TestAgain:
         summary = prep(source, tmp_path / "cache", settings=replace(SETTINGS, rows=40))
         assert (summary.built, summary.reused, summary.removed) == (12, 0, 12)
         assert json.loads((tmp_path / "cache/manifest.json").read_text())["imaging"]["rows"] == 40
-        shapes = {load_file(tmp_path / "cache" / item["file"])["image"].shape[1] for item in items(tmp_path / "cache")}
+        shapes = {stored(tmp_path / "cache", item).shape[1] for item in items(tmp_path / "cache")}
         assert shapes == {40}
 
-    def test_longer_crops_leave_out_short_sounds(self, source: Path, tmp_path: Path) -> None:
+    def test_longer_crops_make_no_images_again(self, source: Path, tmp_path: Path) -> None:
         tone(source / "violin/short.wav", 0.2)
-        assert not prep(source, tmp_path / "cache").skipped
+        assert not any("joined" in item for item in items_after(prep(source, tmp_path / "cache")))
         summary = prep(source, tmp_path / "cache", crop_frames=40)
-        assert [path.name for path, _ in summary.skipped] == ["short.wav"]
-        assert (summary.built, summary.removed) == (0, 1)
+        assert (summary.built, summary.reused, summary.removed, summary.skipped) == (0, 13, 0, ())
 
     def test_gone_file_takes_its_image_along_and_nothing_else(self, source: Path, tmp_path: Path) -> None:
         cache = tmp_path / "cache"
         prep(source, cache)
-        mine = [cache / "notes.txt", cache / "images/mine.safetensors", cache / "images/train/a/mine.txt"]
+        mine = [cache / "notes.txt", cache / "images/mine.safetensors", cache / "images/a/mine.txt"]
         for path in mine:
             path.write_text("not the program's")
-        (cache / "images/train/a/.x.safetensors.1.partial").write_text("half")
+        (cache / "images/a/.x.safetensors.1.partial").write_text("half")
         (source / "violin/tune3x.wav").unlink()
         assert prep(source, cache).removed == 1
         assert all(path.exists() for path in mine)
         assert not list(cache.rglob("*.partial"))
         assert len(items(cache)) == 11
 
-    def test_other_split_moves_images_without_making_them(self, source: Path, tmp_path: Path) -> None:
+    def test_another_split_makes_and_moves_no_images(self, source: Path, tmp_path: Path) -> None:
         prep(source, tmp_path / "cache", valid_fraction=0.1)
-        before = splits(tmp_path / "cache")
+        before, files = splits(tmp_path / "cache"), image_files(tmp_path / "cache")
         summary = prep(source, tmp_path / "cache", valid_fraction=0.9)
         after = splits(tmp_path / "cache")
         assert summary.built == 0
         assert before != after
         assert all(after[name] == "valid" for name, split in before.items() if split == "valid" and name in after)
-        assert len(image_files(tmp_path / "cache")) == 12
-        for item in items(tmp_path / "cache"):
-            assert item["file"].startswith(f"images/{item['split']}/{item['domain']}/")
+        assert image_files(tmp_path / "cache") == files
 
     def test_interrupted_run_continues(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(run, "make_images", interrupting(images.make_images, after=5))
@@ -265,7 +270,7 @@ class TestAgain:
         with pytest.raises(KeyboardInterrupt):
             prep(source, tmp_path / "cache", settings=replace(SETTINGS, rows=40))
         assert items(tmp_path / "cache") == before
-        assert all(load_file(tmp_path / "cache" / item["file"])["image"].shape[1] == 32 for item in before)
+        assert all(stored(tmp_path / "cache", item).shape[1] == 32 for item in before)
 
     def test_damaged_image_is_made_again(self, source: Path, tmp_path: Path) -> None:
         prep(source, tmp_path / "cache")
@@ -273,6 +278,10 @@ class TestAgain:
         victim.write_bytes(victim.read_bytes()[:-10])
         summary = prep(source, tmp_path / "cache")
         assert (summary.built, summary.reused) == (1, 11)
+
+
+def items_after(summary: Summary) -> list[dict[str, Any]]:
+    return items(summary.output)
 
 
 def interrupting(function: Callable[[images.Job], Any], after: int) -> Callable[[images.Job], Any]:
@@ -285,6 +294,65 @@ def interrupting(function: Callable[[images.Job], Any], after: int) -> Callable[
         return function(job)
 
     return wrapped
+
+
+class TestShortSounds:
+    """Single notes, as sample libraries come: shorter than a training crop."""
+
+    @pytest.fixture
+    def notes(self, tmp_path: Path) -> Path:
+        for index in range(12):
+            tone(tmp_path / "notes/violin" / f"note{index}x.wav", 0.15 + 0.02 * index, hz=440 + 10 * index)
+            tone(tmp_path / "notes/piano" / f"note{index}x.wav", 0.15 + 0.02 * index, hz=220 + 10 * index)
+        return tmp_path / "notes"
+
+    def test_they_are_joined_with_silence_between(self, notes: Path, tmp_path: Path) -> None:
+        summary = prep(notes, tmp_path / "cache", crop_frames=60)  # 0.47 s
+        assert summary.skipped == ()
+        assert "12 sounds of violin are shorter than a crop (0.47 s): they are joined, with 0.2 s of silence" in str(
+            summary
+        )
+        data = ImageCache(tmp_path / "cache")
+        for domain in "ab":
+            found = [item for split in ("train", "valid") for item in data.items[domain, split]]
+            assert len(found) == 2  # one for each side of the split
+            sources = [sound["source"] for item in found for sound in (item, *item["joined"])]
+            assert len(set(sources)) == len(sources) == 12
+            for item in found:
+                image = data.read(item)
+                assert image.shape[-1] == item["frames"]
+                first = stored(tmp_path / "cache", item)
+                assert torch.equal(image[..., : first.shape[-1]], first)
+                gap = image[..., first.shape[-1] : first.shape[-1] + item["gap"]]
+                assert item["gap"] == 25  # 0.2 s of 8 ms
+                assert (gap == -1).all()
+        assert summary.counts["a", "train"].files + summary.counts["a", "valid"].files == 12
+        assert data.sample("a", "train", 0, 3, 60, 0).shape == (3, 1, 32, 60)
+
+    def test_what_was_joined_is_not_read_twice(
+        self, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prep(notes, tmp_path / "cache", crop_frames=60)
+
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("read again")
+
+        monkeypatch.setattr(images, "file_digest", refuse)
+        again = prep(notes, tmp_path / "cache", crop_frames=60)
+        assert (again.built, again.reused, again.removed) == (0, 24, 0)
+
+    def test_many_make_several_images(self, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(run, "JOINED_SECONDS", 1.5)
+        prep(notes, tmp_path / "cache", crop_frames=60)
+        found = [item for item in items(tmp_path / "cache") if item["domain"] == "a" and item["split"] == "train"]
+        assert len(found) > 2
+        assert all(item["frames"] <= 1.5 / 0.008 for item in found)
+
+    def test_less_than_a_crop_of_all_is_refused(self, notes: Path, tmp_path: Path) -> None:
+        message = r"'violin' has \d\.\d\d s of sound to train on: at least 7.99 s \(a crop of 1000 columns\) is needed"
+        with pytest.raises(AudiotransError, match=message):
+            prep(notes, tmp_path / "cache", crop_frames=1000)
+        assert not (tmp_path / "cache/manifest.json").exists()
 
 
 class TestSplitOfSounds:
@@ -359,7 +427,7 @@ class TestOutput:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(Path, "write_bytes", full)
-        with pytest.raises(AudiotransError, match=r"no space left to write .*make room and run again"):
+        with pytest.raises(AudiotransError, match=r"cannot write .*no space is left on the disk; make room"):
             prep(source, tmp_path / "cache")
         assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
@@ -367,17 +435,6 @@ class TestOutput:
         (tmp_path / "file").write_text("x")
         with pytest.raises(AudiotransError, match="cannot write"):
             prep(source, tmp_path / "file/cache")
-
-    def test_file_systems_without_hard_links(
-        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def no_links(*_: object) -> None:
-            raise OSError(errno.EPERM, "not permitted")
-
-        monkeypatch.setattr(manifest.os, "link", no_links)
-        prep(source, tmp_path / "cache", valid_fraction=0.1)
-        assert prep(source, tmp_path / "cache", valid_fraction=0.9).built == 0
-        assert len(items(tmp_path / "cache")) == len(image_files(tmp_path / "cache")) == 12
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -13,9 +13,10 @@ from PIL import Image
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.recipe import Recipe, recipe_from_dict
-from audiotrans.training.datasets import ImageCache, PhotoCache, open_images
+from audiotrans.training.data import ImageCache, PhotoCache, open_images
 from audiotrans.training.engine import train
-from audiotrans.training.prepare import default_recipe, prepare_any, prepare_photos
+from audiotrans.training.photo_images import prepare_photos
+from audiotrans.training.prep import default_recipe, prepare
 
 SETTINGS = PhotoSettings(height=16, width=16, margin=2)
 HAIR = {"blond": (230, 200, 120), "brown": (90, 60, 30)}
@@ -156,9 +157,9 @@ def test_the_source_or_the_recipe_says_sound_or_photo(tmp_path):
     assert default_recipe(source).imaging == PhotoSettings()
     assert default_recipe(tmp_path) == Recipe()
     with pytest.raises(UsageError, match="the recipe is for sounds"):
-        prepare_any(source, tmp_path / "cache", Recipe(), a="violin", b="piano")
+        prepare(source, tmp_path / "cache", Recipe(), a="violin", b="piano")
     with pytest.raises(UsageError, match="--where is for CelebA"):
-        prepare_any(tmp_path, tmp_path / "cache", Recipe(), a="violin", b="piano", where=["Male=-1"])
+        prepare(tmp_path, tmp_path / "cache", Recipe(), a="violin", b="piano", where=["Male=-1"])
 
 
 def tiny_photo_recipe(**train_settings: object) -> Recipe:

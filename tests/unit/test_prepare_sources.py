@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from audiotrans.errors import UsageError
-from audiotrans.training.prepare.sources import IRMAS_CLASSES, find_sources, recording_of
-from audiotrans.training.prepare.split import assign_splits
+from audiotrans.training.sources import IRMAS_CLASSES, assign_splits, find_sources, recording_of
 
 
 def touch(path: Path) -> None:
@@ -94,6 +93,17 @@ class TestSources:
             find_sources(tmp_path, "violn", "piano")
         with pytest.raises(UsageError, match=r"no folder flu \(flute\)"):
             find_sources(tmp_path, "flute", "piano")
+
+    @pytest.mark.parametrize("folder", ["", "Part1", "IRMAS-TestingData-Part1/Part1"])
+    def test_irmas_testing_part_is_called_what_it_is(self, tmp_path: Path, folder: str) -> None:
+        for name in ("(02) dont kill the whale-1", "01 - Solo-3"):
+            touch(tmp_path / folder / f"{name}.wav")
+            (tmp_path / folder / f"{name}.txt").write_text("vio\t\r\npia\t\r\n")
+        with pytest.raises(UsageError, match=r"IRMAS' testing part: .* needs the training part, IRMAS-TrainingData"):
+            find_sources(tmp_path, "violin", "piano")
+        (tmp_path / folder / "01 - Solo-3.txt").write_text("recorded in May")
+        with pytest.raises(UsageError, match="has no folder 'violin'"):
+            find_sources(tmp_path, "violin", "piano")
 
     def test_missing_domain_names_what_there_is(self, source: Path) -> None:
         with pytest.raises(UsageError, match=r"no folder 'viola': it has piano, violin.*Did you mean 'violin'\?"):

@@ -18,7 +18,7 @@ from audiotrans.convert.domain_check.listening import MOST_TILES, Listener
 from audiotrans.convert.tiles import TilePlan
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.imaging import AudioImaging
-from audiotrans.training.datasets import ImageCache
+from audiotrans.training.data import ImageCache
 from audiotrans.training.statistics import (
     distance_limit,
     fit_profile,

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import save_file
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import recipe_from_dict, recipe_to_dict
 from audiotrans.spectrogram.imaging import AudioImaging
+from audiotrans.training.cache import write_manifest
 from audiotrans.training.samples import sample_writer, sheet_images
+from tests.fakes import save_image
 from tests.standins import RATE, SMALL, Identity, Silencer, tone
 
 RECIPE = recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})
@@ -24,23 +24,20 @@ RECIPE = recipe_from_dict({"imaging": SMALL, "model": {"preset": "tiny"}})
 def cache(tmp_path: Path) -> Path:
     """Prepare three violins and one piano by hand; only the violins' recordings still exist."""
     root = tmp_path / "cache"
-    (root / "images").mkdir(parents=True)
     imaging = AudioImaging(RECIPE.imaging)
     items = []
     for number, (domain, split) in enumerate([("a", "train"), ("a", "valid"), ("a", "valid"), ("b", "train")]):
         wave = tone(0.5)
         image, _ = imaging.to_image(torch.from_numpy(wave))
-        save_file({"image": image[0].half()}, root / "images" / f"{number}.safetensors")
+        save_image(root / "images" / f"{number}.safetensors", image[0])
         if domain == "a":
             soundfile.write(tmp_path / f"{number}.wav", wave.T, RATE)
         items.append({
             "domain": domain, "split": split, "recording": str(number), "source": str(tmp_path / f"{number}.wav"),
-            "file": f"images/{number}.safetensors", "frames": image.shape[-1], "seconds": 0.5,
+            "file": f"images/{number}.safetensors", "index": 0, "frames": image.shape[-1], "seconds": 0.5,
         })  # fmt: skip
     whole = recipe_to_dict(RECIPE)
-    manifest = {"format": "audiotrans-cache", "version": 1, "items": items, "skipped": []}
-    manifest |= {"imaging": whole["imaging"], "domains": whole["domains"]}
-    (root / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(root, {"imaging": whole["imaging"], "domains": whole["domains"], "items": items, "skipped": []})
     return root
 
 

@@ -1,4 +1,4 @@
-"""Training in slices on a bare machine: stopped by the clock, resumed exactly, from a packed cache, in parts."""
+"""Training in slices on a bare machine: stopped by the clock, resumed exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from audiotrans.training.engine import Trainer, train
 from audiotrans.training.export import export_run
 from audiotrans.training.feed import Feed
 from audiotrans.training.interrupt import TimeLimit
-from audiotrans.training.packing import pack
 from tests.fakes import assert_same, fake_cache, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,9 +33,7 @@ NOT_THERE = ("soundfile", "soxr", "librosa", "numba", "matplotlib", "PIL", "tens
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    root = tmp_path_factory.mktemp("slices")
-    made = pack(fake_cache(root / "cache", RECIPE, offset=0.2), root / "packed", crop_frames=[16], progress=False)
-    return made.root
+    return fake_cache(tmp_path_factory.mktemp("slices") / "cache", RECIPE, offset=0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -77,15 +74,13 @@ class Clock:
         monkeypatch.setattr(Trainer, "train_step", timed)
 
 
-@pytest.mark.parametrize("part_mb", [None, 0.1])
-def test_slices_equal_an_uninterrupted_run_bit_for_bit(cache, whole, tmp_path, monkeypatch, part_mb):
+def test_slices_equal_an_uninterrupted_run_bit_for_bit(cache, whole, tmp_path, monkeypatch):
     Clock(monkeypatch)
     stops = []
     for resume in (False, True, True):
         limit = TimeLimit(2.5)
-        train(RECIPE, cache, tmp_path, progress=False, resume=resume, limit=limit, part_mb=part_mb)
+        train(RECIPE, cache, tmp_path, progress=False, resume=resume, limit=limit)
         stops.append((limit.stopped_at, state(tmp_path)["step"]))
-        assert (tmp_path / "last.pt").exists() == (part_mb is None)
     assert stops == [(3, 3), (None, 6), (None, 6)]
     one, other = state(whole), state(tmp_path)
     assert one.pop("recipe") == other.pop("recipe")
@@ -114,14 +109,8 @@ def test_a_limit_is_above_zero(minutes):
         TimeLimit(minutes)
 
 
-def test_parts_of_nothing_are_refused(cache, tmp_path):
-    with pytest.raises(UsageError, match=r"parts of 0 MB: 0\.01 or more is needed"):
-        train(RECIPE, cache, tmp_path / "run", progress=False, part_mb=0)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_in_parts_is_not_overwritten_and_can_be_exported(cache, tmp_path):
-    train(RECIPE, cache, tmp_path / "run", progress=False, part_mb=0.1, limit=TimeLimit(1, began=-1e9))
+def test_an_unfinished_run_is_not_overwritten_and_can_be_exported(cache, tmp_path):
+    train(RECIPE, cache, tmp_path / "run", progress=False, limit=TimeLimit(1, began=-1e9))
     with pytest.raises(UsageError, match="holds a run already"):
         train(RECIPE, cache, tmp_path / "run", progress=False)
     assert export_run(tmp_path / "run", tmp_path / "m.safetensors").stat().st_size > 1000
@@ -151,12 +140,11 @@ def test_the_command_says_that_it_is_unfinished_and_how_to_go_on(cache, tmp_path
     monkeypatch.setattr("audiotrans.cli.train._sample_writer", lambda *_: None)
     (tmp_path / "r.yaml").write_text(dump_recipe(tiny_recipe(train={"steps": 2})))
     command = ["train", tmp_path / "r.yaml", "--cache", cache, "--run", tmp_path / "run", "--device", "cpu", "-q"]
-    first = invoke(*command, "--max-minutes", "1e-9", "--parts-mb", "0.1")
+    first = invoke(*command, "--max-minutes", "1e-9")
     assert first.stdout.splitlines() == [
         f"last checkpoint: {tmp_path / 'run' / 'last.pt'}",
         "unfinished: stopped at step 1 of 2; give the same command with --resume to go on",
     ]
-    assert (tmp_path / "run" / "last.pt.json").exists()
     second = invoke(*command, "--resume")
     assert second.stdout == f"last checkpoint: {tmp_path / 'run' / 'last.pt'}\n"
     assert state(tmp_path / "run")["step"] == 2
@@ -178,16 +166,6 @@ def test_a_library_that_is_missed_at_the_first_sheet_is_named_once(capsys):
     for step in (1, 2):
         sample(None, step, Path("nowhere"))
     assert capsys.readouterr().err == "no sample sheets: numba is not installed\n"
-
-
-@pytest.mark.smoke
-def test_pack_says_what_it_made(tmp_path):
-    root = fake_cache(tmp_path / "cache", RECIPE)
-    result = invoke("pack", root, "-o", tmp_path / "packed", "--crop-frames", 16, "-q")
-    (line,) = result.stdout.splitlines()
-    assert line.startswith(f"{tmp_path / 'packed'}: 0.")
-    assert "in 1 parts" in line
-    assert "a/16" in (tmp_path / "packed" / "manifest.json").read_text()
 
 
 def bare(tmp_path, *arguments):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training.datasets import ImageCache
+from audiotrans.training.data import ImageCache
 from audiotrans.training.validation import validate
 from tests.fakes import fake_cache, tiny_recipe
 

