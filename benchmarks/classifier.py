@@ -17,10 +17,10 @@ import numpy as np
 
 from audiotrans import audio
 from audiotrans.convert import models
-from audiotrans.evaluation.classifier import DEFAULT_JUDGE, InstrumentClassifier
+from audiotrans.evaluation.baselines import equalise, mean_spectrum
+from audiotrans.evaluation.classifier import DEFAULT_CLASSIFIER, InstrumentClassifier
 from audiotrans.evaluation.metrics.kernel import kernel_distance
-from audiotrans.evaluation.scoring.baselines.equaliser import equalise, mean_spectrum
-from audiotrans.evaluation.scoring.testset import RATE
+from audiotrans.evaluation.testset import RATE
 
 Waves = Sequence[np.ndarray]
 PATH = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -75,7 +75,7 @@ def one_direction(classifier: InstrumentClassifier, paired: Path, model: str, so
 
 
 @click.command()
-@click.option("--classifier", "judge_name", default=DEFAULT_JUDGE)
+@click.option("--classifier", "judge_name", default=DEFAULT_CLASSIFIER)
 @click.option("--model", default=models.DEFAULT_MODEL)
 @click.option("--sounds", multiple=True, type=PATH)
 @click.option("--paired", type=PATH)

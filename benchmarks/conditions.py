@@ -21,7 +21,7 @@ import audiotrans
 from audiotrans.audio import find_audio, probe, read
 from audiotrans.convert.converter import Converter
 from audiotrans.evaluation.metrics.notes import note_f1
-from audiotrans.evaluation.tagger import TAGS, tag, taken_for
+from audiotrans.evaluation.tagger import TAGS, likeliest_instrument, tag
 from audiotrans.evaluation.transcription import transcribe
 
 Wave = NDArray[np.float32]
@@ -96,7 +96,7 @@ def measure(converter: Converter, clips: list[Wave], target: str, condition: Cal
         tags = tag(made, RATE)
         probability = float(tags.mean(axis=0)[TAGS.index(target)]) if len(tags) else 0.0
         f1 = [note_f1(notes, transcribe(wave, RATE)) for wave in (heard, made)]
-        rows.append([*f1, probability, float(taken_for(tags) == target)])
+        rows.append([*f1, probability, float(likeliest_instrument(tags) == target)])
     return [float(value) for value in np.mean(rows, axis=0)]
 
 

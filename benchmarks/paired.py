@@ -11,9 +11,9 @@ import numpy as np
 from audiotrans import audio
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
+from audiotrans.evaluation.baselines import equalise, folder_spectrum
 from audiotrans.evaluation.metrics.pitch import OFF_CENTS
-from audiotrans.evaluation.scoring.baselines.equaliser import equalise, folder_spectrum
-from audiotrans.evaluation.scoring.testset import RATE
+from audiotrans.evaluation.testset import RATE
 from benchmarks.table import Row, bootstrap
 
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from audiotrans.audio import write
 from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.scoring.baselines.soundfont import program_of, synthesise
-from audiotrans.evaluation.scoring.testset import RATE
+from audiotrans.evaluation.soundfont import program_of, synthesise
+from audiotrans.evaluation.testset import RATE
 from audiotrans.spectrogram.vibrato import Vibrato
 from benchmarks.conditions import Wave, in_a_room
 

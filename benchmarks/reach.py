@@ -15,12 +15,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from audiotrans.evaluation.baselines import at_level_of, equalise, mean_spectrum
 from audiotrans.evaluation.metrics.pitch import read_notes
 from audiotrans.evaluation.metrics.spectral import band_distance, log_spectral_distance
-from audiotrans.evaluation.scoring.baselines import at_level_of
-from audiotrans.evaluation.scoring.baselines.equaliser import equalise, mean_spectrum
-from audiotrans.evaluation.scoring.baselines.soundfont import program_of, synthesise
-from audiotrans.evaluation.scoring.testset import RATE
+from audiotrans.evaluation.soundfont import program_of, synthesise
+from audiotrans.evaluation.testset import RATE
 from benchmarks.paired import Clip, clips
 
 

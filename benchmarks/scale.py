@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from audiotrans.evaluation.metrics import Note, note_pitch_errors
-from audiotrans.evaluation.scoring.baselines.soundfont import midi_file
+from audiotrans.evaluation.soundfont import midi_file
 from benchmarks.table import Row
 
 RATE = 44_100

@@ -22,8 +22,8 @@ from audiotrans.audio import Wave
 from audiotrans.convert.converter import Converter
 from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
-from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing
-from audiotrans.evaluation.scoring.testset import RATE
+from audiotrans.evaluation.scoring import METRICS, AnalysedSound, Case
+from audiotrans.evaluation.testset import RATE
 from benchmarks.conditions import cut
 from benchmarks.paired import clips as pairs
 
@@ -50,7 +50,7 @@ Convert = Callable[[Wave, str], Wave]
 class Sound:
     """An input, heard once, and its truth where there is one."""
 
-    heard: Hearing
+    heard: AnalysedSound
     truth: Wave | None
     score: list[Note] | None = None
 
@@ -60,11 +60,13 @@ def sounds(phrases: Path | None, clips: Path | None, source: str, target: str) -
     classifier, found = InstrumentClassifier.load(), {}
     if phrases is not None:
         found["phrases"] = [
-            Sound(Hearing(c.source, classifier), c.truth, read_notes(c.notes) if c.notes else None)
+            Sound(AnalysedSound(c.source, classifier), c.truth, read_notes(c.notes) if c.notes else None)
             for c in pairs(phrases, source, target)
         ]
     if clips is not None:
-        found["clips"] = [Sound(Hearing(c, classifier), None) for c in cut(clips / source, CLIP_SECONDS, MOST_CLIPS)]
+        found["clips"] = [
+            Sound(AnalysedSound(c, classifier), None) for c in cut(clips / source, CLIP_SECONDS, MOST_CLIPS)
+        ]
     return found
 
 
@@ -72,7 +74,7 @@ def figures(chosen: list[Sound], target: str, convert: Convert) -> dict[str, flo
     """Return the mean of every figure over the inputs."""
 
     def one(sound: Sound) -> list[float]:
-        made = Hearing(convert(sound.heard.wave, target), sound.heard.classifier)
+        made = AnalysedSound(convert(sound.heard.wave, target), sound.heard.classifier)
         case = Case(sound.heard, made, target, sound.truth, sound.score)
         return [_measured(case, name) for name in CHOSEN.values()]
 
@@ -82,7 +84,7 @@ def figures(chosen: list[Sound], target: str, convert: Convert) -> dict[str, flo
 
 
 def _measured(case: Case, name: str) -> float:
-    measure = MEASURES[name]
+    measure = METRICS[name]
     if measure.compute is None or measure.needs & {"truth", "score"} - case.known:
         return math.nan
     return float(measure.compute(case))

@@ -7,7 +7,7 @@ import click
 from audiotrans import __version__
 from audiotrans.cli import classifier as classifier
 from audiotrans.cli import compare, convert, cycle, evaluate, plot, report, train
-from audiotrans.cli.errors import OneLineErrors
+from audiotrans.cli.errors import OneLineErrors, renamed_command
 
 
 @click.group(
@@ -35,6 +35,7 @@ COMMANDS = (
     train.export_weights,
     report.report,
     classifier.train_classifier,
+    renamed_command("train-judge", "train-classifier"),
     evaluate.evaluate,
 )
 for command in COMMANDS:

@@ -21,13 +21,13 @@ PATH = click.Path(path_type=Path)
 @click.option("--steps", default=1500, show_default=True, help="Training steps.")
 @click.option("--valid-fraction", default=0.1, show_default=True, help="Share of the recordings that is held out.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same judge."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same classifier."
 )
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def train_classifier(source: Path, output: Path, **options: Any) -> None:
-    """Train the judge of timbre that evaluate uses, on recordings only: SOUNDS has one folder per domain."""
+    """Train the instrument classifier that evaluate uses, on recordings only: SOUNDS has one folder per domain."""
     click.echo(_train(source, output, **options))
 
 
@@ -47,7 +47,7 @@ def _train(
     if bool(a) != bool(b):
         raise UsageError("--a and --b go together: give both, or neither for all folders of SOUNDS")
     from audiotrans.convert.models import use_threads
-    from audiotrans.evaluation.classifier.training import summary, train_classifier
+    from audiotrans.evaluation.classifier_training import summary, train_classifier
 
     use_threads(threads)
     wanted = [name.strip() for name in domains.split(",")] if domains else [a, b] if a and b else None

@@ -67,7 +67,8 @@ def _cycle(
     progress: bool,
     **given: Any,
 ) -> Summary:
-    from audiotrans.evaluation.cycles import load_cycle_recipe, run_cycles
+    from audiotrans.evaluation.cycle_inputs import load_cycle_recipe
+    from audiotrans.evaluation.cycles import run_cycles
 
     recipe = load_cycle_recipe(recipe_path, given)
     running: dict[str, Any] = {"device": device, "threads": threads, "workers": workers, "force": force}

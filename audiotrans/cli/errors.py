@@ -6,11 +6,12 @@ import errno
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from audiotrans.errors import AudiotransError, names_extras
+from audiotrans.errors import AudiotransError, UsageError, names_extras
 
 INTERRUPTED = 130
 
@@ -48,6 +49,28 @@ def _end_as_by_ctrl_c() -> None:
     alone = threading.current_thread() is threading.main_thread()
     if alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def renamed_option(old: str, new: str) -> Callable[[Any], Any]:
+    """Return a decorator for an option that has another name now: whoever writes the old one is told the new."""
+
+    def refuse(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise UsageError(f"{old} is now called {new}")
+
+    return click.option(old, hidden=True, expose_value=False, callback=refuse)
+
+
+def renamed_command(old: str, new: str) -> click.Command:
+    """Return a hidden command that tells the name that it has now, whatever its arguments."""
+
+    @click.command(old, hidden=True, context_settings={"ignore_unknown_options": True}, help=f"See {new}.")
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    def refuse(rest: tuple[str, ...]) -> None:
+        del rest
+        raise UsageError(f"{old} is now called {new}")
+
+    return refuse
 
 
 def _fail(message: str, code: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from audiotrans.cli.errors import renamed_option
 from audiotrans.errors import UsageError
 
 PATH = click.Path(path_type=Path)
@@ -20,7 +21,11 @@ PATH = click.Path(path_type=Path)
 @click.argument("test_set", type=PATH, metavar="TESTSET")
 @click.option("--model", "models", multiple=True, help="A shipped model's name or a weights file; may be repeated.")
 @click.option("--system", "systems", multiple=True, metavar="NAME=FOLDER", help="A folder that someone else converted.")
-@click.option("--classifier", help="A judge's name or file.  [default: the shipped one, where it knows the domains]")
+@click.option(
+    "--classifier",
+    help="An instrument classifier's name or file.  [default: the shipped one, where it knows the domains]",
+)
+@renamed_option("--judge", "--classifier")
 @click.option("--train", type=PATH, metavar="SOUNDS", help="Real sounds of each domain, for the equaliser.")
 @click.option("--from", "source", help="Only this domain's sounds.")
 @click.option("--to", "target", help="Only translations to this domain.")
@@ -42,8 +47,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--resume", is_flag=True, help="Go on with one: what was measured is kept.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table.")
 def evaluate(test_set: Path, *, output: Path, quiet: bool, **options: Any) -> None:
-    """Score models and folders of converted sounds beside anchors; TESTSET has a folder of sounds for each domain."""
-    from audiotrans.evaluation.scoring.tables import terminal
+    """Score models and folders of converted sounds beside baselines; TESTSET has a folder of sounds for each domain."""
+    from audiotrans.evaluation.results import terminal
 
     result = _evaluate(test_set, output, quiet=quiet, **options)
     if not quiet:
@@ -63,9 +68,9 @@ def _evaluate(
     **rest: Any,
 ) -> dict[str, Any]:
     from audiotrans.convert.models import use_threads
-    from audiotrans.evaluation.scoring.comparison import evaluate as run
-    from audiotrans.evaluation.scoring.plan import Options
-    from audiotrans.evaluation.scoring.testset import Selection
+    from audiotrans.evaluation.evaluator import Options
+    from audiotrans.evaluation.evaluator import evaluate as run
+    from audiotrans.evaluation.testset import Selection
 
     use_threads(threads)
     chosen = {name: rest.pop(name) for name in ("source", "target", "seconds", "limit", "unpaired")}

@@ -1,14 +1,9 @@
-"""Which notes are heard in a sound, several at once: the network of basic-pitch, decoded here.
+"""Polyphonic note transcription: the notes of a sound, by the network of basic-pitch, decoded here.
 
-The network (230 kB) comes with the package basic-pitch of Spotify, licence Apache-2.0; its other requirements
-(TensorFlow among them) are not needed, so it is installed alone, beside onnxruntime:
-
-    pip install --no-deps basic-pitch
-    pip install 'audiotrans[eval]'
-
-Of the package only the file of weights is read; none of its code runs. The network hears mono sound at 22,050 Hz in
-windows of 43,844 samples and says for each of 172 frames (11.6 ms apart) and 88 keys how likely a note sounds and how
-likely one begins. Windows overlap, and only the middle 142 frames of each are used.
+The network (230 kB, licence Apache-2.0, of Spotify) is shipped in `audiotrans/weights/evaluation` and needs
+onnxruntime: ``pip install 'audiotrans[eval]'``. It takes mono sound at 22,050 Hz in windows of 43,844 samples and says
+for each of 172 frames (11.6 ms apart) and 88 keys how likely a note sounds and how likely one begins. Windows overlap,
+and only the middle 142 frames of each are used.
 
 Source:
     Bittner et al., A Lightweight Instrument-Agnostic Model for Polyphonic Note Transcription and Multipitch
@@ -21,6 +16,7 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.listening import mono_blocks
-from audiotrans.evaluation.metrics.checks import Wave, validate_wave
 from audiotrans.evaluation.metrics.pitch import Note
+from audiotrans.evaluation.waves import Wave, mono_blocks, validate_wave
 
 Array = npt.NDArray[np.float32]
 
@@ -65,8 +60,8 @@ _NOTE_OUTPUT, _ONSET_OUTPUT = "StatefulPartitionedCall:1", "StatefulPartitionedC
 
 
 @dataclass(frozen=True)
-class HeardNote(Note):
-    """A note that was heard.
+class TranscribedNote(Note):
+    """A note of a transcription.
 
     Attributes:
         level: how sure the network is that it sounds, 0 to 1, on average over its frames; louder notes are surer.
@@ -76,8 +71,8 @@ class HeardNote(Note):
 
 
 def transcription_available() -> bool:
-    """Tell whether the network and onnxruntime are installed; imports neither."""
-    return _model_path() is not None and importlib.util.find_spec("onnxruntime") is not None
+    """Tell whether onnxruntime is installed, without importing it."""
+    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def transcribe(
@@ -91,18 +86,18 @@ def transcribe(
     """List the notes of a sound.
 
     Args:
-        wave: shape (channels, samples); the mono mix is heard.
+        wave: shape (channels, samples); the mono mix is transcribed.
         sample_rate: Hz.
         onset_threshold: how sure the network must be, 0 to 1, that a note begins.
         note_threshold: how sure that it still sounds.
         shortest_seconds: shorter notes are left out.
 
     Returns:
-        `HeardNote`s in the order of their onsets, then of pitch; onsets on a grid of 11.6 ms, pitches in whole
+        `TranscribedNote`s in the order of their onsets, then of pitch; onsets on a grid of 11.6 ms, pitches in whole
         semitones. A note held across the quietest frame of a stretch of 48 s ends there.
 
     Raises:
-        AudiotransError: where the wave is empty or not finite, or basic-pitch or onnxruntime is not installed.
+        AudiotransError: where the wave is empty or not finite, or onnxruntime is not installed.
     """
     validate_wave(wave)
     if sample_rate <= 0:
@@ -114,7 +109,7 @@ def transcribe(
         for first, last, key, level in decode(onsets, frames, onset_threshold, note_threshold):
             if (last - first) * HOP / SAMPLE_RATE >= shortest_seconds:
                 seconds = np.array([start + first, last - first]) * HOP / SAMPLE_RATE
-                notes.append(HeardNote(float(seconds[0]), float(seconds[1]), float(LOWEST_MIDI + key), level))
+                notes.append(TranscribedNote(float(seconds[0]), float(seconds[1]), float(LOWEST_MIDI + key), level))
     return sorted(notes, key=lambda note: (note.onset_seconds, note.midi))
 
 
@@ -144,7 +139,7 @@ def decode(
 
 
 def _starts(struck: npt.NDArray[np.int_], onsets: Array, run: Array, first: int) -> list[int]:
-    """Return where the notes of one run begin: of the onsets heard in it, those that are no vibrato; see `decode`."""
+    """Return where the notes of one run begin: of the onsets in it, those that are not vibrato; see `decode`."""
     starts: list[int] = []
     for frame in struck.tolist():
         if not starts or onsets[frame] >= RESTRIKE:
@@ -167,9 +162,9 @@ def _peaks(onsets: Array, threshold: float) -> npt.NDArray[np.bool_]:
 
 def _runs(sounding: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return first frame and frame after the last of each stretch, joined across short gaps."""
-    heard = np.flatnonzero(sounding)
-    gaps = np.flatnonzero(np.diff(heard) > _BRIDGE)
-    firsts, lasts = heard[np.concatenate([[0], gaps + 1])], heard[np.concatenate([gaps, [len(heard) - 1]])]
+    there = np.flatnonzero(sounding)
+    gaps = np.flatnonzero(np.diff(there) > _BRIDGE)
+    firsts, lasts = there[np.concatenate([[0], gaps + 1])], there[np.concatenate([gaps, [len(there) - 1]])]
     return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
@@ -220,20 +215,8 @@ def _run(session: Any, windows: list[Array]) -> tuple[Array, Array]:
     return onsets[:, kept].reshape(-1, KEYS), notes[:, kept].reshape(-1, KEYS)
 
 
-def _model_path() -> Path | None:
-    """Find the network's file without importing its package, which would look for TensorFlow."""
-    found = importlib.util.find_spec("basic_pitch")
-    if found is None or not found.submodule_search_locations:
-        return None
-    path = Path(found.submodule_search_locations[0]) / "saved_models" / "icassp_2022" / "nmp.onnx"
-    return path if path.is_file() else None
-
-
 @lru_cache(maxsize=1)
 def _session() -> Any:
-    path = _model_path()
-    if path is None:
-        raise AudiotransError("transcription needs the network of basic-pitch: pip install --no-deps basic-pitch")
     try:
         import onnxruntime
     except ImportError:
@@ -241,4 +224,5 @@ def _session() -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # so small a network gains nothing from more, and busy cores lose by it
     options.log_severity_level = 3
+    path = Path(str(resources.files("audiotrans"))) / "weights/evaluation/basic-pitch.onnx"
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""The evaluate command as users run it: the shipped model and judge on the shipped sounds, without a network."""
+"""The evaluate command as users run it: the shipped model and classifier on the shipped sounds, without a network."""
 
 from __future__ import annotations
 

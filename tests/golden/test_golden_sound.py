@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from audiotrans.evaluation.tagger import TAGS, tagger, tagger_available
-from audiotrans.evaluation.tagger.network import FRAMES as FRAMES_OF_A_WINDOW
+from audiotrans.evaluation import tagger
+from audiotrans.evaluation.tagger import TAGS
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.spectrogram.phase.gradients import integrated_phase
 from audiotrans.spectrogram.representations import REPRESENTATIONS, triangular_bank, warped_centres
@@ -72,12 +72,11 @@ def test_golden_files_are_small_and_all_have_makers() -> None:
     assert sum((DATA / f"{name}.npz").stat().st_size for name in MAKERS) < 100_000
 
 
-@pytest.mark.skipif(not tagger_available(), reason="needs the weights of musicnn")
 def test_tags_are_those_of_musicnn() -> None:
     golden = load("musicnn_organ")
     assert golden["rank"] == 2
     assert tuple(golden["names"]) == TAGS
     network = tagger.load_network()
-    found = network.tags(network.embed(torch.from_numpy(tagger.picture(organ())[None, :FRAMES_OF_A_WINDOW])))
+    found = network.tags(network.embed(torch.from_numpy(tagger.log_mel(organ())[None, : tagger.FRAMES])))
     # The original keeps its picture in float16, which moves a tag by up to 2e-4.
     np.testing.assert_allclose(found.numpy(), golden["tags"], rtol=0, atol=1e-3)

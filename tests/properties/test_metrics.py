@@ -16,7 +16,21 @@ lengths = st.integers(1, 9000)
 channels = st.integers(1, 3)
 onsets = st.lists(st.integers(0, 200), max_size=12).map(lambda ticks: np.array(sorted(ticks)) / 100)
 
-CHEAP = [name for name in metrics.METRICS if not name.startswith(("pitch", "onset"))]
+
+def measured(reference: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    """Run every metric but those of pitch and onsets, which are slow."""
+    of_two = (
+        *(metrics.log_spectral_distance, metrics.band_distance, metrics.multi_resolution_stft_distance),
+        *(metrics.loudness_correlation, metrics.stereo_coherence_error, metrics.level_difference_error_db),
+        *(metrics.pre_echo_db, metrics.modulation_noise_excess_db),
+    )
+    return {
+        **{metric.__name__: metric(reference, estimate, RATE) for metric in of_two},
+        "snr_db": metrics.snr_db(reference, estimate),
+        "clipped_fraction": metrics.clipped_fraction(estimate),
+        "silent_fraction": metrics.silent_fraction(estimate, RATE),
+        "clicks_per_second": metrics.clicks_per_second(estimate, RATE),
+    }
 
 
 def noise(seed: int, shape: tuple[int, int], level: float = 0.1) -> np.ndarray:
@@ -27,8 +41,9 @@ def noise(seed: int, shape: tuple[int, int], level: float = 0.1) -> np.ndarray:
 @given(seed=seeds, length=lengths, count=channels)
 def test_a_sound_is_at_no_distance_from_itself(seed, length, count):
     wave = noise(seed, (count, length))
-    result = metrics.evaluate(wave, wave, RATE, names=CHEAP)
-    assert result["log_spectral_distance_db"] == result["band_distance_db"] == result["multi_resolution_stft"] == 0.0
+    result = measured(wave, wave)
+    assert result["log_spectral_distance"] == result["band_distance"] == 0.0
+    assert result["multi_resolution_stft_distance"] == 0.0
     assert result["snr_db"] == np.inf
     assert result["loudness_correlation"] == pytest.approx(1.0)
 
@@ -61,7 +76,7 @@ def test_relative_measures_do_not_depend_on_the_level(seed, length, count, gain)
 def test_nothing_that_is_given_gets_changed(seed, length):
     reference, estimate = noise(seed, (2, length)), noise(seed + 1, (2, length))
     before = reference.copy(), estimate.copy()
-    metrics.evaluate(reference, estimate, RATE, names=CHEAP)
+    measured(reference, estimate)
     metrics.seam_level_db(reference, estimate, [0])
     metrics.band_statistics([reference, estimate], RATE)
     np.testing.assert_array_equal(reference, before[0])

@@ -8,10 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from audiotrans.evaluation import metrics
+from audiotrans.evaluation import baselines, metrics
 from audiotrans.evaluation.metrics.spectral import power_spectrum
-from audiotrans.evaluation.scoring.baselines import equaliser
-from audiotrans.evaluation.scoring.baselines.soundfont import midi_file
+from audiotrans.evaluation.soundfont import midi_file
 from benchmarks import paired, scale
 from benchmarks.compare_models import table
 from benchmarks.table import Row, bootstrap, markdown, write_json
@@ -64,8 +63,8 @@ def test_equalising_reaches_the_long_term_spectrum():
     rng = np.random.default_rng(0)
     wave = 0.1 * rng.standard_normal((2, 44_100)).astype(np.float32)
     target = power_spectrum(wave).mean(axis=1) * np.linspace(4.0, 0.4, 1025)
-    reached = power_spectrum(equaliser.equalise(wave, target)).mean(axis=1)
-    difference_db = 10 * np.log10(equaliser.smooth(reached) / equaliser.smooth(target))
+    reached = power_spectrum(baselines.equalise(wave, target)).mean(axis=1)
+    difference_db = 10 * np.log10(baselines.smooth(reached) / baselines.smooth(target))
     # Where the target is steep (its top octave falls 7 dB) or has few bins, smoothing leaves tenths of a dB.
     assert np.abs(difference_db[20:-20]).max() < 0.5
 

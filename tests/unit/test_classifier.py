@@ -1,4 +1,4 @@
-"""The judge of timbre: what it hears, how it learns on two small domains, its file, and what it refuses."""
+"""The instrument classifier: its features, how it learns on two small domains, its file, and what it refuses."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from audiotrans.audio import write
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.classifier import (
-    DEFAULT_JUDGE,
+    DEFAULT_CLASSIFIER,
+    ClassifierNet,
+    FeatureSettings,
     InstrumentClassifier,
+    decibels,
     list_classifiers,
-    refuse_made_sounds,
-    train_classifier,
+    normalise,
+    window_starts,
 )
-from audiotrans.evaluation.classifier.augment import disturb, exchange_spectra, mask, source_length
-from audiotrans.evaluation.classifier.features import FeatureSettings, decibels, picture, window_starts
-from audiotrans.evaluation.classifier.net import ClassifierNet
+from audiotrans.evaluation.classifier_data import augment, exchange_spectra, mask, refuse_made_sounds, source_length
+from audiotrans.evaluation.classifier_training import train_classifier
 from audiotrans.weights import list_models
 
 RATE = 8000
@@ -81,7 +83,7 @@ class TestWindows:
 
     def test_level_does_not_count(self) -> None:
         wave = torch.from_numpy(bursts(0)[:, : TINY.window])
-        loud, quiet = (picture(decibels(gain * wave, TINY), TINY) for gain in (1.0, 0.01))
+        loud, quiet = (normalise(decibels(gain * wave, TINY), TINY) for gain in (1.0, 0.01))
         torch.testing.assert_close(loud, quiet, atol=1e-3, rtol=0)  # float32 over 40 dB
         assert loud.mean().abs() < 1e-5
 
@@ -90,7 +92,7 @@ class TestAugmentation:
     def test_a_window_comes_out_that_differs_by_seed_and_by_nothing_else(self) -> None:
         def drawn(seed: int) -> np.ndarray:
             rng = np.random.default_rng(seed)
-            return disturb(held(0)[0, : source_length(TINY, rng)], TINY, rng)
+            return augment(held(0)[0, : source_length(TINY, rng)], TINY, rng)
 
         assert drawn(1).shape == (TINY.window,)
         assert np.isfinite(drawn(1)).all()
@@ -142,7 +144,7 @@ class TestTraining:
         assert recordings["train"]["held"][0] in text
         assert "100.0 % of" in text
 
-    def test_the_same_seed_gives_the_same_judge(self, tmp_path: Path) -> None:
+    def test_the_same_seed_gives_the_same_classifier(self, tmp_path: Path) -> None:
         sounds, state = write_sounds(tmp_path / "sounds", 2), torch.get_rng_state()
         found = [
             train_classifier(sounds, tmp_path / name, steps=2, batch=4, settings=TINY, progress=False).net.state_dict()
@@ -188,7 +190,7 @@ class TestVerdicts:
     def test_one_is_as_many(self, trained: tuple[Path, InstrumentClassifier], monkeypatch: pytest.MonkeyPatch) -> None:
         classifier = trained[1]
         whole = classifier.embed(held(2), RATE)
-        monkeypatch.setattr("audiotrans.evaluation.classifier.classifier._BATCH", 3)
+        monkeypatch.setattr("audiotrans.evaluation.classifier._BATCH", 3)
         np.testing.assert_allclose(classifier.embed(held(2), RATE), whole, atol=1e-5)  # float32, other batch sizes
 
     def test_silence_has_no_verdict(self, trained: tuple[Path, InstrumentClassifier]) -> None:
@@ -215,7 +217,7 @@ class TestFile:
         again = InstrumentClassifier.load(output)
         assert torch.equal(torch.get_rng_state(), state)
         assert (again.classes, again.settings, again.card) == (classifier.classes, classifier.settings, classifier.card)
-        assert again.name == "judge held-bursts, 64-d"
+        assert again.name == "classifier held-bursts, 64-d"
         np.testing.assert_array_equal(again.embed(held(0), RATE), classifier.embed(held(0), RATE))
         assert output.stat().st_size < 1e6
 
@@ -224,7 +226,7 @@ class TestFile:
         other.write_bytes(b"no")
         with pytest.raises(AudiotransError, match="not a readable safetensors file"):
             InstrumentClassifier.load(other)
-        with pytest.raises(AudiotransError, match=r"no judge \(its metadata names audiotrans-model\)"):
+        with pytest.raises(AudiotransError, match=r"not an instrument classifier \(.* names audiotrans-model\)"):
             InstrumentClassifier.load(list_models()[0].path)
         save_file({"x": torch.zeros(1)}, other, metadata={"format": "audiotrans-classifier", "version": "2"})
         with pytest.raises(AudiotransError, match="version 2, this program reads 1"):
@@ -237,13 +239,13 @@ class TestFile:
             "card": "{}",
         }
         save_file({"x": torch.zeros(1)}, other, metadata=metadata)
-        with pytest.raises(AudiotransError, match="broken judge"):
+        with pytest.raises(AudiotransError, match="broken instrument classifier"):
             InstrumentClassifier.load(other)
-        with pytest.raises(UsageError, match="no judge 'violin-pino': shipped are"):
+        with pytest.raises(UsageError, match="no instrument classifier 'violin-pino': shipped are"):
             InstrumentClassifier.load("violin-pino")
 
-    def test_a_shipped_judge_is_no_model(self) -> None:
-        assert DEFAULT_JUDGE in {path.stem for path in list_classifiers()}
+    def test_a_shipped_classifier_is_not_a_model(self) -> None:
+        assert DEFAULT_CLASSIFIER in {path.stem for path in list_classifiers()}
         assert all("classifiers" not in entry.path.parts for entry in list_models())
         classifier = InstrumentClassifier.load()
         assert classifier.classes == ("violin", "piano")
@@ -322,4 +324,4 @@ def test_the_net_takes_windows_of_any_size() -> None:
     net = ClassifierNet(3).eval()
     for settings in (TINY, replace(TINY, bands=80, window_seconds=1.0)):
         waves = torch.randn(2, settings.window, generator=torch.Generator().manual_seed(0))
-        assert net(picture(decibels(waves, settings), settings)).shape == (2, 3)
+        assert net(normalise(decibels(waves, settings), settings)).shape == (2, 3)

@@ -21,11 +21,19 @@ from audiotrans.convert.chains import (
     write_sound,
 )
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.cycles import CycleRecipe, find_clips, load_cycle_recipe
-from audiotrans.evaluation.cycles.clips import Clip
-from audiotrans.evaluation.cycles.folder import is_finished, open_folder, record_path, write_whole
-from audiotrans.evaluation.cycles.scores import SCORES, Heard, chosen_scores, mean_scores, score_sound
-from audiotrans.evaluation.cycles.tables import cycle_values, means_table, write_tables
+from audiotrans.evaluation.cycle_inputs import CycleClip, CycleRecipe, find_clips, load_cycle_recipe
+from audiotrans.evaluation.cycle_results import (
+    cycle_values,
+    is_finished,
+    mean_scores,
+    means_table,
+    open_folder,
+    record_path,
+    write_tables,
+)
+from audiotrans.evaluation.cycles import CYCLE_METRICS, chosen_scores, score_sound, scored_part
+from audiotrans.evaluation.scoring import METRICS
+from audiotrans.files import write_whole
 from tests.standins import RATE, Identity, Local, converter, error_db, tone
 
 DOMAINS = ("violin", "piano")
@@ -179,22 +187,22 @@ class TestClips:
 
 class TestScores:
     def test_an_equal_sound_is_at_every_bound(self) -> None:
-        sound = Heard([tone(0.4)], RATE)
-        scores = score_sound(sound, Heard([tone(0.4)], RATE), "cycle", chosen_scores("all"))
-        assert set(scores) == set(SCORES)
-        wanted = {name: 1.0 if score.better == "higher" else 0.0 for name, score in SCORES.items()}
+        sound = scored_part([tone(0.4)], RATE)
+        scores = score_sound(sound, scored_part([tone(0.4)], RATE), "cycle", chosen_scores("all"))
+        assert set(scores) == set(CYCLE_METRICS)
+        wanted = {name: 1.0 if METRICS[name].better == "higher" else 0.0 for name in CYCLE_METRICS}
         assert scores == pytest.approx(wanted, abs=1e-9)
 
     def test_a_translation_is_scored_by_what_it_must_keep(self) -> None:
-        sound = Heard([tone(0.3)], RATE)
+        sound = scored_part([tone(0.3)], RATE)
         scores = score_sound(sound, sound, "translation", chosen_scores("fast"))
         assert set(scores) == {"onset_f1", "loudness_correlation"}
         assert chosen_scores("none") == ()
 
     def test_what_cannot_be_counted_is_none(self) -> None:
         noise = np.random.default_rng(0).standard_normal((1, RATE // 4)).astype(np.float32)
-        silence = Heard([np.zeros_like(noise)], RATE)
-        scores = score_sound(silence, Heard([noise], RATE), "cycle", ["band_distance_db", "pitch_error_cents"])
+        silence = scored_part([np.zeros_like(noise)], RATE)
+        scores = score_sound(silence, scored_part([noise], RATE), "cycle", ["band_distance_db", "pitch_error_cents"])
         assert scores == {"band_distance_db": None, "pitch_error_cents": None}
         assert mean_scores([scores, {"band_distance_db": 2.0}, {"band_distance_db": 4.0}]) == {
             "band_distance_db": 3.0,
@@ -203,7 +211,7 @@ class TestScores:
 
     def test_only_a_minute_is_kept_in_memory(self) -> None:
         blocks = (np.full((1, 30 * 1000), 0.1, np.float32) for _ in range(100))
-        assert Heard(blocks, 1000).wave.shape == (1, 60_000)
+        assert scored_part(blocks, 1000).wave.shape == (1, 60_000)
         assert len(list(blocks)) == 98  # the rest was not even read
 
 
@@ -231,7 +239,7 @@ class TestRecipe:
 
 
 class TestFolder:
-    def finish(self, folder: Path, clip: Clip) -> Path:
+    def finish(self, folder: Path, clip: CycleClip) -> Path:
         """Leave the record and the sound of a finished clip."""
         sound = folder / "sounds" / "violin-piano" / "a.wav"
         sound.parent.mkdir(parents=True)
@@ -260,10 +268,10 @@ class TestFolder:
             open_folder(tmp_path / "file", HEADER, force=False)
 
     def test_starting_over_removes_only_what_a_run_made(self, tmp_path: Path) -> None:
-        clip = Clip(tmp_path / "a.wav", "violin", "a", 1.0, (1, 2))
+        clip = CycleClip(tmp_path / "a.wav", "violin", "a", 1.0, (1, 2))
         sound = self.finish(tmp_path, clip)
         (tmp_path / "mine.txt").write_text("x")
-        broken = record_path(tmp_path, Clip(clip.source, "violin", "b", 1.0, (1, 2)))
+        broken = record_path(tmp_path, CycleClip(clip.source, "violin", "b", 1.0, (1, 2)))
         broken.write_text("{")
         open_folder(tmp_path, HEADER, force=True)
         assert not sound.exists()
@@ -272,19 +280,19 @@ class TestFolder:
         assert not is_finished(tmp_path, clip)
 
     def test_a_clip_is_finished_while_file_and_sounds_are_the_same(self, tmp_path: Path) -> None:
-        clip = Clip((tmp_path / "a.wav").resolve(), "violin", "a", 1.0, (1, 2))
+        clip = CycleClip((tmp_path / "a.wav").resolve(), "violin", "a", 1.0, (1, 2))
         sound = self.finish(tmp_path, clip)
         assert is_finished(tmp_path, clip)
-        assert not is_finished(tmp_path, Clip(clip.source, "violin", "a", 1.0, (1, 3)))
+        assert not is_finished(tmp_path, CycleClip(clip.source, "violin", "a", 1.0, (1, 3)))
         sound.unlink()
         assert not is_finished(tmp_path, clip)
 
     def test_another_file_of_the_same_name_is_refused(self, tmp_path: Path) -> None:
-        clip = Clip((tmp_path / "a.wav").resolve(), "violin", "a", 1.0, (1, 2))
+        clip = CycleClip((tmp_path / "a.wav").resolve(), "violin", "a", 1.0, (1, 2))
         self.finish(tmp_path, clip)
         clip.source.write_bytes(b"x")
         with pytest.raises(UsageError, match="under the name 'a'"):
-            is_finished(tmp_path, Clip(tmp_path / "other" / "a.wav", "violin", "a", 1.0, (1, 2)))
+            is_finished(tmp_path, CycleClip(tmp_path / "other" / "a.wav", "violin", "a", 1.0, (1, 2)))
 
 
 def test_tables_agree_and_hold_no_nan(tmp_path: Path) -> None:
@@ -306,7 +314,7 @@ def test_tables_agree_and_hold_no_nan(tmp_path: Path) -> None:
     table = means_table(values)
     assert "violin -> piano" in table
     assert "0.75" in table
-    assert "band distance" not in table  # no chain has it
+    assert "spectral distance" not in table  # no chain has it
     assert "b\\|c" in (tmp_path / "scores.md").read_text()
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert len(lines) == 3  # the input itself has no scores

@@ -17,27 +17,24 @@ from click.testing import CliRunner, Result
 from audiotrans import weights as model_files
 from audiotrans.cli import main
 from audiotrans.convert import models
-from audiotrans.evaluation import tagger, transcription
+from audiotrans.evaluation import baselines, evaluator, scoring, soundfont, tagger, transcription
 from audiotrans.evaluation.classifier import InstrumentClassifier
+from audiotrans.evaluation.evaluator import Options, evaluate
 from audiotrans.evaluation.metrics.pitch import Note, PitchTrack
-from audiotrans.evaluation.scoring import baselines as baselines
-from audiotrans.evaluation.scoring import comparison, measures, plan
-from audiotrans.evaluation.scoring.comparison import evaluate
-from audiotrans.evaluation.scoring.measures import MEASURES, Case, Hearing, measure
-from audiotrans.evaluation.scoring.plan import Options
-from audiotrans.evaluation.scoring.testset import RATE, Selection
+from audiotrans.evaluation.scoring import METRICS, AnalysedSound, Case, measure
+from audiotrans.evaluation.testset import RATE, Selection
 from tests.standins import Identity, converter, tone
 
 NAMES = ("one", "two", "three")
 SECONDS = 1.0
 
 
-class FakeJudge:
-    """Takes what is bright for a piano; embeds the level of three octaves."""
+class FakeClassifier:
+    """Classifies what is bright as a piano; embeds the level of three octaves."""
 
     classes = ("violin", "piano")
     name = "fake, 3-d"
-    recordings = frozenset({"train/one.wav"})  # as a judge's card names files of a folder that is split already
+    recordings = frozenset({"train/one.wav"})  # as a classifier's card names files of a folder that is split already
     net = SimpleNamespace(state_dict=dict)
 
     def index(self, domain: str) -> int:
@@ -76,7 +73,7 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
-    """Put stand-ins for a judge, a tagger, a model, a transcriber and the pitch tracker; there is no SoundFont."""
+    """Put stand-ins for a classifier, a tagger, a model, a transcriber and the pitch tracker; there is no SoundFont."""
     weights = folder / "net.safetensors"
     weights.write_bytes(b"weights")
     found = SimpleNamespace(loaded=[], converter=converter(Identity(), sample_rate=RATE), tracked=0)
@@ -91,14 +88,13 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
 
     monkeypatch.setattr(model_files, "find", lambda _name: weights)
     monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr(InstrumentClassifier, "load", lambda *_: FakeJudge())
-    monkeypatch.setattr(measures, "pitch_track", track)
+    monkeypatch.setattr(InstrumentClassifier, "load", lambda *_: FakeClassifier())
+    monkeypatch.setattr(scoring, "pitch_track", track)
     monkeypatch.setattr(transcription, "transcribe", lambda wave, _rate: [Note(0.0, 0.7, 57.0)] * bool(wave.any()))
-    for module in (plan, baselines, transcription):
+    for module in (evaluator, baselines, transcription):
         monkeypatch.setattr(module, "transcription_available", lambda: True)
-    monkeypatch.setattr(plan, "tagger_available", lambda: True)
     monkeypatch.setattr(tagger, "tags_and_embedding", fake_tags)
-    monkeypatch.setattr(baselines.soundfont, "SOUNDFONT_FOLDERS", ())
+    monkeypatch.setattr(soundfont, "SOUNDFONT_FOLDERS", ())
     return found
 
 
@@ -112,17 +108,17 @@ def fake_tags(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarra
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
-    """Put the stand-ins, and take only the quick measures."""
+    """Put the stand-ins, and take only the quick metrics."""
     onsets = ("onset_f1", "onsets_within_30_ms")
     slow = (*onsets, "modulation_noise_db", "log_spectral_distance_db", "multi_resolution_stft")
-    quick = {name: item for name, item in MEASURES.items() if name not in slow}
-    monkeypatch.setattr(measures, "MEASURES", quick)
+    quick = {name: item for name, item in METRICS.items() if name not in slow}
+    monkeypatch.setattr(scoring, "METRICS", quick)
     return stand_ins(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """Run one evaluation with all measures, for the tests that only read."""
+    """Run one evaluation with all metrics, for the tests that only read."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patches:
         found = stand_ins(patches, folder)
@@ -156,7 +152,7 @@ def test_what_changes_nothing_is_at_the_bounds(whole):
         assert mean(whole.result, "truth", metric) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_anchors_stand_where_they_must(whole):
+def test_baselines_stand_where_they_must(whole):
     assert list(systems_of(whole.result)) == [
         "input",
         "truth",
@@ -171,11 +167,14 @@ def test_anchors_stand_where_they_must(whole):
     assert mean(whole.result, "random target clip", "target_accuracy") == 1.0
     for metric in ("band_distance_db", "kad"):
         assert mean(whole.result, "Griffin-Lim of truth", metric) < mean(whole.result, "copy", metric)
-    verdicts = "\n".join(whole.result["verdicts"])
-    assert "truth > net on timbre (judge's probability of target): yes" in verdicts
-    assert "truth > net on distance (distance to truth, 256 bands): yes" in verdicts
+    conclusions = "\n".join(whole.result["conclusions"])
+    assert "truth > net on timbre (classifier's probability of target): yes" in conclusions
+    assert "truth > net on distance (log-spectral distance, 256 bands): yes" in conclusions
     assert any("no SoundFont was found" in line for line in whole.result["warnings"])
-    assert any("the judge was trained on 1 of these files (one.wav)" in line for line in whole.result["warnings"])
+    assert any(
+        "the instrument classifier was trained on 1 of these files (one.wav)" in line
+        for line in whole.result["warnings"]
+    )
 
 
 def test_the_folder_is_what_readers_expect(whole):
@@ -283,7 +282,7 @@ def test_unpaired_sets_and_lone_recordings_say_what_they_cannot(pairs, tools, tm
     assert "band_distance_db" not in result["metrics"]
     figures = systems_of(result)["copy"]["summary"]["note_f1"]
     assert figures == {"mean": 1.0, "low": None, "high": None, "n": 1}
-    assert any("too few recordings to tell" in line for line in result["verdicts"])
+    assert any("too few recordings to tell" in line for line in result["conclusions"])
 
 
 def test_silent_outputs_are_scored_not_crashed_on(pairs, tools, tmp_path):
@@ -299,28 +298,26 @@ def test_silent_outputs_are_scored_not_crashed_on(pairs, tools, tmp_path):
     assert mean(result, "silence", "tagger_accuracy") == mean(result, "silence", "tagger_probability") == 0.0
 
 
-def test_missing_tools_leave_measures_out_and_say_so(pairs, tools, tmp_path, monkeypatch):
-    for module in (plan, baselines):
+def test_missing_tools_leave_metrics_out_and_say_so(pairs, tools, tmp_path, monkeypatch):
+    for module in (evaluator, baselines):
         monkeypatch.setattr(module, "transcription_available", lambda: False)
-    monkeypatch.setattr(plan, "tagger_available", lambda: False)
-    monkeypatch.setattr(FakeJudge, "classes", ("violin", "flute"))
+    monkeypatch.setattr(FakeClassifier, "classes", ("violin", "flute"))
     result = evaluate(options_for(pairs), tmp_path / "out")
-    left_out = {"note_f1", "kad", "target_probability", "tagger_probability", "tagger_accuracy", "kad_tagger"}
+    left_out = {"note_f1", "kad", "target_probability"}
     assert left_out.isdisjoint(result["metrics"])
-    assert {"pitch_error_cents", "band_distance_db"} <= set(result["metrics"])
+    assert {"pitch_error_cents", "band_distance_db", "tagger_probability"} <= set(result["metrics"])
     said = "\n".join(result["warnings"])
-    assert "pip install --no-deps basic-pitch" in said
-    assert "pip install --no-deps musicnn" in said
+    assert "note metrics are left out: pip install 'audiotrans[eval]'" in said
     assert "knows violin and flute, not piano" in said
 
 
-def test_the_tagger_judges_beside_the_judge(whole):
+def test_the_tagger_stands_beside_the_classifier(whole):
     metrics = whole.result["metrics"]
     assert metrics["kad_tagger"]["label"] == "KAD (musicnn, 200-d)"
     assert metrics["kad"]["label"] == "KAD (fake, 3-d)"
     assert mean(whole.result, "copy", "tagger_probability") == pytest.approx(0.7, abs=1e-6)
     assert mean(whole.result, "copy", "tagger_accuracy") == 1.0
-    assert any("tagger's probability of target" in line for line in whole.result["verdicts"])
+    assert any("tagger's probability of target" in line for line in whole.result["conclusions"])
 
 
 def test_a_domain_without_a_tag_leaves_the_tagger_out(tmp_path, tools, pairs):
@@ -332,9 +329,11 @@ def test_a_domain_without_a_tag_leaves_the_tagger_out(tmp_path, tools, pairs):
     assert any("left out for grand: it knows guitar" in note for note in result["warnings"])
 
 
-def test_a_measure_that_cannot_be_taken_is_nan(tools):
-    silence = Hearing(np.zeros((1, RATE), np.float32))
-    figures = measure(Case(Hearing(tone(1.0, 1, RATE)), silence, "piano", truth=silence.wave), {"mir_eval"})
+def test_a_metric_that_cannot_be_computed_is_nan(tools):
+    silence = AnalysedSound(np.zeros((1, RATE), np.float32))
+    figures = measure(
+        Case(AnalysedSound(tone(1.0, 1, RATE)), silence, "piano", truth=silence.wave), {"pitch", "mir_eval"}
+    )
     assert math.isnan(figures["band_distance_db"])
     assert "target_probability" not in figures
     assert figures["silent_fraction"] == 1.0
@@ -351,14 +350,14 @@ def refused(result: Result, said: str, code: int = 2) -> None:
     assert said in line
 
 
-def test_the_command_prints_the_table_and_the_verdicts(pairs, tools, tmp_path):
+def test_the_command_prints_the_table_and_the_conclusions(pairs, tools, tmp_path):
     out = tmp_path / "out"
     result = invoke("evaluate", pairs, "--from", "violin", "--limit", 2, "-o", out, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert tools.loaded == [("violin-piano", "cpu")]
     assert "violin to piano (2 clips of 2 recordings)" in result.stdout
     assert "CONTENT" in result.stdout
-    assert "verdict: violin to piano: truth > net on timbre" in result.stdout
+    assert "conclusion: violin to piano: truth > net on timbre" in result.stdout
     assert result.stdout.splitlines()[-1].startswith(f"written: {out / 'table.md'}")
     quiet = invoke("evaluate", pairs, "--from", "violin", "--limit", 2, "-o", out, "--resume", "-q")
     assert (quiet.exit_code, quiet.stdout) == (0, "")
@@ -372,6 +371,8 @@ def test_mistakes_are_one_line(pairs, tools, tmp_path):
     refused(invoke("evaluate", pairs, *out, "--system", "copy=x"), "there is no such folder")
     refused(invoke("evaluate", pairs, *out, "--to", "organ"), "no domain 'organ'")
     refused(invoke("evaluate", pairs, *out, "--limit", 0), "--limit 0")
+    refused(invoke("evaluate", pairs, *out, "--judge", "mine"), "--judge is now called --classifier")
+    refused(invoke("train-judge", pairs, *out), "train-judge is now called train-classifier")
     refused(invoke("evaluate", pairs, *out, "--soundfont", tmp_path / "no.sf2"), "there is no such file")
     refused(invoke("evaluate", pairs, *out, "--model", "a", "--model", "b"), "two systems are called 'net'")
     refused(invoke("evaluate", pairs, "-o", pairs / "violin" / "one.wav"), "is a file")
@@ -382,5 +383,5 @@ def test_the_interruption_of_the_command_is_one_line(pairs, tools, tmp_path, mon
     def interrupted(*_args: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "measure", interrupted)
+    monkeypatch.setattr(evaluator, "measure", interrupted)
     refused(invoke("evaluate", pairs, "-o", tmp_path / "out"), "interrupted", 130)

@@ -1,4 +1,4 @@
-"""The anchors do what they say: the same notes, the target's spectrum, another recording, the truth's magnitudes."""
+"""The baselines do what they say: the same notes, the target's spectrum, another recording, the truth's magnitudes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 import soundfile
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.metrics.spectral import log_spectral_distance, power_spectrum
-from audiotrans.evaluation.scoring import baselines as anchors_module
-from audiotrans.evaluation.scoring.baselines import (
+from audiotrans.evaluation import baselines as baselines_module
+from audiotrans.evaluation import soundfont
+from audiotrans.evaluation.baselines import (
     COPY,
     EQUALISED,
     GRIFFIN_LIM,
@@ -23,13 +22,14 @@ from audiotrans.evaluation.scoring.baselines import (
     BaselineOptions,
     at_level_of,
     build_baselines,
-    soundfont,
+    griffin_lim,
+    smooth,
 )
-from audiotrans.evaluation.scoring.baselines.equaliser import smooth
-from audiotrans.evaluation.scoring.baselines.magnitudes import griffin_lim
-from audiotrans.evaluation.scoring.baselines.soundfont import find_soundfont, midi_file, program_of
-from audiotrans.evaluation.scoring.measures import Hearing
-from audiotrans.evaluation.scoring.testset import RATE, Selection, find_directions
+from audiotrans.evaluation.metrics.pitch import Note
+from audiotrans.evaluation.metrics.spectral import log_spectral_distance, power_spectrum
+from audiotrans.evaluation.scoring import AnalysedSound
+from audiotrans.evaluation.soundfont import find_soundfont, midi_file, program_of
+from audiotrans.evaluation.testset import RATE, Selection, find_directions
 from tests.standins import tone
 
 
@@ -58,7 +58,7 @@ def made(folder: Path, name: str, options: BaselineOptions = BaselineOptions()):
     baselines, _ = build_baselines(direction, options)
     (baseline,) = [baseline for baseline in baselines if baseline.name == name]
     clip = direction.clips[0]
-    heard = Hearing(clip.read())
+    heard = AnalysedSound(clip.read())
     return clip, heard, baseline.make(clip, heard)
 
 
@@ -99,12 +99,12 @@ def test_equaliser_takes_training_sounds_where_there_are_any(pairs, tmp_path):
 
 def test_random_clip_is_of_another_recording_at_the_inputs_level(pairs):
     clip, heard, result = made(pairs, RANDOM)
-    assert result.heard != clip.recording
+    assert result.content != clip.recording
     assert result.wave.shape == heard.wave.shape
     assert np.sqrt(np.mean(result.wave**2)) == pytest.approx(np.sqrt(np.mean(heard.wave**2)), rel=1e-4)
     again = made(pairs, RANDOM)[2]
     assert np.array_equal(again.wave, result.wave)
-    others = {made(pairs, RANDOM, BaselineOptions(seed=seed))[2].heard for seed in range(12)}
+    others = {made(pairs, RANDOM, BaselineOptions(seed=seed))[2].content for seed in range(12)}
     assert others == {"b", "c"}
 
 
@@ -138,8 +138,8 @@ def played(monkeypatch, tmp_path):
 
     (tmp_path / "gm.sf2").write_bytes(b"RIFF\x00\x00\x00\x00sfbk")
     monkeypatch.setattr(soundfont, "SOUNDFONT_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(anchors_module, "find_player", lambda: "a player")
-    monkeypatch.setattr(anchors_module, "synthesise", synthesise)
+    monkeypatch.setattr(baselines_module, "find_player", lambda: "a player")
+    monkeypatch.setattr(baselines_module, "synthesise", synthesise)
     return asked
 
 
@@ -229,5 +229,5 @@ def test_silence_has_no_level_to_be_brought_to():
 
 def test_what_is_no_soundfont_is_refused_since_players_would_take_another(tmp_path):
     (tmp_path / "broken.sf2").write_bytes(b"RIFF\x00\x00\x00\x00WAVE")
-    with pytest.raises(UsageError, match=r"broken\.sf2.*no SoundFont"):
+    with pytest.raises(UsageError, match=r"broken\.sf2.*not a SoundFont"):
         find_soundfont(tmp_path / "broken.sf2")

@@ -9,15 +9,15 @@ import pytest
 from scipy.stats import t
 
 from audiotrans.evaluation.metrics.kernel import kernel_distance
-from audiotrans.evaluation.scoring.statistics import Draws, KernelDistances, Value, expanded_interval, paired_difference
+from audiotrans.evaluation.statistics import KernelDistances, Resamples, Value, expanded_interval, paired_difference
 
 
 def values(*figures: float) -> list[Value]:
     return [Value(f"r{index:03d}", figure) for index, figure in enumerate(figures)]
 
 
-def draws_of(some: list[Value], seed: int = 0, draws: int = 2000) -> Draws:
-    return Draws.of([value.recording for value in some], seed, draws)
+def draws_of(some: list[Value], seed: int = 0, draws: int = 2000) -> Resamples:
+    return Resamples.of([value.recording for value in some], seed, draws)
 
 
 def test_a_constant_has_an_interval_of_no_width():
@@ -117,7 +117,7 @@ def windows(rng: np.random.Generator, centre: float, count: int) -> np.ndarray:
 def test_single_windows_give_the_plain_kernel_distance(rng):
     reals = [(f"real{index}", windows(rng, 0.0, 1)) for index in range(9)]
     clips = [(f"clip{index}", f"clip{index}", windows(rng, 1.0, 1)) for index in range(7)]
-    distances = KernelDistances(reals, Draws.of([name for name, _, _ in clips]))
+    distances = KernelDistances(reals, Resamples.of([name for name, _, _ in clips]))
     found = distances.statistics(clips)[0]
     wanted = kernel_distance(np.concatenate([rows for _, rows in reals]), np.concatenate([rows for *_, rows in clips]))
     assert found == pytest.approx(wanted, abs=1e-9)
@@ -125,14 +125,14 @@ def test_single_windows_give_the_plain_kernel_distance(rng):
 
 def test_real_clips_are_at_no_distance_to_themselves(rng):
     reals = [(f"r{index}", windows(rng, 0.3 * index, 4)) for index in range(5)]
-    distances = KernelDistances(reals, Draws.of([name for name, _ in reals]))
+    distances = KernelDistances(reals, Resamples.of([name for name, _ in reals]))
     statistics = distances.statistics([(name, name, rows) for name, rows in reals])
     assert np.nanmax(np.abs(statistics)) < 1e-12
 
 
 def test_kernel_distances_rank_and_their_difference_has_an_interval(rng):
     reals = [(f"r{index}", windows(rng, 0.0, 6)) for index in range(8)]
-    distances = KernelDistances(reals, Draws.of([name for name, _ in reals]))
+    distances = KernelDistances(reals, Resamples.of([name for name, _ in reals]))
     near, far = (
         distances.statistics([(name, name, windows(rng, centre, 6)) for name, _ in reals]) for centre in (0.2, 3.0)
     )
@@ -142,7 +142,7 @@ def test_kernel_distances_rank_and_their_difference_has_an_interval(rng):
 
 
 def test_a_kernel_distance_needs_two_recordings(rng):
-    distances = KernelDistances([("one", windows(rng, 0.0, 6))], Draws.of(["one"]))
+    distances = KernelDistances([("one", windows(rng, 0.0, 6))], Resamples.of(["one"]))
     found = distances.interval(distances.statistics([("one", "one", windows(rng, 1.0, 6))]), 1)
     assert math.isnan(found.mean)
     assert math.isnan(found.low)
@@ -153,7 +153,7 @@ def test_music_that_is_shared_does_not_count_across(rng):
     centres = rng.standard_normal((6, 3)) * 5
     reals = [(f"r{index}", (centre + 0.01 * windows(rng, 0.0, 4))) for index, centre in enumerate(centres)]
     same = [(name, name, rows + np.float32(0.01)) for name, rows in reals]
-    distances = KernelDistances(reals, Draws.of([name for name, _ in reals]))
+    distances = KernelDistances(reals, Resamples.of([name for name, _ in reals]))
     assert abs(distances.statistics(same)[0]) < 0.01
     plain = kernel_distance(np.concatenate([rows for _, rows in reals]), np.concatenate([rows for *_, rows in same]))
     # Counting the pairs of one recording across, but each window's own pair not within, favours the copy.

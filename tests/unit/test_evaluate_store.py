@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotrans.evaluation.scoring.store import Record, Store
-from audiotrans.evaluation.scoring.systems import slug
-from audiotrans.evaluation.scoring.testset import RATE
+from audiotrans.evaluation.store import Record, Store
+from audiotrans.evaluation.systems import slug
+from audiotrans.evaluation.testset import RATE
 from tests.standins import tone
 
 
@@ -23,12 +23,12 @@ def test_records_survive_the_journal(tmp_path):
     assert math.isnan(found.scores["b"])
     assert math.isnan(found.scores["c"])
     assert np.array_equal(found.embeddings["kad"], rows)
-    assert (found.heard, found.warnings) == ("other", ("beware",))
+    assert (found.content, found.warnings) == ("other", ("beware",))
 
 
 def test_lines_of_another_form_are_no_records():
-    for line in ("", "{}", '{"key": "k", "scores": {}, "sound": "", "heard": "", "embedding": null, "warnings": []}'):
-        with pytest.raises(ValueError, match=r"no record|Expecting"):
+    for line in ("", "{}", '{"key": "k", "scores": {}, "sound": "", "content": "", "embedding": null, "warnings": []}'):
+        with pytest.raises(ValueError, match=r"not a record|Expecting"):
             Record.from_json(line)
 
 

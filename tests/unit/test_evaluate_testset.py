@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.scoring.measures import Hearing
-from audiotrans.evaluation.scoring.systems import folder_system, refuse_ambiguous, true_wave
-from audiotrans.evaluation.scoring.testset import (
+from audiotrans.evaluation.scoring import AnalysedSound
+from audiotrans.evaluation.systems import folder_system, refuse_ambiguous, true_wave
+from audiotrans.evaluation.testset import (
     RATE,
     Selection,
     cuts,
@@ -173,7 +173,7 @@ class TestFoldersOfOthers:
         direction = only(pairs, source="violin")[0]
         system, notes = folder_system("theirs", folder, direction)
         clip = next(clip for clip in direction.clips if clip.name == name)
-        heard = Hearing(clip.read())
+        heard = AnalysedSound(clip.read())
         return system.make(clip, heard), heard, notes
 
     @pytest.mark.parametrize("place", ["song.wav", "song.piano.ogg", "piano/song.flac", "violin-to-piano/song.wav"])
@@ -215,7 +215,7 @@ class TestFoldersOfOthers:
         direction = only(tmp_path / "set", source="violin", seconds=3)[0]
         system, _ = folder_system("theirs", tmp_path / "theirs", direction)
         clip = direction.clips[1]
-        made = system.make(clip, Hearing(clip.read()))
+        made = system.make(clip, AnalysedSound(clip.read()))
         whole = soundfile.read(theirs, dtype="float32")[0]
         assert made.wave.shape == (1, 3 * RATE)
         # Sample by sample at the file's own rate, but for the resampler's filter (8 kHz holds all of it).

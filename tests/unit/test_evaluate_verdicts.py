@@ -1,28 +1,41 @@
-"""Verdicts and tables by hand."""
+"""Comparisons and tables by hand."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import re
 
 import pytest
 
-from audiotrans.evaluation.scoring.statistics import Interval
-from audiotrans.evaluation.scoring.tables import as_csv, best_of, markdown, terminal
-from audiotrans.evaluation.scoring.verdicts import NO, UNKNOWN, UNSURE, YES, alike, better, compare_all, number
+from audiotrans.evaluation.results import (
+    NO,
+    UNKNOWN,
+    UNSURE,
+    YES,
+    alike,
+    as_csv,
+    best_of,
+    better,
+    compare_all,
+    markdown,
+    terminal,
+)
+from audiotrans.evaluation.statistics import Interval
+from audiotrans.evaluation.tables import number
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
+    ("low", "high", "conclusion"),
     [(0.1, 0.4, YES), (-0.1, 0.4, UNSURE), (-0.4, -0.1, NO), (-0.4, 0.0, NO), (math.nan, math.nan, UNKNOWN)],
 )
-def test_a_difference_counts_when_its_interval_leaves_out_zero(low, high, verdict):
-    assert better(Interval(0.2, low, high)) == verdict
+def test_a_difference_counts_when_its_interval_leaves_out_zero(low, high, conclusion):
+    assert better(Interval(0.2, low, high)) == conclusion
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
+    ("low", "high", "conclusion"),
     [
         (-0.05, 0.08, YES),
         (-0.05, 0.2, UNSURE),
@@ -32,8 +45,8 @@ def test_a_difference_counts_when_its_interval_leaves_out_zero(low, high, verdic
         (math.nan, math.nan, UNKNOWN),
     ],
 )
-def test_alike_is_within_the_margin_on_both_sides(low, high, verdict):
-    assert alike(Interval(0.0, low, high), margin=0.1) == verdict
+def test_alike_is_within_the_margin_on_both_sides(low, high, conclusion):
+    assert alike(Interval(0.0, low, high), margin=0.1) == conclusion
 
 
 def compared(means: dict[tuple[str, str], float], spread: float = 0.1):
@@ -49,7 +62,7 @@ def compared(means: dict[tuple[str, str], float], spread: float = 0.1):
     return [str(found) for found in compare_all("violin to piano", ["net"], measured, differences)]
 
 
-def test_verdicts_of_a_good_model():
+def test_comparisons_of_a_good_model():
     lines = compared(
         {
             ("truth", "kad"): 0.0,
@@ -73,7 +86,7 @@ def test_verdicts_of_a_good_model():
 
 def test_less_is_better_in_distances_and_units_are_said():
     (line,) = compared({("net", "band_distance_db"): 16.0, ("copy", "band_distance_db"): 12.0})
-    assert line.endswith("distance to truth, 256 bands): no (difference -4.00 [-4.10, -3.90] dB)")
+    assert line.endswith("log-spectral distance, 256 bands): no (difference -4.00 [-4.10, -3.90] dB)")
 
 
 def test_kernel_distances_are_compared_with_the_synthesiser():
@@ -134,8 +147,8 @@ def result():
         "test_set": "pairs",
         "metrics": metrics,
         "directions": [{"source": "violin", "target": "piano", "systems": systems}],
-        "verdicts": ["net > copy: yes"],
-        "warnings": ["no judge"],
+        "conclusions": ["net > copy: yes"],
+        "warnings": ["no classifier"],
     }
 
 
@@ -152,13 +165,14 @@ def test_best_is_marked_but_never_the_truth(result):
 
 
 def test_markdown_has_a_table_per_group(result):
-    text = markdown(result)
+    text = re.sub(" +", " ", markdown(result))  # columns are padded
     assert "## violin to piano\n\n3 clips of 3 recordings." in text
     assert "| copy | 1.00 [0.900, 1.10]* |" in text
     assert "| net | 0.800 |" in text  # no interval
-    assert "### speed\n\n| system | speed, x real time ↑ |\n|---|---|\n| net | 4.00 [3.90, 4.10] |\n" in text
+    assert "### speed\n\n| system | speed, x real time ↑ |\n|-" in text
+    assert "-|\n| net | 4.00 [3.90, 4.10] |\n" in text
     assert "input" not in text  # it has no figures
-    assert text.endswith("## Verdicts\n\n- net > copy: yes\n\n## Notes\n\n- no judge\n")
+    assert text.endswith("## Conclusions\n\n- net > copy: yes\n\n## Notes\n\n- no classifier\n")
 
 
 def test_terminal_aligns_and_fits(result):

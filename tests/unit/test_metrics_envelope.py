@@ -8,11 +8,24 @@ import numpy as np
 import pytest
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.metrics.envelope import attack_seconds, decay_db_per_second, note_shapes
+from audiotrans.evaluation.metrics.envelope import note_shapes
 from audiotrans.evaluation.metrics.pitch import Note
 
 RATE = 22_050
 SCORE = [Note(0.2, 0.9, 60), Note(1.2, 0.9, 67), Note(2.2, 0.9, 72)]
+
+
+def median(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else math.nan
+
+
+def attack_seconds(wave: np.ndarray, sample_rate: int, notes: list[Note] | None = None) -> float:
+    return median(note_shapes(wave, sample_rate, notes).attack_seconds)
+
+
+def decay_db_per_second(wave: np.ndarray, sample_rate: int, notes: list[Note] | None = None) -> float:
+    return median(note_shapes(wave, sample_rate, notes).decay_db_per_second)
 
 
 def played(notes: list[Note], attack: float = 0.01, decay: float = 0.0, sample_rate: int = RATE) -> np.ndarray:

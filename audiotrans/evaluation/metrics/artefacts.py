@@ -1,7 +1,7 @@
-"""What phase reconstruction and joints leave behind: pre-echo, roughness, clicks, inconsistent spectra.
+"""Artefacts of phase reconstruction and joints: pre-echo, roughness, clicks, inconsistent spectra.
 
-All of them hear the mono mix. Measures of one wave say how much of an artefact, or of what cannot be told from it, a
-sound holds; measures of two waves say how much the estimate holds beyond the reference.
+All metrics take the mono mix. Those of one wave say how much of an artefact, or of what cannot be told from it, a
+sound holds; those of two waves say how much the estimate holds beyond the reference.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.metrics.checks import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
@@ -180,10 +180,10 @@ def pre_echo_level_db(wave: Wave, sample_rate: int, attacks: Array | None = None
     validate_wave(wave)
     times = attack_times(wave, sample_rate) if attacks is None else attacks
     ahead, attack = _powers(wave, sample_rate, times)
-    heard = attack > 0.0
-    if not heard.any():
+    loud = attack > 0.0
+    if not loud.any():
         return math.nan
-    level = 10.0 * np.log10(np.maximum(ahead[heard] / attack[heard], 10.0 ** (-_PRE_ECHO_FLOOR_DB / 10.0)))
+    level = 10.0 * np.log10(np.maximum(ahead[loud] / attack[loud], 10.0 ** (-_PRE_ECHO_FLOOR_DB / 10.0)))
     return float(np.mean(np.minimum(level, 0.0)))
 
 
@@ -215,7 +215,7 @@ def modulation_noise_db(wave: Wave, sample_rate: int) -> float:
     40 dB of the loudest of its frame, above 170 Hz, and sustained: in the frames before and after (a quarter of the
     window away) it is there too, and no more than 4 dB louder or softer. Its energy is that of its main lobe; its side
     bands are all bins further out, to 150 Hz on both sides, except the lobes of other peaks that are less than 20 dB
-    weaker, which are taken for other notes. The result is the mean over partials of the ratio in dB, each within
+    weaker, which count as other notes. The result is the mean over partials of the ratio in dB, each within
     -80 and 0.
 
     A partial of steady amplitude gives -80; one whose amplitude swings by the share m (up to 0.2) at 50 to 130 Hz gives
@@ -328,8 +328,8 @@ def clicks_per_second(wave: Wave, sample_rate: int) -> float:
     """Count the clicks of a sound: jumps that stand out from what is before *and* after them.
 
     A click is a place where the second difference of the samples is 12 dB above its largest value in the 20 ms before
-    and in the 20 ms after it, the nearest millisecond left out. An attack is no click, since what follows is as loud,
-    and the jerks of a bowed string are none, since they recur. Of two clicks less than 20 ms apart only one that is 12
+    and in the 20 ms after it, the nearest millisecond left out. An attack is not a click, since what follows is as
+    loud, nor are the jerks of a bowed string, since they recur. Of two clicks less than 20 ms apart only one that is 12
     dB louder than the other is counted.
 
     Args:
@@ -349,7 +349,7 @@ def clicks_per_second(wave: Wave, sample_rate: int) -> float:
     jerk = np.abs(np.diff(samples, 2))
     near, far = (max(1, round(seconds * sample_rate)) for seconds in (_CLICK_NEAR_SECONDS, _CLICK_FAR_SECONDS))
     around = np.maximum(_largest_before(jerk, near, far), _largest_before(jerk[::-1], near, far)[::-1])
-    # Single steps of 16-bit samples in silence are no clicks.
+    # Single steps of 16-bit samples in silence are not clicks.
     floor = float(np.abs(samples).max()) * 10.0 ** (-_CLICK_FLOOR_DB / 20.0)
     places = np.flatnonzero(jerk > np.maximum(around * 10.0 ** (CLICK_RISE_DB / 20.0), floor))
     clicks = int(np.count_nonzero(np.diff(places, prepend=-far) > near))

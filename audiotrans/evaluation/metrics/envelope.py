@@ -1,4 +1,4 @@
-"""How notes begin and how they fade: what tells a struck string from a bowed one, whatever its spectrum.
+"""Attack and decay of notes: what tells a struck string from a bowed one, whatever its spectrum.
 
 The envelope of a note is the level over time of the band in which its first partials lie, from half an octave below
 its pitch to three octaves above; without a score, of the band from 80 Hz to 8 kHz. Levels are smoothed over 10 ms,
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiotrans.evaluation.metrics.checks import Wave, mono, validate_wave
 from audiotrans.evaluation.metrics.pitch import Note
 from audiotrans.evaluation.metrics.timing import onset_times
+from audiotrans.evaluation.waves import Wave, mono, validate_wave
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -48,16 +48,6 @@ class NoteShapes:
     decay_db_per_second: Array
 
 
-def attack_seconds(wave: Wave, sample_rate: int, notes: Sequence[Note] | None = None) -> float:
-    """Return the median attack time of a sound's notes in seconds; nan where no note has one. See `note_shapes`."""
-    return _median(note_shapes(wave, sample_rate, notes).attack_seconds)
-
-
-def decay_db_per_second(wave: Wave, sample_rate: int, notes: Sequence[Note] | None = None) -> float:
-    """Return the median decay of a sound's notes in dB/s; nan where no note has one. See `note_shapes`."""
-    return _median(note_shapes(wave, sample_rate, notes).decay_db_per_second)
-
-
 def note_shapes(wave: Wave, sample_rate: int, notes: Sequence[Note] | None = None) -> NoteShapes:
     """Measure how each note begins and fades.
 
@@ -72,7 +62,7 @@ def note_shapes(wave: Wave, sample_rate: int, notes: Sequence[Note] | None = Non
     Args:
         wave: shape (channels, samples).
         sample_rate: Hz.
-        notes: a score or a transcription in any order; None takes the onsets that are heard, each lasting to the next.
+        notes: a score or a transcription in any order; None takes detected onsets, each lasting to the next.
 
     Returns:
         Both figures for each note, in the order of their onsets.
@@ -82,7 +72,7 @@ def note_shapes(wave: Wave, sample_rate: int, notes: Sequence[Note] | None = Non
     """
     validate_wave(wave)
     samples = mono(wave)
-    played = _heard(wave, sample_rate) if notes is None else sorted(notes, key=lambda note: note.onset_seconds)
+    played = _detected(wave, sample_rate) if notes is None else sorted(notes, key=lambda note: note.onset_seconds)
     onsets = [note.onset_seconds for note in played]
     shapes = []
     for index, note in enumerate(played):
@@ -93,7 +83,7 @@ def note_shapes(wave: Wave, sample_rate: int, notes: Sequence[Note] | None = Non
     return NoteShapes(both[:, 0], both[:, 1])
 
 
-def _heard(wave: Wave, sample_rate: int) -> list[Note]:
+def _detected(wave: Wave, sample_rate: int) -> list[Note]:
     """Return the detected onsets as notes without a pitch, each lasting to the next."""
     times = [*onset_times(wave, sample_rate).tolist(), wave.shape[1] / sample_rate]
     return [Note(start, end - start, math.nan) for start, end in pairwise(times)]
@@ -155,8 +145,3 @@ def _decay(fade: Array, sample_rate: int) -> float:
         return math.nan
     level = 20.0 * np.log10(np.maximum(fade, _FLOOR * fade[0]))
     return float(-np.polyfit(np.arange(len(fade)) / sample_rate, level, 1)[0])
-
-
-def _median(values: Array) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if len(values) else math.nan

@@ -1,4 +1,4 @@
-"""How far apart two sets of embeddings are, without pairs: the kernel distance (MMD)."""
+"""The kernel distance (maximum mean discrepancy, MMD) between two sets of embeddings, without pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kernel_distance(reference: Array, estimate: Array, *, bandwidth: float | Non
 
     The kernel is Gaussian, k(a, b) = exp(-|a - b|^2 / (2 s^2)). With it the result is the mean of k over all pairs of
     different rows of the reference, plus the same of the estimate, minus twice the mean over all pairs across. Both
-    sets drawn from one distribution give 0 on average, so single results lie on either side of 0 and are not cut off
+    sets sampled from one distribution give 0 on average, so single results lie on either side of 0 and are not cut off
     there; two sets far apart give the two first terms, at most 2. It is small-sample safe where the Frechet distance
     is not, and assumes no normal distribution. Only numbers from the same embedding, reference and bandwidth compare.
 

@@ -1,4 +1,4 @@
-"""How well the notes of two sounds agree, as lists of notes: written in a score, or heard by a transcriber.
+"""Agreement of two lists of notes: written in a score, or transcribed from a sound.
 
 All of these lie between 0 and 1 and are at their best bound for equal lists. They take `Note`s of any kind: of
 `read_notes` or of `audiotrans.evaluation.transcription.transcribe`. A transcriber makes mistakes on true recordings
@@ -13,21 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiotrans.errors import AudiotransError
+from audiotrans.errors import AudiotransError, names_extras
 from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.metrics.timing import match_onsets
 
 Array = npt.NDArray[np.floating[Any]]
 
 ONSET_SECONDS = 0.05
 PITCH_CENTS = 50.0
-AGREEMENT_SECONDS = 0.03
 FRAME_SECONDS = 0.01
 _PITCHES = 128
 # mir_eval refuses notes without length; the length itself does not count here.
 _SHORTEST_SECONDS = 1e-3
 
 
+@names_extras
 def note_f1(
     reference_notes: Sequence[Note],
     estimate_notes: Sequence[Note],
@@ -41,7 +40,7 @@ def note_f1(
 
     Args:
         reference_notes: the truth, or the notes of the source.
-        estimate_notes: the notes to be judged.
+        estimate_notes: the notes to be measured.
         onset_seconds: the largest distance of the onsets of a pair.
         pitch_cents: the largest distance of their pitches.
 
@@ -56,7 +55,8 @@ def note_f1(
     """
     if not reference_notes or not estimate_notes:
         return float(len(reference_notes) == len(estimate_notes))
-    transcription = _mir_eval_transcription()
+    from mir_eval import transcription
+
     reference, estimate = _intervals(reference_notes), _intervals(estimate_notes)
     scores = transcription.precision_recall_f1_overlap(
         reference,
@@ -78,7 +78,7 @@ def note_jaccard_distance(reference_notes: Sequence[Note], estimate_notes: Seque
 
     Args:
         reference_notes: the truth, or the notes of the source.
-        estimate_notes: the notes to be judged.
+        estimate_notes: the notes to be measured.
 
     Returns:
         Between 0 (equal in every frame) and 1 (nothing in common); 0.0 where neither side has a note that sounds.
@@ -99,39 +99,6 @@ def note_jaccard_distance(reference_notes: Sequence[Note], estimate_notes: Seque
     if not sounding.any():
         return 0.0
     return float(1.0 - np.mean(both[sounding] / either[sounding]))
-
-
-def onset_agreement(
-    reference_notes: Sequence[Note], estimate_notes: Sequence[Note], *, window_seconds: float = AGREEMENT_SECONDS
-) -> float:
-    """Measure how well the notes of two sounds begin together, whatever their pitches: F1 over onsets.
-
-    The notes of a chord begin as one: onsets within the window of the first of them count once.
-
-    Args:
-        reference_notes: the truth, or the notes of the source.
-        estimate_notes: the notes to be judged.
-        window_seconds: the largest distance of a pair.
-
-    Returns:
-        Between 0 and 1; 1.0 where both lists are empty, 0.0 where only one is.
-
-    Raises:
-        AudiotransError: where a note has no finite time or pitch.
-    """
-    first, second = (_onsets(notes, window_seconds) for notes in (reference_notes, estimate_notes))
-    total = len(first) + len(second)
-    return 2.0 * match_onsets(first, second, window_seconds) / total if total else 1.0
-
-
-def _onsets(notes: Sequence[Note], window_seconds: float) -> Array:
-    """Return the onsets in ascending order, one for each chord."""
-    _refuse_nonfinite(notes)
-    kept: list[float] = []
-    for onset in sorted(note.onset_seconds for note in notes):
-        if not kept or onset - kept[-1] > window_seconds:
-            kept.append(onset)
-    return np.array(kept, dtype=np.float64)
 
 
 def _roll(notes: Sequence[Note], frames: int) -> npt.NDArray[np.bool_]:
@@ -160,12 +127,4 @@ def _hertz(notes: Sequence[Note]) -> Array:
 def _refuse_nonfinite(notes: Sequence[Note]) -> None:
     for note in notes:
         if not np.isfinite([note.onset_seconds, note.duration_seconds, note.midi]).all():
-            raise AudiotransError(f"{note} is no note: onset, duration and pitch must be finite numbers")
-
-
-def _mir_eval_transcription() -> Any:
-    try:
-        from mir_eval import transcription
-    except ImportError:
-        raise AudiotransError("the note F1 needs mir_eval: pip install 'audiotrans[eval]'") from None
-    return transcription
+            raise AudiotransError(f"{note} is not a note: onset, duration and pitch must be finite numbers")

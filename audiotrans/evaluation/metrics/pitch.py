@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.metrics.checks import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -105,9 +105,9 @@ def pitch_track(wave: Wave, sample_rate: int, *, fmin: float = FMIN_HZ, fmax: fl
     hertz, voiced, _ = librosa.pyin(samples, fmin=low, fmax=high, sr=sample_rate, frame_length=window, hop_length=hop)
     spectra = _frame_spectra(samples, window, hop, len(hertz))
     energy = np.square(spectra).sum(axis=1)
-    heard = voiced & (energy > energy.max() * 10.0 ** (-_QUIET_DB / 10.0))
+    pitched = voiced & (energy > energy.max() * 10.0 ** (-_QUIET_DB / 10.0))
     fine = np.full(len(hertz), np.nan)
-    for frame in np.flatnonzero(heard):
+    for frame in np.flatnonzero(pitched):
         fine[frame] = _refine(spectra[frame], float(hertz[frame]), sample_rate)
     return PitchTrack(np.arange(len(hertz)) * hop / sample_rate, fine)
 
@@ -177,23 +177,13 @@ def compare_tracks(reference: PitchTrack, estimate: PitchTrack) -> PitchError:
     return PitchError(float(np.median(distance)), float(np.mean(distance > OFF_CENTS)), len(distance))
 
 
-def pitch_error_cents(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Return the median of `pitch_error`, in cents; nan where no frame has a pitch in both."""
-    return pitch_error(reference, estimate, sample_rate).median_cents
-
-
-def pitch_fraction_off(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Return the share of frames, 0 to 1, that `pitch_error` finds off by more than 50 cents."""
-    return pitch_error(reference, estimate, sample_rate).fraction_off
-
-
 def note_pitch_errors(
     reference: Wave, estimate: Wave, sample_rate: int, notes: Sequence[Note] | str | Path
 ) -> npt.NDArray[np.float64]:
     """Compare the pitch of two sounds note by note: median pitch of the estimate against that of the reference.
 
     The pitch of a note is the median over the frames of its middle part, without the attack and the release. The score
-    only says where the notes are, and which of them the tracker hears rightly in the reference: a note that it places
+    only says where the notes are, and which of them the tracker finds in the reference: a note that it places
     more than 50 cents from the score there (a chord, a bass note under a melody) says nothing about the estimate.
 
     Args:
@@ -203,8 +193,8 @@ def note_pitch_errors(
         notes: the score, or a CSV file that `read_notes` can read.
 
     Returns:
-        Signed cents of every note, shape (notes,); nan for a note that is not heard in the reference, infinity for one
-        that is heard there and has no pitch in the estimate.
+        Signed cents of every note, shape (notes,); nan for a note that is not found in the reference, infinity for one
+        that is found there and has no pitch in the estimate.
 
     Raises:
         AudiotransError: where the waves cannot be compared or the score cannot be read.
@@ -232,10 +222,10 @@ def note_pitch(note: Note, track: PitchTrack) -> float:
 
 
 def vibrato_extent_cents(track: PitchTrack) -> float:
-    """Measure how far the pitch of lasting notes swings: vibrato.
+    """Measure the extent of vibrato: how far the pitch of lasting notes swings.
 
     A note is a stretch of at least `_NOTE_SECONDS` in which the pitch stays within `_SAME_NOTE_CENTS` of its median
-    over a third of a second. Its first and last frames, where the tracker hears two notes at once, and a straight glide
+    over a third of a second. Its first and last frames, where the window spans two notes, and a straight glide
     are left out. Where several notes sound, the tracker's jumps between them count as well.
 
     Args:
@@ -260,10 +250,10 @@ def _lasting_notes(seconds: Array, semitones: Array) -> list[tuple[int, int]]:
     from scipy.ndimage import median_filter
 
     step = float(seconds[1] - seconds[0]) if len(seconds) > 1 else 1.0
-    heard = np.isfinite(semitones)
-    filled = np.where(heard, semitones, 1000.0)  # far from every note: silence is none
+    pitched = np.isfinite(semitones)
+    filled = np.where(pitched, semitones, 1000.0)  # far from every note: silence is none
     middle = median_filter(filled, 2 * round(_MEDIAN_SECONDS / step / 2) + 1, mode="nearest")
-    same = heard & (np.abs(filled - middle) <= _SAME_NOTE_CENTS / 100.0)
+    same = pitched & (np.abs(filled - middle) <= _SAME_NOTE_CENTS / 100.0)
     breaks = np.flatnonzero(~same[1:] | ~same[:-1] | (np.abs(np.diff(middle)) > _SAME_NOTE_CENTS / 100.0)) + 1
     borders = [0, *breaks.tolist(), len(semitones)]
     return [(a, b) for a, b in pairwise(borders) if (b - a) * step >= _NOTE_SECONDS and b - a >= 5]
@@ -276,7 +266,7 @@ def read_notes(path: str | Path) -> list[Note]:
     passed over.
 
     Raises:
-        AudiotransError: where the file cannot be read, lacks a column or holds something that is no number.
+        AudiotransError: where the file cannot be read, lacks a column or holds something that is not a number.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
@@ -291,7 +281,7 @@ def _parse_note(row: dict[str, str], path: str | Path, number: int) -> Note:
         onset, duration, midi = (float(_cell(row, names)) for names in _COLUMNS.values())
     except (KeyError, TypeError, ValueError) as error:
         raise AudiotransError(
-            f"line {number} of {path} is no note ({error}); needed are the columns start_s, duration_s and midi"
+            f"line {number} of {path} is not a note ({error}); needed are the columns start_s, duration_s and midi"
         ) from error
     return Note(onset, duration, midi)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.metrics.checks import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
@@ -186,7 +186,7 @@ def seam_level_db(reference: Wave, estimate: Wave, seams: Iterable[int], *, radi
     """Measure what is left at the joints of a conversion done in tiles, in dB.
 
     The difference of the two waves is taken within `radius` samples of every seam; the result is its largest absolute
-    value over the root mean square of the whole reference. A peak, since a click of one sample is heard.
+    value over the root mean square of the whole reference. A peak, since a click of one sample is audible.
 
     Args:
         reference: the same conversion without tiles, or the input where the model changes nothing;
@@ -250,7 +250,7 @@ def band_statistics(waves: Iterable[Wave], sample_rate: int) -> BandStatistics:
 def distribution_distance(first: BandStatistics, second: BandStatistics) -> float:
     """Measure how far two bodies of sound are apart without pairs, in dB.
 
-    Each band is taken for a normal distribution of levels; the result is the root mean square over the bands of their
+    Each band is modelled as a normal distribution of levels; the result is the root mean square over the bands of their
     2-Wasserstein distances, sqrt((difference of means)^2 + (difference of deviations)^2).
     """
     means = first.mean_db - second.mean_db

@@ -1,4 +1,4 @@
-"""What became of the stereo image: coherence of the two channels and their difference of level, band by band.
+"""Metrics of the stereo image: coherence of the two channels and their difference of level, band by band.
 
 With L and R the spectra (Hann window of 2048 samples, hop 512) of the two channels, and sums over the bins of one
 band b and the frames of one block,
@@ -31,15 +31,15 @@ import numpy.typing as npt
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.metrics.checks import Wave, validate, validate_wave
 from audiotrans.evaluation.metrics.spectral import HOP_LENGTH, N_FFT
+from audiotrans.evaluation.waves import Wave, validate, validate_wave
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
 
 BANDS = 21
 BAND_ERB = 2.0
-# Bands whose energy lies further below the loudest band's are room and codec noise, whose image nobody hears.
+# Bands whose energy lies further below the loudest band's are room and codec noise, whose image is inaudible.
 RANGE_DB = 60.0
 _SMALL = 1e-8
 
@@ -177,6 +177,6 @@ def _image(sums: tuple[Array, Array, Array], loudest: float | None) -> StereoIma
 
 def _mean_error(reference: Array, estimate: Array, energy: Array) -> float:
     by_band = energy.sum(axis=1)
-    heard = by_band > by_band.max() * 10.0 ** (-RANGE_DB / 10.0)
-    weights = energy[heard] / by_band[heard, None]
-    return float(np.mean(np.sum(weights * np.abs(estimate - reference)[heard], axis=1)))
+    audible = by_band > by_band.max() * 10.0 ** (-RANGE_DB / 10.0)
+    weights = energy[audible] / by_band[audible, None]
+    return float(np.mean(np.sum(weights * np.abs(estimate - reference)[audible], axis=1)))

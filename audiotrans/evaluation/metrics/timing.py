@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiotrans.evaluation.metrics.checks import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -37,7 +37,11 @@ def onset_f1(reference: Wave, estimate: Wave, sample_rate: int) -> float:
         AudiotransError: where the waves cannot be compared.
     """
     validate(reference, estimate, sample_rate)
-    first, second = onset_times(reference, sample_rate), onset_times(estimate, sample_rate)
+    return f1_of_onsets(onset_times(reference, sample_rate), onset_times(estimate, sample_rate))
+
+
+def f1_of_onsets(first: Array, second: Array) -> float:
+    """Return F1, 0 to 1, over two ascending lists of onsets in seconds; 1.0 where both are empty."""
     total = len(first) + len(second)
     return 2.0 * match_onsets(first, second) / total if total else 1.0
 

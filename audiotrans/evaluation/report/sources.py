@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from audiotrans.audio import find_audio
 from audiotrans.errors import AudiotransError, UsageError
@@ -136,7 +136,7 @@ class _Evaluation(Record):
     test_set: str = ""
     metrics: dict[str, _Metric] = Field(default_factory=dict)
     directions: list[_Direction]
-    verdicts: list[str] = Field(default_factory=list)
+    conclusions: list[str] = Field(default_factory=list, validation_alias=AliasChoices("conclusions", "verdicts"))
     warnings: list[str] = Field(default_factory=list)
 
 
@@ -242,7 +242,7 @@ def read_evaluation(root: Path) -> Material:
             )
             for each in record.directions
         ),
-        verdicts=tuple(record.verdicts),
+        verdicts=tuple(record.conclusions),
         warnings=tuple(record.warnings),
     )
 

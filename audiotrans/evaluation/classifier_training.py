@@ -1,4 +1,4 @@
-"""Training a judge, from recordings of two or more domains to a file with its figures."""
+"""Training of the instrument classifier, from recordings of two or more domains to a file with its figures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,27 @@ from tqdm import tqdm
 
 from audiotrans import __version__
 from audiotrans.errors import UsageError
-from audiotrans.evaluation.classifier.augment import disturb, exchange_spectra, mask, source_length
-from audiotrans.evaluation.classifier.classifier import SUFFIX, InstrumentClassifier
-from audiotrans.evaluation.classifier.features import FeatureSettings, cut, decibels, picture
-from audiotrans.evaluation.classifier.net import ClassifierNet
-from audiotrans.evaluation.classifier.recordings import Recording, by_split, domain_names, find_sounds, load_recordings
+from audiotrans.evaluation.classifier import (
+    SUFFIX,
+    ClassifierNet,
+    FeatureSettings,
+    InstrumentClassifier,
+    cut,
+    decibels,
+    normalise,
+)
+from audiotrans.evaluation.classifier_data import (
+    Recording,
+    augment,
+    by_split,
+    domain_names,
+    exchange_spectra,
+    find_sounds,
+    load_recordings,
+    mask,
+    source_length,
+)
+from audiotrans.files import write_whole
 
 STEPS = 1500
 BATCH = 32
@@ -26,8 +42,8 @@ LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-3
 LABEL_SMOOTHING = 0.05
 _WARM_UP = 0.1
-_QUIET = 0.01  # of a recording's loudest sample, below which a training window is drawn again
-_DRAWS = 5
+_QUIET = 0.01  # of a recording's loudest sample, below which a training window is sampled again
+_TRIES = 5
 
 
 def train_classifier(
@@ -43,9 +59,9 @@ def train_classifier(
     force: bool = False,
     progress: bool = True,
 ) -> InstrumentClassifier:
-    """Train a judge on recordings, measure it on held-out ones, and write it.
+    """Train an instrument classifier on recordings, measure it on held-out ones, and write it.
 
-    It must never hear what a model made (see `audiotrans.evaluation.classifier`), and the recordings that it will score
+    It must never see what a model made (see `audiotrans.evaluation.classifier`), and the recordings that it will score
     must not be among ``source``. The same arguments on the same machine give the same weights.
 
     Args:
@@ -55,14 +71,14 @@ def train_classifier(
         domains: two or more names, IRMAS classes or ``name=path``; None takes the sub-folders.
         steps: of training.
         batch: windows per step.
-        seed: decides the split, the initial weights and the draws.
+        seed: decides the split, the initial weights and the samples.
         valid_fraction: share of the recordings that is held out, where the source is not split already.
-        settings: how sound becomes pictures.
+        settings: how sound becomes log-mel spectrograms.
         force: replace an existing output.
         progress: show bars.
 
     Returns:
-        The judge; its card holds the figures.
+        The classifier; its card holds the figures.
 
     Raises:
         UsageError: for arguments or folders that are not allowed, an output that exists, or sounds made by a model.
@@ -88,13 +104,13 @@ def train_classifier(
         "skipped": skipped,
     }
     classifier.save(output)
-    output.with_suffix(".md").write_text(card_text(classifier), encoding="utf-8")
+    write_whole(output.with_suffix(".md"), card_text(classifier))
     return classifier
 
 
 def _check(output: Path, steps: int, batch: int, valid_fraction: float, force: bool) -> None:
     if output.suffix != SUFFIX:
-        raise UsageError(f"-o {output}: the name of a judge's file ends in {SUFFIX}")
+        raise UsageError(f"-o {output}: the name of a classifier's file ends in {SUFFIX}")
     for path in (output, output.with_suffix(".md")):
         if path.exists() and not force:
             raise UsageError(f"{path} exists already: use --force to overwrite it")
@@ -122,8 +138,8 @@ def _fit(
     smooth = math.log(classes)
     with tqdm(total=steps, desc="train", unit="step", disable=not progress) as bar:
         for _ in range(steps):
-            pictures, labels = _draw(pools, settings, batch, rng)
-            loss: Tensor = criterion(net(pictures), labels)
+            spectrograms, labels = _batch_of(pools, settings, batch, rng)
+            loss: Tensor = criterion(net(spectrograms), labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -155,31 +171,31 @@ def _pools(recordings: Sequence[Recording], classes: int) -> list[_Pool]:
     return pools
 
 
-def _draw(
+def _batch_of(
     pools: Sequence[_Pool], settings: FeatureSettings, batch: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw a batch, every domain equally likely: pictures (batch, bands, frames) and labels (batch,)."""
+    """Sample a batch, every domain equally likely: spectrograms (batch, bands, frames) and labels (batch,)."""
     labels = rng.permutation(np.arange(batch) % len(pools))
     waves = np.stack([_window(pools[label], settings, rng) for label in labels])
     levels = exchange_spectra(decibels(torch.from_numpy(waves), settings), rng)
-    return mask(picture(levels, settings), rng), torch.from_numpy(labels)
+    return mask(normalise(levels, settings), rng), torch.from_numpy(labels)
 
 
 def _window(pool: _Pool, settings: FeatureSettings, rng: np.random.Generator) -> Any:
     own, shares = pool
-    for _ in range(_DRAWS):
+    for _ in range(_TRIES):
         recording = own[int(rng.choice(len(own), p=shares))]
         length = source_length(settings, rng)
         start = int(rng.integers(0, max(len(recording.samples) - length, 0) + 1))
         piece = cut(recording.wave(start, start + length), 0, length)
-        # A pause is no example of anything; the recording's own peak is 32,767 steps of its gain.
+        # A pause is not an example of anything; the recording's own peak is 32,767 steps of its gain.
         if np.abs(piece).max() > _QUIET * recording.gain * 32767.0:
             break
-    return disturb(piece, settings, rng)
+    return augment(piece, settings, rng)
 
 
 def validate_classifier(classifier: InstrumentClassifier, recordings: Any) -> dict[str, Any]:
-    """Count how many windows and whole files of held-out recordings a judge gets right.
+    """Count how many windows and whole files of held-out recordings a classifier gets right.
 
     Returns:
         For each domain ``windows``, ``windows_right``, ``files`` and ``files_right``.
@@ -215,7 +231,7 @@ def _minutes(recordings: Sequence[Recording], names: Sequence[str], settings: Fe
 
 
 def summary(classifier: InstrumentClassifier) -> str:
-    """Say in one line what a judge knows and how well it does on held-out recordings."""
+    """Return one line: which domains a classifier knows and how well it does on held-out recordings."""
     parts = []
     for name, own in classifier.card["validation"].items():
         if own["files"]:
@@ -229,11 +245,11 @@ def summary(classifier: InstrumentClassifier) -> str:
 
 
 def card_text(classifier: InstrumentClassifier) -> str:
-    """Return the card of a judge as Markdown."""
+    """Return the card of a classifier as Markdown."""
     card, training = classifier.card, classifier.card["training"]
     minutes = ", ".join(f"{name} {length:g} min" for name, length in card["minutes"].items())
     lines = [
-        f"# Judge {classifier.title}",
+        f"# Instrument classifier {classifier.title}",
         "",
         f"Tells {' from '.join(classifier.classes)}; made by `audiotrans train-classifier` ({card['created_with']}).",
         "It was trained on recordings only, never on a model's outputs, and must not score the files named below.",

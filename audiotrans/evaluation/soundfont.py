@@ -1,9 +1,10 @@
-"""Transcribe + synthesise: what a transcriber and a General MIDI sound bank make of the input, without any training."""
+"""Notes played by a General MIDI sound bank (SoundFont), through fluidsynth or tinysoundfont."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import shutil
 import subprocess
 import tempfile
@@ -15,9 +16,9 @@ import numpy as np
 
 from audiotrans import audio
 from audiotrans.audio import Wave
-from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.errors import AudiotransError, UsageError, names_extras
 from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.scoring.testset import RATE, fit_length
+from audiotrans.evaluation.testset import RATE, fit_length
 
 SOUNDFONT_FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/soundfonts"), Path("/usr/local/share/soundfonts"))
 HOW_TO_INSTALL = "install fluidsynth (apt install fluidsynth, brew install fluid-synth)"
@@ -94,7 +95,7 @@ def find_soundfont(wanted: Path | None) -> Path:
     """Return the SoundFont that a user named, or one that the system has.
 
     Raises:
-        UsageError: the named one does not exist or is none.
+        UsageError: the named one does not exist or is not a SoundFont.
         AudiotransError: none was named and none was found.
     """
     if wanted is not None:
@@ -103,7 +104,7 @@ def find_soundfont(wanted: Path | None) -> Path:
         with wanted.open("rb") as file:
             head = file.read(12)
         if head[:4] + head[8:] != b"RIFFsfbk":  # fluidsynth would silently play another bank
-            raise UsageError(f"--soundfont {wanted}: this is no SoundFont; give a General MIDI bank (.sf2)")
+            raise UsageError(f"--soundfont {wanted}: this is not a SoundFont; give a General MIDI bank (.sf2)")
         return wanted
     for folder in SOUNDFONT_FOLDERS:
         for path in sorted(folder.glob("*.sf2"), key=lambda path: (not path.stem.startswith("default"), path.name)):
@@ -193,26 +194,26 @@ def _events(notes: Sequence[Note]) -> list[tuple[float, int, int]]:
     return sorted(events, key=lambda event: (event[0], event[2] > 0, event[1]))
 
 
+@names_extras
 def midi_file(notes: Sequence[Note], program: int) -> bytes:
-    """Write notes as a standard MIDI file: one track, 1000 ticks a second, half a second of silence at the end.
+    """Return notes as a standard MIDI file: one track, 1000 ticks a second, half a second of silence at the end.
 
     Args:
         notes: with a `level` (0 to 1), which becomes the velocity, or without, at velocity 90.
         program: General MIDI program from 0.
     """
+    import mido
+
     # 500 ticks a quarter note at the default tempo of half a second a quarter.
-    track, now = b"\x00" + bytes([0xC0, program]), 0
+    midi = mido.MidiFile(type=0, ticks_per_beat=TICKS_PER_SECOND // 2)
+    track, now = midi.add_track(), 0
+    track.append(mido.Message("program_change", program=program))
     for seconds, key, velocity in _events(notes):
         tick = round(seconds * TICKS_PER_SECOND)
-        track += _variable_length(tick - now) + bytes([0x90 if velocity else 0x80, key, velocity])
+        kind = "note_on" if velocity else "note_off"
+        track.append(mido.Message(kind, note=key, velocity=velocity, time=tick - now))
         now = tick
-    track += _variable_length(TICKS_PER_SECOND // 2) + b"\xff\x2f\x00"
-    header = b"MThd" + (6).to_bytes(4, "big") + b"\x00\x00\x00\x01" + (TICKS_PER_SECOND // 2).to_bytes(2, "big")
-    return header + b"MTrk" + len(track).to_bytes(4, "big") + track
-
-
-def _variable_length(value: int) -> bytes:
-    digits = [value & 0x7F]
-    while value := value >> 7:
-        digits.append(value & 0x7F | 0x80)
-    return bytes(reversed(digits))
+    track.append(mido.MetaMessage("end_of_track", time=TICKS_PER_SECOND // 2))
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()

@@ -18,8 +18,8 @@ from audiotrans import audio
 from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.metrics.artefacts import consistency_db
-from audiotrans.evaluation.scoring.measures import Hearing
-from audiotrans.evaluation.scoring.testset import (
+from audiotrans.evaluation.scoring import AnalysedSound
+from audiotrans.evaluation.testset import (
     LENGTH_TOLERANCE_SECONDS,
     RATE,
     Clip,
@@ -47,13 +47,13 @@ class Made:
     Attributes:
         wave: of the input's shape, at `RATE`.
         scores: what was measured while it was made: speed, memory, inconsistency.
-        heard: recording that the notes come from, where it is not the input's.
+        content: recording that the notes come from, where it is not the input's.
         warnings: one-line warnings about this input.
     """
 
     wave: Wave
     scores: Mapping[str, float] = field(default_factory=dict)
-    heard: str | None = None
+    content: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -63,27 +63,27 @@ class System:
 
     Attributes:
         name: what people read.
-        kind: a system to be judged, an anchor to judge it by, the truth, or the input.
+        kind: a system that is evaluated, a baseline to compare it with, the truth, or the input.
         identity: a text that changes whenever the outputs would.
-        make: turns a clip and what was heard of it into an output, or None where there is none (no truth, no file).
+        make: turns a clip and its analysed sound into an output; None where there is none (no truth, no file).
     """
 
     name: str
     kind: Kind
     identity: str
-    make: Callable[[Clip, Hearing], Made | None]
+    make: Callable[[Clip, AnalysedSound], Made | None]
 
 
 def input_itself() -> System:
     """Return the input as a system."""
-    return System("input", "input", "input", lambda _clip, heard: Made(heard.wave))
+    return System("input", "input", "input", lambda _clip, source: Made(source.wave))
 
 
 def truth() -> System:
     """Return the truth, where it is known, as a system."""
 
-    def make(clip: Clip, heard: Hearing) -> Made | None:
-        wave = true_wave(clip, heard.wave)
+    def make(clip: Clip, source: AnalysedSound) -> Made | None:
+        wave = true_wave(clip, source.wave)
         return None if wave is None else Made(wave)
 
     return System("truth", "truth", "truth", make)
@@ -120,8 +120,8 @@ class _ModelMaker:
         self._converter, self._request, self._direction = converter, request, direction
         self._warm = False
 
-    def __call__(self, _clip: Clip, heard: Hearing) -> Made:
-        wave = heard.wave
+    def __call__(self, _clip: Clip, source: AnalysedSound) -> Made:
+        wave = source.wave
         if not self._warm:  # the first conversion of a process also sets up libraries
             self._convert(wave[:, : round(WARM_UP_SECONDS * RATE)])
             self._warm = True
@@ -132,7 +132,7 @@ class _ModelMaker:
         scores = {"real_time_factor": wave.shape[1] / RATE / elapsed, "peak_memory_mb": peak.megabytes()}
         if self._converter.settings.sample_rate == RATE and output.any():
             magnitude = wanted_magnitude(self._converter, wave, self._request)
-            # Partials that are moved are not where they were wanted: phases are judged without that.
+            # Partials that are moved are not where they were wanted: phases are measured without that.
             moved = self._request.vibrato or self._request.remove_vibrato
             unmoved = self._convert(wave, vibrato=0.0, remove_vibrato=0.0) if moved else output
             scores["inconsistency_db"] = consistency_db(magnitude, unmoved, self._converter.imaging.stft)
@@ -220,12 +220,12 @@ def folder_system(name: str, folder: Path, direction: Direction) -> tuple[System
     for clip_name, (path, _) in files.items():
         _check_length(path, clips[clip_name], files[clip_name][1])
 
-    def make(clip: Clip, heard: Hearing) -> Made | None:
+    def make(clip: Clip, source: AnalysedSound) -> Made | None:
         if clip.name not in files:
             return None
         path, cut = files[clip.name]
         wave = audio.read(path, sample_rate=RATE)[0] if cut else read_piece(path, clip)
-        return Made(fit_length(fit_channels(wave, heard.wave.shape[0]), heard.wave.shape[1]))
+        return Made(fit_length(fit_channels(wave, source.wave.shape[0]), source.wave.shape[1]))
 
     digests = " ".join(digest_of(path) for path, _ in files.values())
     identity = hashlib.sha256(digests.encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from audiotrans.evaluation.metrics.pitch import Note, read_notes
 from audiotrans.training.sources import recording_of
 
 RATE = 44_100
-"""Hz at which everything is heard and scored."""
+"""Hz at which everything is read and measured."""
 
 CLIP_SECONDS = 10.0
 LENGTH_TOLERANCE_SECONDS = 0.1
@@ -35,7 +35,7 @@ class Clip:
 
     Attributes:
         name: unique within its domain; a piece of a longer file ends in ``_at_20s``.
-        recording: what it was cut from; intervals are made by drawing recordings, not clips.
+        recording: what it was cut from; intervals resample recordings, not clips.
         path: its file.
         start_seconds: where it begins there.
         seconds: how long it is.

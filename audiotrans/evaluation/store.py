@@ -1,12 +1,10 @@
-"""The folder of an evaluation: sounds, and a journal of what was measured, so that an interrupted run can go on."""
+"""The folder of an evaluation: its sounds, and a journal of what was measured, from which `--resume` goes on."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +17,8 @@ import numpy.typing as npt
 from audiotrans import audio
 from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.scoring.testset import RATE
+from audiotrans.evaluation.testset import RATE
+from audiotrans.files import write_whole
 
 Array = npt.NDArray[np.float32]
 
@@ -36,10 +35,10 @@ class Record:
     """What was measured on one output, or on one real clip.
 
     Attributes:
-        key: names the input, the system and the measures; anything else makes another key.
+        key: names the input, the system and the code that measures; a change of one makes another key.
         scores: name and figure.
         sound: file of the output, relative to the folder; empty for a real clip.
-        heard: recording that is heard in it.
+        content: recording that its notes come from.
         embeddings: by the kernel distance that they serve, shape (windows, dims) each.
         warnings: one line each.
     """
@@ -47,7 +46,7 @@ class Record:
     key: str
     scores: Mapping[str, float]
     sound: str = ""
-    heard: str = ""
+    content: str = ""
     embeddings: Mapping[str, Array] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default_factory=tuple)
 
@@ -55,7 +54,7 @@ class Record:
         """Return the journal's line."""
         packed = {name: _packed(rows) for name, rows in self.embeddings.items()}
         scores = {name: plain(value) for name, value in self.scores.items()}
-        values = {"key": self.key, "scores": scores, "sound": self.sound, "heard": self.heard, "embeddings": packed}
+        values = {"key": self.key, "scores": scores, "sound": self.sound, "content": self.content, "embeddings": packed}
         return json.dumps({**values, "warnings": self.warnings})
 
     @classmethod
@@ -63,15 +62,15 @@ class Record:
         """Read the journal's line.
 
         Raises:
-            ValueError: it is none, as the one that a killed run was writing.
+            ValueError: it is not a record, as the line that a killed run was writing.
         """
         values = json.loads(line)
         try:
             scores = {name: math.nan if value is None else float(value) for name, value in values["scores"].items()}
             rows = {name: _unpacked(*packed) for name, packed in values["embeddings"].items()}
-            return cls(values["key"], scores, values["sound"], values["heard"], rows, tuple(values["warnings"]))
+            return cls(values["key"], scores, values["sound"], values["content"], rows, tuple(values["warnings"]))
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"no record: {error}") from error
+            raise ValueError(f"not a record: {error}") from error
 
 
 def _packed(rows: Array) -> tuple[list[int], str]:
@@ -145,16 +144,7 @@ class Store:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file, whole or not at all."""
-        path = self.folder / name
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        except OSError as error:
-            raise AudiotransError(f"cannot write {path}: {error.strerror}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        write_whole(self.folder / name, text)
 
     def write_json(self, values: Mapping[str, Any]) -> None:
         """Write the result."""
@@ -181,7 +171,5 @@ def _read_journal(path: Path) -> dict[str, Record]:
             continue
         records[record.key] = record
     if len(records) < len(lines):
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(f"{record.to_json()}\n" for record in records.values()), encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, "".join(f"{record.to_json()}\n" for record in records.values()))
     return records

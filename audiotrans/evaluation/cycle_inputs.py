@@ -1,0 +1,168 @@
+"""What `audiotrans cycle` is asked to do: a recipe of chains and options, and the sounds that go through them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from audiotrans.audio import find_audio, probe
+from audiotrans.convert.models import DEFAULT_MODEL
+from audiotrans.errors import UsageError, lookup, nearest
+from audiotrans.recipe import read_yaml
+
+CHOICES = ("all", "fast", "none")
+"""Of scores; ``fast`` leaves the pitch tracker out."""
+
+
+@dataclass(frozen=True)
+class CycleRecipe:
+    """Settings of `run_cycles`.
+
+    Attributes:
+        model: a shipped model's name, or a weights file.
+        chains: as `parse_chain` reads them; empty stands for the six translations of the paper.
+        source: domain of the inputs whose folders name none.
+        strength: 0 (each step returns its input) to 100 (the translation).
+        phase: a phase method, or None for the model's own.
+        seed: decides the noise that the encoder is given.
+        scores: ``all``, ``fast`` (without the pitch tracker) or ``none``.
+    """
+
+    model: str = DEFAULT_MODEL
+    chains: tuple[str, ...] = ()
+    source: str | None = None
+    strength: float = 100.0
+    phase: str | None = None
+    seed: int = 0
+    scores: str = "all"
+
+    def __post_init__(self) -> None:
+        lookup(dict.fromkeys(CHOICES), self.scores, "choice of scores")
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "model": (str,), "chains": (list, tuple), "source": (str,), "strength": (int, float), "phase": (str,),
+    "seed": (int,), "scores": (str,),
+}  # fmt: skip
+
+
+def load_cycle_recipe(path: Path | None, given: Mapping[str, Any]) -> CycleRecipe:
+    """Read a recipe of chains, and put what the user gave over it.
+
+    Args:
+        path: a YAML file with keys of `CycleRecipe` (``from`` for ``source``); None for the defaults.
+        given: values by those keys; None and empty ones count as not given.
+
+    Raises:
+        AudiotransError: if the file cannot be read.
+        UsageError: if a key is unknown or a value is not allowed.
+    """
+    values = {} if path is None else _checked(read_yaml(path, "model, chains, seed"), path)
+    values |= {name: value for name, value in given.items() if value is not None and value != ()}
+    values["chains"] = tuple(values.get("chains", ()))
+    return CycleRecipe(**values)
+
+
+def _checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    names = {"from" if field.name == "source" else field.name: field.name for field in fields(CycleRecipe)}
+    checked = {}
+    for key, value in values.items():
+        if key not in names:
+            raise UsageError(f"{path}: {key}: unknown key; known here: {', '.join(names)}.{nearest(str(key), names)}")
+        name = names[key]
+        right = isinstance(value, _KINDS[name]) and not isinstance(value, bool)
+        if name == "chains" and right:
+            right = all(isinstance(chain, str) for chain in value)
+        if not right:
+            wanted = "a list of texts such as 'violin,piano'" if name == "chains" else _KINDS[name][-1].__name__
+            raise UsageError(f"{path}: {key}: {value!r} is not allowed; wanted is {wanted}")
+        checked[name] = value
+    return checked
+
+
+@dataclass(frozen=True)
+class CycleClip:
+    """One input.
+
+    Attributes:
+        source: the file, as it was found.
+        domain: of the sound.
+        name: of its results: the file's own without its suffix, with folders before it where names meet.
+        seconds: its length.
+        stamp: size in bytes and time of the last change in ns: what tells a changed file without reading it.
+    """
+
+    source: Path
+    domain: str
+    name: str
+    seconds: float
+    stamp: tuple[int, int]
+
+
+def find_clips(
+    inputs: Sequence[str | Path], domains: Sequence[str], source: str | None, *, starting: Sequence[str]
+) -> list[CycleClip]:
+    """Find the inputs, the domain of each and a name for each.
+
+    A file takes its domain from the nearest folder that is named as one, at or below a given folder; a file that is
+    named itself, from the folder that it lies in. Upper and lower case are one.
+
+    Args:
+        inputs: files, folders (searched in depth) and glob patterns.
+        domains: names of the model's domains.
+        source: domain of the files whose folders name none; None where every file must say.
+        starting: domains that a chain begins with; files of others are left out.
+
+    Raises:
+        UsageError: if nothing is found, a file's domain is not told or told twice, or two files would get one name.
+        AudiotransError: if a file cannot be read.
+    """
+    if source is not None:
+        lookup(dict.fromkeys(domains), source, "domain of this model")
+    found = {path: found for item in inputs for path, found in _found(item, domains, source)}
+    chosen = {path: domain for path, domain in found.items() if domain in starting}
+    if not chosen:
+        has = ", ".join(sorted(set(found.values())))
+        raise UsageError(f"no chain begins with the inputs' domain ({has}): add one with --chain")
+    names = _names(chosen)
+    return [_clip(path, domain, names[path]) for path, domain in chosen.items()]
+
+
+def _found(item: str | Path, domains: Sequence[str], source: str | None) -> Iterator[tuple[Path, str]]:
+    names = {name.casefold(): name for name in domains}
+    root = Path(item)
+    for path in find_audio([item]):
+        below = path.parent.relative_to(root).parts if root.is_dir() else ()
+        told = next((names[part.casefold()] for part in reversed(below) if part.casefold() in names), None)
+        if told and source and told != source:
+            raise UsageError(f"{path}: its folder says {told}, --from says {source}: leave one of them out")
+        home = root.resolve() if root.is_dir() else path.resolve().parent
+        domain = told or source or names.get(home.name.casefold())
+        if domain is None:
+            folders = " or ".join(names.values())
+            raise UsageError(f"{path}: its domain is not known: use --from, or put it into a folder named {folders}")
+        yield path, domain
+
+
+def _names(domains: dict[Path, str]) -> dict[Path, str]:
+    """Return the name of each file: its stem; where stems of one domain meet, by its folder as well."""
+    stems = defaultdict(list)
+    for path, domain in domains.items():
+        stems[domain, path.stem.casefold()].append(path)
+    names: dict[Path, str] = {}
+    owners: dict[tuple[str, str], Path] = {}
+    for path, domain in domains.items():
+        alone = len(stems[domain, path.stem.casefold()]) == 1
+        names[path] = path.stem if alone else f"{path.resolve().parent.name}-{path.stem}"
+        other = owners.setdefault((domain, names[path].casefold()), path)
+        if other != path:
+            raise UsageError(f"{other} and {path} would get the same name, {names[path]!r}: rename one of them")
+    return names
+
+
+def _clip(path: Path, domain: str, name: str) -> CycleClip:
+    seconds, status = probe(path).seconds, path.stat()
+    return CycleClip(path, domain, name, seconds, (status.st_size, status.st_mtime_ns))

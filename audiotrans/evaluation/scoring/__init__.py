@@ -1,1 +1,0 @@
-"""Systems against anchors on a test set: what `audiotrans evaluate` runs."""
