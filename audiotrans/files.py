@@ -162,7 +162,7 @@ def find_files(paths: Sequence[Path | str], suffixes: Collection[str], what: str
     for path in paths:
         found.update(dict.fromkeys(_expanded(str(path), suffixes, what)))
     if not found:
-        raise UsageError(f"no {what} file was named; name files, folders or patterns ({', '.join(suffixes)}).")
+        raise UsageError(f"no {what} file was named; name files, folders or patterns ({_listed(suffixes)}).")
     return list(found)
 
 
@@ -182,8 +182,13 @@ def _expanded(name: str, suffixes: Collection[str], what: str) -> list[Path]:
     if what == "sound":
         _name_passed_over(name, [file for file in files if file.suffix.lower() not in suffixes])
     if not found:
-        raise UsageError(f"{name}: {place} no {what} file ({', '.join(suffixes)}).")
+        raise UsageError(f"{name}: {place} no {what} file ({_listed(suffixes)}).")
     return found
+
+
+def _listed(suffixes: Collection[str]) -> str:
+    common = list(suffixes)[:18]
+    return ", ".join(common) + (", ..." if len(suffixes) > len(common) else "")
 
 
 def _name_passed_over(name: str, files: Iterable[Path]) -> None:

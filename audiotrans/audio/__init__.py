@@ -1,4 +1,4 @@
-"""The audio door: file <-> wave. Nothing else in the package uses soundfile (libsndfile) or soxr.
+"""The audio door: file <-> wave. Nothing else uses soundfile (libsndfile), av (FFmpeg's libraries) or soxr.
 
 A wave is a float32 array of shape (channels, samples), full scale at [-1, 1].
 
@@ -18,9 +18,10 @@ What holds everywhere:
 
 from __future__ import annotations
 
-from audiotrans.audio.formats import AUDIO_SUFFIXES, file_sample_rate, find_audio, peak_safe_gain
+from audiotrans.audio.blocks import Wave
+from audiotrans.audio.formats import AUDIO_SUFFIXES, file_sample_rate, find_audio, output_suffix, peak_safe_gain
 from audiotrans.audio.reading import AudioInfo, probe, read, read_blocks
-from audiotrans.audio.resampling import Wave, resample, resample_blocks, resampled_length
+from audiotrans.audio.resampling import resample, resample_blocks, resampled_length
 from audiotrans.audio.writing import Writer, write
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Writer",
     "file_sample_rate",
     "find_audio",
+    "output_suffix",
     "peak_safe_gain",
     "probe",
     "read",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiotrans.audio.blocks import PCM_BITS
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.files import find_files
 
@@ -16,10 +17,11 @@ MAX_CHANNELS = 8
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
+_AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
+
 # Chunk sizes of WAV, AIFF and AU are 32-bit; a little is left for the header.
 _FOUR_GIB = 2**32 - 2**16
 
-PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _FLOATS = ("FLOAT", "DOUBLE")
 
 # The nearest kind of sample where a format lacks the very one.
@@ -32,16 +34,13 @@ _NEXT_BEST = {
     "ALAC_32": "PCM_32",
 }
 
-# Other well-known suffixes, which libsndfile cannot decode.
-FOREIGN_SUFFIXES = frozenset({".m4a", ".mp4", ".m4b", ".aac", ".wma", ".webm", ".mka", ".mkv", ".mov", ".amr", ".ape"})
-
 
 @dataclass(frozen=True)
 class Container:
-    """One file format as libsndfile writes it.
+    """One file format that can be written.
 
     Attributes:
-        format: libsndfile's name of the format.
+        format: libsndfile's name of the format; M4A is FFmpeg's.
         subtype: The kind of sample that is written where nothing else is wanted.
         subtypes: Every kind of sample that may be written.
         rates: Sample rates in Hz that the format allows; empty where it takes any.
@@ -83,6 +82,7 @@ CONTAINERS: dict[str, Container] = {
     ".oga": _VORBIS,
     ".opus": _OPUS,
     ".mp3": _MP3,
+    ".m4a": Container("M4A", "AAC", ("AAC", "ALAC_16", "ALAC_24"), rates=_AAC_RATES, max_channels=6),
     ".aiff": _AIFF,
     ".aif": _AIFF,
     ".w64": Container("W64", "PCM_24", ("PCM_U8", *_LINEAR)),
@@ -91,7 +91,16 @@ CONTAINERS: dict[str, Container] = {
     ".au": Container("AU", "PCM_24", ("PCM_S8", *_LINEAR), max_bytes=_FOUR_GIB),
 }
 
-AUDIO_SUFFIXES: tuple[str, ...] = tuple(CONTAINERS)
+# What else FFmpeg reads: sound in MP4's and other video files' containers, and codecs of phones and players.
+_MP4_KIND = (".mp4", ".mov", ".m4b", ".m4v", ".aac", ".3gp", ".3g2")
+_READ_ONLY = (
+    *_MP4_KIND, ".mkv", ".webm", ".wma", ".wmv", ".asf", ".mka", ".avi", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts",
+    ".ogv", ".mp2", ".ac3", ".eac3", ".dts", ".amr", ".ape", ".wv", ".tta", ".mpc", ".dsf", ".aifc", ".snd", ".wave",
+    ".bwf", ".voc",
+)  # fmt: skip
+
+AUDIO_SUFFIXES: tuple[str, ...] = (*CONTAINERS, *_READ_ONLY)
+"""Every suffix by which a folder is searched for sound; those that can be written come first."""
 
 
 def find_audio(paths: Sequence[Path | str]) -> list[Path]:
@@ -99,13 +108,23 @@ def find_audio(paths: Sequence[Path | str]) -> list[Path]:
     return find_files(paths, AUDIO_SUFFIXES, "sound")
 
 
+def output_suffix(path: Path) -> str:
+    """Return the suffix for what is made of a sound file: its own where it can be written, else .m4a or .wav."""
+    suffix = path.suffix.lower()
+    if suffix in CONTAINERS:
+        return path.suffix
+    return ".m4a" if suffix in _MP4_KIND else ".wav"
+
+
 def suffix_list() -> str:
-    """List the suffixes for a message, the common ones first: ``.wav, .flac, ...``."""
+    """List the suffixes that can be written for a message, the common ones first: ``.wav, .flac, ...``."""
     return ", ".join(CONTAINERS)
 
 
 def ffmpeg(source: Path, target: Path) -> str:
-    """Spell the command that converts one file to another, for a message."""
+    """Spell the command that converts one file to another, for a message; it never reads and writes the same file."""
+    if target == source:
+        target = source.with_name(f"{source.stem}-converted{target.suffix}")
     return f"ffmpeg -i {shlex.quote(str(source))} {shlex.quote(str(target))}"
 
 
@@ -124,7 +143,7 @@ def container_for(path: Path) -> Container:
     suffix = path.suffix.lower()
     if suffix in CONTAINERS:
         return CONTAINERS[suffix]
-    if suffix in FOREIGN_SUFFIXES:
+    if suffix in _READ_ONLY:
         way = f"Write a .wav and convert it: {ffmpeg(path.with_suffix('.wav'), path)}"
     else:
         way = nearest(suffix, CONTAINERS).strip()
@@ -135,8 +154,8 @@ def container_for(path: Path) -> Container:
 def file_sample_rate(path: Path | str, sample_rate: int) -> int:
     """Tell at which rate a signal will be stored in a file of this name.
 
-    The codecs MP3 and Opus know only some rates. A signal at another one is resampled to the next higher rate that
-    they know, or to their highest, 48 kHz: 44.1 kHz becomes 48 kHz in an ``.opus`` file. The duration stays; the
+    The codecs MP3, Opus and AAC know only some rates. A signal at another one is resampled to the next higher rate that
+    they know, or to their highest: 44.1 kHz becomes 48 kHz in an ``.opus`` file. The duration stays; the
     number of frames becomes ``resampled_length(frames, sample_rate, file_sample_rate(path, sample_rate))``.
 
     Args:
@@ -153,18 +172,19 @@ def file_sample_rate(path: Path | str, sample_rate: int) -> int:
     return min((rate for rate in rates if rate >= sample_rate), default=max(rates, default=sample_rate))
 
 
-def fitting_subtype(container: Container, wanted: str | None) -> str:
+def fitting_subtype(container: Container, wanted: str | None, channels: int) -> str:
     """Choose the kind of sample to write: the wanted one where the format has it, else its default.
 
     Args:
         container: The format to be written.
         wanted: The kind of sample in the file that the output should be like, or None.
+        channels: Of the output; FFmpeg writes ALAC of at most 2.
 
     Returns:
         One of ``container.subtypes``.
     """
     for subtype in (wanted, _NEXT_BEST.get(wanted or "")):
-        if subtype in container.subtypes:
+        if subtype in container.subtypes and not (channels > 2 and str(subtype).startswith("ALAC")):
             return str(subtype)
     return container.subtype
 

@@ -16,10 +16,8 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from audiotrans.audio.blocks import Wave, quantised, refuse_nonfinite
 from audiotrans.audio.formats import MAX_CHANNELS
-from audiotrans.audio.reading import refuse_nonfinite
-from audiotrans.audio.resampling import Wave
-from audiotrans.audio.writing import quantised
 from audiotrans.errors import AudiotransError, UsageError, lookup
 
 READ_BYTES = 16_384

@@ -6,22 +6,23 @@ import contextlib
 import math
 import os
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import av
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
-from audiotrans.audio import mp3
-from audiotrans.audio.formats import FOREIGN_SUFFIXES, MAX_CHANNELS, ffmpeg, suffix_list
-from audiotrans.audio.resampling import CHUNK_FRAMES, Wave, reblock, resample_blocks
+from audiotrans.audio.blocks import CHUNK_FRAMES, Frames, Wave, reblock, refuse_nonfinite
+from audiotrans.audio.ffmpeg import Damage, Decoder
+from audiotrans.audio.formats import MAX_CHANNELS, ffmpeg, suffix_list
+from audiotrans.audio.pipes import OPEN_SIZE, read_wav_header
+from audiotrans.audio.resampling import resample_blocks
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import missing
-
-Frames = npt.NDArray[np.float32]  # libsndfile's order: (frames, channels)
 
 # libsndfile says "as many as can be" where the header does not tell.
 _UNKNOWN_FRAMES = 2**60
@@ -30,11 +31,8 @@ _UNKNOWN_FRAMES = 2**60
 _PROMISE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _PADDING = 64  # bytes by which a header may be wrong without any harm
 
-# Files of other formats that carry the wrong name; libsndfile knows them by these bytes.
-_OTHER_MAGIC = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
-
-# After a damaged or foreign end (tags of players) of an MP3 file without a length, decoding fails there.
-_TRAILER = 65_536
+# What libsndfile reads exactly, by the first bytes. All else is FFmpeg's.
+_SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,9 @@ class AudioInfo:
         sample_rate: In Hz.
         channels: 1 to 8.
         frames: Samples per channel that can be decoded.
-        format: libsndfile's name of the file format, such as "WAV", "OGG".
-        subtype: libsndfile's name of the kind of sample, such as "PCM_16", "FLOAT", "VORBIS", "OPUS".
+        format: name of the file format, such as "WAV", "OGG", "MP4".
+        subtype: libsndfile's name of the kind of sample, such as "PCM_16", "FLOAT", "VORBIS", "OPUS"; or the codec's.
+        note: what a user should know about how it was read, such as a header that was never finished; often empty.
     """
 
     path: Path
@@ -56,6 +55,7 @@ class AudioInfo:
     frames: int
     format: str
     subtype: str
+    note: str = ""
 
     @property
     def seconds(self) -> float:
@@ -66,8 +66,8 @@ class AudioInfo:
 def probe(path: Path | str) -> AudioInfo:
     """Tell what a sound file holds, from its header.
 
-    Only a file that does not tell its length (MP3 without a tag, an unfinished FLAC stream) is decoded to count: an
-    hour in some five seconds. A file whose damage does not show in its header is refused by ``read`` only.
+    A file that does not tell its length beyond doubt (MP3, MP4, video, an unfinished FLAC stream) is decoded to count:
+    an hour in some five seconds. A file whose damage does not show in its header is refused by ``read`` only.
 
     Args:
         path: The file.
@@ -81,11 +81,10 @@ def probe(path: Path | str) -> AudioInfo:
     """
     path = Path(path)
     with _opened(path) as file:
-        frames = file.frames if file.exact else sum(len(block) for block in _decoded(file))
+        frames = file.frames or sum(len(block) for block in _checked(file))
         if frames == 0:
             raise _no_sound(path)
-        sound = file.sound
-        return AudioInfo(path, sound.samplerate, sound.channels, frames, sound.format, sound.subtype)
+        return AudioInfo(path, file.sample_rate, file.channels, frames, file.format, file.subtype, file.note)
 
 
 def read(
@@ -111,13 +110,13 @@ def read(
     if not 0 <= start_seconds < math.inf or (seconds is not None and not 0 < seconds < math.inf):
         raise UsageError(f"start {start_seconds} s, length {seconds} s: a start >= 0 and a length > 0 are needed.")
     with _opened(path) as file:
-        own_rate = file.sound.samplerate
+        own_rate = file.sample_rate
         start = round(start_seconds * own_rate)
         stop = None if seconds is None else start + max(1, round(seconds * own_rate))
         pieces: Iterator[Wave] = (block.T for block in _piece(file, start, stop))
         rate = own_rate if sample_rate is None else sample_rate
         if rate != own_rate:
-            pieces = resample_blocks(pieces, own_rate, rate, file.sound.channels)
+            pieces = resample_blocks(pieces, own_rate, rate, file.channels)
         parts = list(pieces)
         if parts:
             return np.ascontiguousarray(np.concatenate(parts, axis=1)), rate
@@ -148,10 +147,10 @@ def read_blocks(
     if block_frames < 1:
         raise UsageError(f"blocks of {block_frames} frames: at least 1 is needed.")
     with _opened(path) as file:
-        blocks: Iterator[Wave] = (block.T for block in _decoded(file))
-        own_rate = file.sound.samplerate
+        blocks: Iterator[Wave] = (block.T for block in _checked(file))
+        own_rate = file.sample_rate
         if sample_rate is not None and sample_rate != own_rate:
-            blocks = resample_blocks(blocks, own_rate, sample_rate, file.sound.channels)
+            blocks = resample_blocks(blocks, own_rate, sample_rate, file.channels)
         empty = True
         for block in reblock(blocks, block_frames):
             empty = False
@@ -160,71 +159,162 @@ def read_blocks(
             raise _no_sound(path)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    path: Path
-    sound: Any  # soundfile.SoundFile, which has no types
-    view: mp3.Untagged | None  # what libsndfile reads in the place of an MP3 file without a length
+class _Sndfile:
+    """A sound file as libsndfile reads it; the attributes are those of `Decoder`, and ``frames``.
 
-    @property
-    def frames(self) -> int:
-        """Frames that the header promises."""
-        return int(self.sound.frames)
+    ``frames`` is what the header tells, where that is beyond doubt; else 0.
+    """
 
-    @property
-    def exact(self) -> bool:
-        """Whether the header tells the length; MP3 encoders and cut streams leave it open."""
-        return self.view is None and 0 < self.frames < _UNKNOWN_FRAMES
+    def __init__(self, path: Path) -> None:
+        self.path, self.note = path, ""
+        # As bytes: a name need not be valid UTF-8, and a locale need not know its letters.
+        name = str(path) if os.name == "nt" else os.fsencode(path)
+        self._repaired = _unfinished(path)
+        self._sound: Any = soundfile.SoundFile(self._repaired or name)  # has no types
+        # soundfile seeks after every read, which spoils Opus.
+        self._sound.seekable = lambda: False
+        self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
+        self.format, self.subtype = str(self._sound.format), str(self._sound.subtype)
+        self.frames = int(self._sound.frames) if 0 < self._sound.frames < _UNKNOWN_FRAMES else 0
+        if self._repaired:
+            self.note = "its header was never finished: it is read to its end"
+        try:
+            self._refuse_broken_promises()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sound.close()
+        if self._repaired:
+            self._repaired.close()
+
+    def _refuse_broken_promises(self) -> None:
+        log = str(self._sound.extra_info)
+        for promised, there in ((int(a), int(b)) for a, b in _PROMISE.findall(log)):
+            # Programs that write to a pipe promise the largest size that the header can hold.
+            streamed = 0x7FFF0000 <= promised <= 0x7FFFFFFF or promised >= 0xFFFFFF00
+            if promised - there > _PADDING and not (streamed and self.format not in ("W64", "RF64")):
+                raise Damage(f"{there / promised:.0%} of the bytes that its header promises are there")
+        if "Last page lacks an end-of-stream bit" in log and "Junk after the last page" in log:
+            seconds = self._sound.frames / self.sample_rate
+            raise Damage(f"the last page of the stream breaks off, after {seconds:.1f} s")
+
+    def skip(self, frames: int) -> int:
+        """Go to a frame, where libsndfile does so exactly; return the frame that is reached."""
+        if not self.frames or self.subtype in ("OPUS", "MPEG_LAYER_III"):
+            return 0
+        return int(self._sound.seek(min(frames, self.frames)))
+
+    def blocks(self) -> Iterator[Frames]:
+        """Decode from here to the end, in blocks of shape (frames, channels)."""
+        position = int(self._sound.tell()) if self.frames else 0
+        while True:
+            try:
+                block: Frames = self._sound.read(CHUNK_FRAMES, dtype="float32", always_2d=True)
+            except soundfile.SoundFileError:
+                raise Damage(f"decoding fails after {position / self.sample_rate:.1f} s") from None
+            if not len(block):
+                break
+            position += len(block)
+            yield block
+        if position < self.frames:
+            there, all_of_it = position / self.sample_rate, self.frames / self.sample_rate
+            raise Damage(f"{there:.1f} s of {all_of_it:.1f} s can be decoded")
+
+
+class _Repaired:
+    """A readable view of a file in which some bytes are others. Give it to soundfile in the place of a path."""
+
+    def __init__(self, path: Path, changes: dict[int, bytes]) -> None:
+        self._file, self._changes = path.open("rb"), changes
+
+    def read(self, count: int) -> bytes:
+        """Read up to ``count`` bytes."""
+        start = self._file.tell()
+        data = bytearray(self._file.read(count))
+        for place, new in self._changes.items():
+            for at, byte in enumerate(new, start=place - start):
+                if 0 <= at < len(data):
+                    data[at] = byte
+        return bytes(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as in any file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Tell the position in bytes."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _unfinished(path: Path) -> _Repaired | None:
+    """Mend a WAV header that promises less sound than there is, as that of a recorder that crashed.
+
+    Returns:
+        The file with the sizes that it should have; None where the header is right, or of another kind.
+    """
+    with path.open("rb") as file:
+        try:
+            form = read_wav_header(file)
+        except AudiotransError:
+            return None
+        start, size = file.tell(), os.fstat(file.fileno()).st_size
+        (promised,) = struct.unpack("<I", _bytes_at(file, start - 4, 4))
+        long_form = _bytes_at(file, 0, 4) == b"RF64"
+        if long_form:
+            promised = (form.frames or 0) * form.frame_bytes
+        end = start + promised + promised % 2  # parts begin at even places
+        behind = _bytes_at(file, end, 8)
+        if size - end <= _PADDING or _is_chunk(behind, size - end):
+            return None
+    if long_form:
+        return _Repaired(path, {20: struct.pack("<QQ", size - 8, size - start)})
+    return _Repaired(path, {4: struct.pack("<I", OPEN_SIZE), start - 4: struct.pack("<I", OPEN_SIZE)})
+
+
+def _is_chunk(head: bytes, room: int) -> bool:
+    """Tell whether 8 bytes begin a further part of a WAV file: a name in ASCII, and a size that fits."""
+    return head[:4].isascii() and head[:4].decode("ascii").isprintable() and int.from_bytes(head[4:], "little") <= room
+
+
+def _bytes_at(file: BinaryIO, place: int, count: int) -> bytes:
+    file.seek(place)
+    return file.read(count)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[_Opened]:
+def _opened(path: Path) -> Iterator[_Sndfile | Decoder]:
     head = _head(path)
-    if path.suffix.lower() == ".mp3":
-        _refuse_odd_mp3(path, head)  # before libmpg123 complains on stderr
-    with contextlib.ExitStack() as stack:
-        try:
-            # As bytes: a name need not be valid UTF-8, and a locale need not know its letters.
-            name = str(path) if os.name == "nt" else os.fsencode(path)
-            sound = stack.enter_context(soundfile.SoundFile(name))
-            view = None
-            if sound.format == "MP3" and mp3.find_tag(path) is None:
-                view = stack.enter_context(contextlib.closing(mp3.Untagged(path)))
-                sound = stack.enter_context(soundfile.SoundFile(view))
-        except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:
-            raise _not_audio(path, head, str(error)) from None
-        # soundfile seeks after every read, which spoils Opus and stops MP3 at the length that the header guesses.
-        sound.seekable = lambda: False
-        _refuse_misfits(path, sound)
-        yield _Opened(path, sound, view)
+    try:
+        file = _open(path, head)
+    except Damage as damage:
+        raise _cut_off(path, str(damage)) from None
+    except LookupError:
+        raise AudiotransError(f"{path}: holds no sound, only pictures.") from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _not_audio(path, head, str(error)) from None
+    with contextlib.closing(file):
+        if not 1 <= file.channels <= MAX_CHANNELS:
+            raise AudiotransError(
+                f"{path}: {file.channels} channels; 1 to {MAX_CHANNELS} can be read. Mix it down or split it first."
+            )
+        yield file
 
 
-def _refuse_odd_mp3(path: Path, head: bytes) -> None:
-    """Refuse what is no MP3 file, or only the first part of one."""
-    if not mp3.has_sync(head):
-        if head[:4] not in _OTHER_MAGIC:
-            raise _not_audio(path, head, "Format not recognised")
-        return
-    tag = mp3.find_tag(path)
-    if tag is not None and tag.size is not None:
-        there = path.stat().st_size - tag.start
-        if there < tag.size - _PADDING:
-            raise _cut_off(path, f"{there / tag.size:.0%} of the bytes that its header promises are there")
-
-
-def _refuse_misfits(path: Path, sound: Any) -> None:
-    if not 1 <= sound.channels <= MAX_CHANNELS:
-        raise AudiotransError(
-            f"{path}: {sound.channels} channels; 1 to {MAX_CHANNELS} can be read. Mix it down or split it first."
-        )
-    log = str(sound.extra_info)
-    for promised, there in ((int(a), int(b)) for a, b in _PROMISE.findall(log)):
-        # Programs that write to a pipe promise the largest size that the header can hold.
-        streamed = 0x7FFF0000 <= promised <= 0x7FFFFFFF or promised >= 0xFFFFFF00
-        if promised - there > _PADDING and not (streamed and sound.format not in ("W64", "RF64")):
-            raise _cut_off(path, f"{there / promised:.0%} of the bytes that its header promises are there")
-    if "Last page lacks an end-of-stream bit" in log and "Junk after the last page" in log:
-        raise _cut_off(path, f"the last page of the stream breaks off, after {sound.frames / sound.samplerate:.1f} s")
+def _open(path: Path, head: bytes) -> _Sndfile | Decoder:
+    """Open with libsndfile what it knows, and with FFmpeg what it does not."""
+    if not head.startswith(_SNDFILE_MAGIC):
+        return Decoder(path)
+    try:
+        return _Sndfile(path)
+    except (soundfile.SoundFileError, TypeError, ValueError):
+        return Decoder(path)
 
 
 def _head(path: Path) -> bytes:
@@ -235,7 +325,7 @@ def _head(path: Path) -> bytes:
         if path.exists() and not path.is_file():
             raise AudiotransError(f"{path}: is a device or a pipe; a file on a disk is needed.")
         with path.open("rb") as file:
-            head = file.read(_TRAILER)
+            head = file.read(16)
     except FileNotFoundError:
         raise missing(path) from None
     except PermissionError:
@@ -248,14 +338,14 @@ def _head(path: Path) -> bytes:
 
 
 def _not_audio(path: Path, head: bytes, said: str) -> AudiotransError:
-    if head[4:8] == b"ftyp" or path.suffix.lower() in FOREIGN_SUFFIXES:
+    if head.startswith(_SNDFILE_MAGIC) or head.startswith(b"ID3"):
+        return AudiotransError(f"{path}: holds no sound that can be decoded: it is cut off, damaged or of zero length.")
+    if head[4:8] == b"ftyp":
         return AudiotransError(
-            f"{path}: this format ({path.suffix.lstrip('.') or 'MP4'}) cannot be read; {suffix_list()} can. "
-            f"Convert it first: {ffmpeg(path, path.with_suffix('.wav'))}"
+            f"{path}: cannot be decoded ({said}): a recording that was never finished lacks its table of contents, and "
+            "only the program that made it can mend it."
         )
-    if "not recognised" in said or not said.startswith("Error opening"):
-        return AudiotransError(f"{path}: is not a sound file that can be read; {suffix_list()} can.")
-    return AudiotransError(f"{path}: holds no sound that can be decoded: it is cut off, damaged or of zero length.")
+    return AudiotransError(f"{path}: is not a sound file that can be read; {suffix_list()} can.")
 
 
 def _no_sound(path: Path) -> AudiotransError:
@@ -269,13 +359,10 @@ def _cut_off(path: Path, what: str) -> AudiotransError:
     )
 
 
-def _piece(file: _Opened, start: int, stop: int | None) -> Iterator[Frames]:
+def _piece(file: _Sndfile | Decoder, start: int, stop: int | None) -> Iterator[Frames]:
     """Decode from one frame up to another; the end of the file may come first."""
-    position = 0
-    # libsndfile seeks exactly in every format but these two: there the beginning is decoded and dropped.
-    if start and file.exact and not (file.sound.format == "MP3" or file.sound.subtype == "OPUS"):
-        position = int(file.sound.seek(min(start, file.frames)))
-    for block in _decoded(file, position):
+    position = file.skip(start) if start else 0
+    for block in _checked(file, position):
         begin, end = max(start - position, 0), len(block) if stop is None else min(stop - position, len(block))
         position += len(block)
         if begin < end:
@@ -284,43 +371,12 @@ def _piece(file: _Opened, start: int, stop: int | None) -> Iterator[Frames]:
             return
 
 
-def _decoded(file: _Opened, position: int = 0) -> Iterator[Frames]:
-    """Decode to the end in checked blocks of (frames, channels)."""
-    rate = file.sound.samplerate
-    while True:
-        try:
-            block: Frames = file.sound.read(CHUNK_FRAMES, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError:
-            if file.view is not None and position and file.view.size - file.view.tell() <= _TRAILER:
-                return
-            raise _cut_off(file.path, f"decoding fails after {position / rate:.1f} s") from None
-        if not len(block):
-            break
-        refuse_nonfinite(block, position, rate, file.path)
-        position += len(block)
-        yield block
-    if file.exact and file.sound.format != "MP3" and position < file.frames:
-        raise _cut_off(file.path, f"{position / rate:.1f} s of {file.frames / rate:.1f} s can be decoded")
-
-
-def refuse_nonfinite(block: Frames, offset: int, sample_rate: int, path: Path) -> None:
-    """Refuse NaN and infinite samples, and say where the first one is.
-
-    Args:
-        block: Shape (frames, channels).
-        offset: Frames of the file before this block.
-        sample_rate: In Hz.
-        path: The file, for the message.
-
-    Raises:
-        AudiotransError: A sample is not a finite number.
-    """
-    finite = np.isfinite(block)
-    if finite.all():
-        return
-    frame, channel = np.argwhere(~finite)[0]
-    value = "NaN (not a number)" if np.isnan(block[frame, channel]) else "infinite"
-    raise AudiotransError(
-        f"{path}: the sample at {(offset + frame) / sample_rate:.4f} s in channel {channel + 1} is {value}; every "
-        "sample must be a finite number. Export the file again, or cut that place out."
-    )
+def _checked(file: _Sndfile | Decoder, position: int = 0) -> Iterator[Frames]:
+    """Decode to the end; refuse damage and samples that are not finite."""
+    try:
+        for block in file.blocks():
+            refuse_nonfinite(block, position, file.sample_rate, file.path)
+            position += len(block)
+            yield block
+    except Damage as damage:
+        raise _cut_off(file.path, str(damage)) from None

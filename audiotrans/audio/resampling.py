@@ -7,17 +7,14 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
+from audiotrans.audio.blocks import CHUNK_FRAMES, Wave, joined
 from audiotrans.errors import UsageError
-
-Wave = npt.NDArray[np.float32]
 
 # Very high quality takes no longer than high (60 s of stereo, 44.1 -> 48 kHz: 0.12 s both), and a 10 kHz tone comes
 # back from there and back again with 158 dB instead of 128 dB.
 _QUALITY = "VHQ"
-CHUNK_FRAMES = 65_536
 
 
 def resampled_length(length: int, rate_in: int, rate_out: int) -> int:
@@ -78,7 +75,7 @@ class Resampler:
         self._fed += block.shape[1]
         starts = range(0, block.shape[1], CHUNK_FRAMES)
         parts = [self._process(block[:, start : start + CHUNK_FRAMES]) for start in starts]
-        return self._cut(_joined(parts, self._channels), self._length)
+        return self._cut(joined(parts, self._channels), self._length)
 
     def finish(self, length: int | None = None) -> Wave:
         """End the signal and give the rest.
@@ -190,35 +187,4 @@ def resample(wave: Wave, rate_in: int, rate_out: int, *, length: int | None = No
     if rate_in == rate_out and length in (None, wave.shape[1]) and rate_in > 0:
         return wave
     blocks = resample_blocks([wave], rate_in, rate_out, wave.shape[0], length=length)
-    return _joined(list(blocks), wave.shape[0])
-
-
-def reblock(blocks: Iterable[Wave], block_frames: int) -> Iterator[Wave]:
-    """Cut a signal that comes in blocks of any size into blocks of one size.
-
-    Args:
-        blocks: Arrays of shape (channels, samples).
-        block_frames: Samples of each block to be given, >= 1.
-
-    Yields:
-        Contiguous arrays of shape (channels, block_frames); the last one may be shorter.
-    """
-    pending: list[Wave] = []
-    held = 0
-    for block in blocks:
-        pending.append(block)
-        held += block.shape[1]
-        if held >= block_frames:
-            joined = _joined(pending, block.shape[0])
-            whole = held - held % block_frames
-            for start in range(0, whole, block_frames):
-                yield np.ascontiguousarray(joined[:, start : start + block_frames])
-            pending, held = [joined[:, whole:]], held - whole
-    if held:
-        yield _joined(pending, pending[0].shape[0])
-
-
-def _joined(parts: list[Wave], channels: int) -> Wave:
-    if not parts:
-        return np.zeros((channels, 0), np.float32)
-    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+    return joined(list(blocks), wave.shape[0])

@@ -10,25 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import av
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
+from audiotrans.audio.blocks import CHUNK_FRAMES, Wave, quantised, refuse_nonfinite
+from audiotrans.audio.ffmpeg import Encoder
 from audiotrans.audio.formats import (
     MAX_CHANNELS,
-    PCM_BITS,
     Container,
     container_for,
     file_sample_rate,
     fitting_subtype,
     peak_safe_gain,
 )
-from audiotrans.audio.reading import AudioInfo, Frames, refuse_nonfinite
-from audiotrans.audio.resampling import CHUNK_FRAMES, Resampler, Wave
+from audiotrans.audio.reading import AudioInfo
+from audiotrans.audio.resampling import Resampler
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import beside, write_error
 
 _log = logging.getLogger(__name__)
+
+_LIBRARY_ERRORS = (soundfile.SoundFileError, av.FFmpegError)
 
 
 class Writer:
@@ -69,7 +72,7 @@ class Writer:
         _refuse_existing(self.path, force)
         self._sample_rate, self._channels = sample_rate, channels
         self.file_sample_rate = file_sample_rate(self.path, sample_rate)
-        self.subtype = fitting_subtype(self._container, like.subtype if like else None)
+        self.subtype = fitting_subtype(self._container, like.subtype if like else None, channels)
         self.frames = 0
         self.clipped = 0
         self._resampler = Resampler(sample_rate, self.file_sample_rate, channels)
@@ -88,6 +91,8 @@ class Writer:
 
     def _encoder(self) -> Any:
         try:
+            if self._container.format == "M4A":
+                return Encoder(self._sink, self.file_sample_rate, self._channels, self.subtype)
             sound = soundfile.SoundFile(
                 self._sink,
                 "w",
@@ -97,7 +102,7 @@ class Writer:
                 format=self._container.format,
                 **dict(self._container.options),
             )
-        except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        except (*_LIBRARY_ERRORS, TypeError, ValueError) as error:
             raise self._failure(error) from None
         # soundfile would seek after every block, which the encoders of lossy formats do not like.
         sound.seekable = lambda: False
@@ -145,7 +150,7 @@ class Writer:
         self._put(self._resampler.finish())
         try:
             self._sound.close()  # encoders write their last samples here
-        except soundfile.SoundFileError as error:
+        except _LIBRARY_ERRORS as error:
             raise self._failure(error) from None
         self._sink.raise_error()
 
@@ -157,7 +162,7 @@ class Writer:
             try:
                 self._sound.write(quantised(frames, self.subtype))
                 self._sink.raise_error()
-            except (soundfile.SoundFileError, AssertionError, OSError) as error:
+            except (*_LIBRARY_ERRORS, AssertionError, OSError) as error:
                 raise self._failure(error) from None
             if limit is not None and self._sink.written > limit:
                 raise AudiotransError(f"{self.path}: this format ends at 4 GiB; write .flac, .w64 or .rf64 instead.")
@@ -177,7 +182,7 @@ class Writer:
     def _close(self) -> None:
         try:
             if self._sound is not None:
-                with contextlib.suppress(soundfile.SoundFileError):
+                with contextlib.suppress(*_LIBRARY_ERRORS):
                     self._sound.close()
         finally:
             with contextlib.suppress(OSError):
@@ -265,24 +270,6 @@ class _Sink:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def quantised(frames: Frames, subtype: str) -> Frames | npt.NDArray[np.int32]:
-    """Round to the steps of an integer format: libsndfile's own conversion rounds down, which is 6 dB worse.
-
-    Args:
-        frames: Shape (frames, channels).
-        subtype: Kind of sample.
-
-    Returns:
-        The same for float and lossy kinds; else int32 with the wanted bits on top, as libsndfile takes them.
-    """
-    bits = PCM_BITS.get(subtype)
-    if bits is None:
-        return frames
-    full = 2.0 ** (bits - 1)
-    steps = np.clip(np.rint(frames.astype(np.float64) * full), -full, full - 1)  # float64: 32 bits fit
-    return (steps * 2.0 ** (32 - bits)).astype(np.int32)
 
 
 def _refuse_misfit(path: Path, container: Container, sample_rate: int, channels: int) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from audiotrans.audio import AUDIO_SUFFIXES, find_audio
+from audiotrans.audio import AUDIO_SUFFIXES, find_audio, output_suffix
 from audiotrans.convert.files import Progress, Written, check_output, convert_file, numbered
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.files import short_name
 from audiotrans.photo.files import PHOTO_SUFFIXES, find_photos
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def _output(path: Path, below: Path, out: Path | None, to: str, as_file: bool) -
     if out is not None and as_file:
         return out
     folder = path.parent if out is None else out / below
-    return folder / f"{path.stem}.{to}{path.suffix}"
+    suffix = output_suffix(path) if path.suffix.lower() in AUDIO_SUFFIXES else path.suffix
+    return folder / short_name(path.stem, f".{to}{suffix}")
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

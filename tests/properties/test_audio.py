@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from audiotrans import audio
-from audiotrans.audio.resampling import reblock
+from audiotrans.audio.blocks import reblock
 
 RATES = st.sampled_from([8_000, 11_025, 16_000, 22_050, 22_254, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -84,6 +84,34 @@ def test_integer_samples_survive_a_copy_bit_for_bit(
         assert audio.write(path, wave, 44_100, like=like) == 1.0
         assert audio.probe(path).subtype == subtype
         np.testing.assert_array_equal(audio.read(path)[0], wave)
+
+
+@given(SEEDS, st.integers(1, 2), st.integers(1, 6_000), st.sampled_from([".m4a", ".mp3"]), st.integers(1, 3_000))
+def test_what_ffmpeg_reads_has_its_length_and_is_the_same_in_blocks(
+    seed: int, channels: int, samples: int, suffix: str, block_frames: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{suffix}"
+        audio.write(path, noise(seed, channels, samples) * np.float32(0.1), 44_100)
+        whole, rate = audio.read(path)
+        blocks = list(audio.read_blocks(path, block_frames))
+        assert (whole.shape, rate, audio.probe(path).frames) == ((channels, samples), 44_100, samples)
+        np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole)
+        start = seed % samples
+        piece, _ = audio.read(path, start_seconds=start / 44_100, seconds=1.0)
+        np.testing.assert_array_equal(piece, whole[:, start:])
+
+
+@given(SEEDS, st.integers(1, 2), st.integers(1, 6_000), st.sampled_from([("ALAC_16", 16), ("ALAC_24", 24)]))
+def test_alac_survives_a_copy_bit_for_bit(seed: int, channels: int, samples: int, kind: tuple[str, int]) -> None:
+    subtype, bits = kind
+    full = 2 ** (bits - 1)
+    wave = (np.random.default_rng(seed).integers(-full, full, (channels, samples)) / full).astype(np.float32)
+    like = audio.AudioInfo(Path("in"), 44_100, channels, samples, "MP4", subtype)
+    with tempfile.TemporaryDirectory() as folder:
+        audio.write(Path(folder) / "x.m4a", wave, 44_100, like=like)
+        assert audio.probe(Path(folder) / "x.m4a").subtype == subtype
+        np.testing.assert_array_equal(audio.read(Path(folder) / "x.m4a")[0], wave)
 
 
 @given(SEEDS, st.integers(1, 3_000), st.floats(0.1, 50.0), st.sampled_from([".wav", ".flac", ".aiff"]))

@@ -39,6 +39,10 @@ def test_a_wav_like_another_keeps_its_kind_of_sample_and_its_bits(tmp_path: Path
         ("FLOAT", ".flac", "PCM_24"),
         ("PCM_16", ".mp3", "MPEG_LAYER_III"),
         ("VORBIS", ".wav", "PCM_24"),
+        ("ALAC_16", ".m4a", "ALAC_16"),
+        ("ALAC_24", ".m4a", "ALAC_24"),
+        ("PCM_16", ".m4a", "AAC"),
+        ("AAC", ".wav", "PCM_24"),
     ],
 )
 def test_the_kind_of_sample_follows_as_far_as_the_format_goes(
@@ -128,9 +132,9 @@ def test_an_error_in_the_middle_leaves_the_old_file_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("x.wave", r"\.wave cannot be written; choose one of \.wav, .* Did you mean '\.wav'\?"),
+        ("x.wve", r"\.wve cannot be written; choose one of \.wav, .* Did you mean '\.wav'\?"),
         ("x", "the name has no suffix that tells the format; choose one of"),
-        ("x.m4a", r"\.m4a cannot be written; .*Write a \.wav and convert it: ffmpeg -i .*x\.wav .*x\.m4a"),
+        ("x.wma", r"\.wma cannot be written; .*Write a \.wav and convert it: ffmpeg -i .*x\.wav .*x\.wma"),
     ],
 )
 def test_unknown_output_suffix(tmp_path: Path, name: str, match: str) -> None:
@@ -163,7 +167,7 @@ def test_channels_rates_and_samples_that_cannot_be_written(tmp_path: Path) -> No
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, capfd: pytest.CaptureFixture[str]

@@ -38,6 +38,7 @@ FORBIDDEN = {"training.engine": {"audio", "spectrogram", "photo"}}
 # One door per library, so that each can be replaced by editing one file.
 ONLY_USER = {
     "matplotlib": "evaluation.plots",
+    "av": "audio",
     "soundfile": "audio",
     "soxr": "audio",
     "yaml": "recipe",

@@ -1,0 +1,180 @@
+"""What FFmpeg's libraries read for us: files of phones, players and cameras, whatever their names say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from mutagen.mp4 import MP4, MP4FreeForm
+
+from audiotrans import audio
+from audiotrans.errors import AudiotransError
+from tests.sounds import Wave, snr_db, tones
+from tests.unit.test_audio_reading import cut, refused
+
+RATE = 44_100
+
+
+def encode(
+    path: Path, codecs: Sequence[str], container: str, *, rate: int = RATE, waves: Sequence[Wave] | None = None,
+    video: bool = False, faststart: bool = False,
+) -> Wave:  # fmt: skip
+    """Write stereo sound streams, and a moving picture if wanted; return the first wave."""
+    waves = waves or [tones(2, rate, 2.0)] * len(codecs)
+    options = {"movflags": "faststart"} if faststart else {}
+    with av.open(str(path), "w", format=container, options=options) as file:
+        if video:
+            picture = file.add_stream("mpeg4", rate=25)
+            picture.width = picture.height = 64
+            picture.pix_fmt = "yuv420p"
+        streams = [file.add_stream(codec, rate=rate, layout="stereo") for codec in codecs]
+        for stream, wave in zip(streams, waves, strict=True):
+            resampler = av.AudioResampler(stream.codec_context.codec.audio_formats[0].name, "stereo", rate)
+            for start in range(0, wave.shape[1], 10_000):
+                block = np.ascontiguousarray(wave[:, start : start + 10_000])
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+                frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+                for part in resampler.resample(frame):
+                    file.mux(stream.encode(part))
+            file.mux(stream.encode(None))
+        for number in range(50 if video else 0):
+            shade = np.full((64, 64, 3), 5 * number, np.uint8)
+            still = av.VideoFrame.from_ndarray(shade, format="rgb24")
+            still.pts, still.time_base = number, Fraction(1, 25)
+            file.mux(picture.encode(still))
+        if video:
+            file.mux(picture.encode(None))
+    return waves[0] if waves else np.zeros((2, 0), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container", "kind", "longer"),
+    [
+        ("x.m4a", "aac", "ipod", ("MP4", "AAC"), 0),
+        ("x.m4a", "alac", "ipod", ("MP4", "ALAC_24"), 0),
+        ("x.mp4", "aac", "mp4", ("MP4", "AAC"), 0),
+        ("x.mov", "aac", "mov", ("MP4", "AAC"), 0),
+        ("x.mp4", "flac", "mp4", ("MP4", "PCM_16"), 0),
+        ("x.mp3", "libmp3lame", "mp3", ("MP3", "MPEG_LAYER_III"), 0),
+        ("x.wv", "wavpack", "wv", ("WV", "PCM_16"), 0),
+        # What these say of the length is rounded to milliseconds, or nothing: the encoder's last frame stays whole.
+        ("x.mkv", "aac", "matroska", ("MATROSKA", "AAC"), 1_024),
+        # Nor do these say how much silence the encoder puts before the sound.
+        ("x.ac3", "ac3", "ac3", ("AC3", "AC3"), 1_536),
+        ("x.aac", "aac", "adts", ("AAC", "AAC"), 2_048),
+        ("x.flv", "aac", "flv", ("FLV", "AAC"), 2_048),
+        ("x.mts", "aac", "mpegts", ("MPEGTS", "AAC"), 2_048),
+        ("x.avi", "libmp3lame", "avi", ("AVI", "MPEG_LAYER_III"), 3_456),
+    ],
+)
+def test_sound_of_phones_players_and_cameras(
+    tmp_path: Path, name: str, codec: str, container: str, kind: tuple[str, str], longer: int
+) -> None:
+    wave = encode(tmp_path / name, [codec], container)
+    info = audio.probe(tmp_path / name)
+    back, rate = audio.read(tmp_path / name)
+    assert (info.format, info.subtype, info.sample_rate, info.channels) == (*kind, RATE, 2)
+    assert (rate, info.note) == (RATE, "")
+    assert info.frames == back.shape[1]
+    assert 0 <= back.shape[1] - wave.shape[1] <= longer
+    if longer <= 1_024:  # otherwise the sound begins later
+        assert snr_db(wave, back[:, : wave.shape[1]]) > (80 if codec in ("alac", "flac") else 25)
+
+
+@pytest.mark.parametrize(("name", "container"), [("x.webm", "webm"), ("x.mkv", "matroska"), ("x.mp4", "mp4")])
+def test_opus_in_video_has_its_exact_length(tmp_path: Path, name: str, container: str) -> None:
+    wave = encode(tmp_path / name, ["libopus"], container, rate=48_000)
+    back, rate = audio.read(tmp_path / name)
+    assert (rate, back.shape) == (48_000, wave.shape)
+    assert snr_db(wave, back) > 25
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(".mp3", ".wav"), (".m4a", ".wav"), (".m4a", ".mp3"), (".flac", ".m4a")])
+def test_bytes_decide_and_not_names(tmp_path: Path, right: str, wrong: str) -> None:
+    audio.write(tmp_path / f"x{right}", tones(2), 48_000)
+    whole, _ = audio.read(tmp_path / f"x{right}")
+    (tmp_path / f"x{right}").rename(tmp_path / f"x{wrong}")
+    np.testing.assert_array_equal(audio.read(tmp_path / f"x{wrong}")[0], whole)
+    assert audio.find_audio([tmp_path]) == [tmp_path / f"x{wrong}"]
+
+
+def test_the_sound_of_a_video_is_read(tmp_path: Path) -> None:
+    wave = encode(tmp_path / "x.mp4", ["aac"], "mp4", video=True)
+    back, _ = audio.read(tmp_path / "x.mp4")
+    assert back.shape == wave.shape
+    assert snr_db(wave, back) > 30
+    assert audio.output_suffix(tmp_path / "x.mp4") == ".m4a"
+    assert audio.output_suffix(tmp_path / "x.MKV") == ".wav"
+    assert audio.output_suffix(tmp_path / "x.FLAC") == ".FLAC"
+
+
+def test_a_video_without_sound_is_one_line(tmp_path: Path) -> None:
+    encode(tmp_path / "x.mp4", [], "mp4", video=True)
+    refused(tmp_path / "x.mp4", "holds no sound, only pictures")
+
+
+def test_the_first_of_several_sound_streams_is_read_and_it_is_said(tmp_path: Path) -> None:
+    first, second = tones(2, RATE, 2.0), tones(2, RATE, 1.0)
+    encode(tmp_path / "x.mkv", ["aac", "aac"], "matroska", waves=[first, second])
+    info = audio.probe(tmp_path / "x.mkv")
+    assert info.note == "holds 2 sound streams; number 1 is read"
+    assert 0 <= info.frames - first.shape[1] <= 1_024
+
+
+@pytest.mark.parametrize(("name", "container"), [("x.mp4", "mp4"), ("x.mkv", "matroska")])
+def test_cut_off_files_are_refused(tmp_path: Path, name: str, container: str) -> None:
+    encode(tmp_path / name, ["aac"], container, faststart=container == "mp4")
+    refused(cut(tmp_path / name, 0.6), "is cut off or damaged: .*Copy it again, or keep what is left: ffmpeg")
+
+
+def test_the_length_that_itunes_notes_is_kept(tmp_path: Path) -> None:
+    encode(tmp_path / "x.m4a", ["aac"], "ipod")
+    whole, _ = audio.read(tmp_path / "x.m4a")
+    for noted, believed in ((88_150, 88_150), (80_000, 88_207)):  # the second does not fit what is there
+        tags = MP4(tmp_path / "x.m4a")
+        note = f" 00000000 00000400 00000037 {noted:016X} " + "00000000 " * 8
+        tags["----:com.apple.iTunes:iTunSMPB"] = [MP4FreeForm(note.encode())]
+        tags.save()
+        np.testing.assert_array_equal(audio.read(tmp_path / "x.m4a")[0], whole[:, :believed])
+
+
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile x.wav\n", "#EXTM3U\n#EXTINF:1,\nx.wav\n#EXT-X-ENDLIST\n"])
+@pytest.mark.parametrize("name", ["list.m4a", "list.m3u8", "list"])
+def test_a_file_cannot_make_us_open_another(tmp_path: Path, text: str, name: str) -> None:
+    audio.write(tmp_path / "x.wav", tones(1), 48_000)
+    (tmp_path / name).write_text(text)
+    refused(tmp_path / name, "is not a sound file that can be read")
+
+
+def test_a_large_cover_before_the_sound_is_passed_over(tmp_path: Path) -> None:
+    audio.write(tmp_path / "x.mp3", tones(2), 48_000)
+    whole, _ = audio.read(tmp_path / "x.mp3")
+    cover = b"APIC" + (300_000).to_bytes(4, "big") + bytes(2) + b"\0image/png\0\3\0" + bytes(299_987)
+    size = len(cover)
+    header = b"ID3\3\0\0" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    sound = (tmp_path / "x.mp3").read_bytes()
+    (tmp_path / "x.mp3").write_bytes(header + cover + sound)
+    np.testing.assert_array_equal(audio.read(tmp_path / "x.mp3")[0], whole)
+    refused(cut(tmp_path / "x.mp3", 1 - len(sound) / 2 / (size + len(sound))), "is cut off or damaged")
+
+
+def test_a_sound_that_changes_on_the_way_is_refused(tmp_path: Path) -> None:
+    audio.write(tmp_path / "a.aac.mp3", tones(2, 44_100), 44_100)
+    audio.write(tmp_path / "b.mp3", tones(1, 22_050), 22_050)
+    joined = (tmp_path / "a.aac.mp3").read_bytes() + (tmp_path / "b.mp3").read_bytes()
+    (tmp_path / "x.mp3").write_bytes(joined)
+    with pytest.raises(AudiotransError, match=r"x\.mp3: is cut off or damaged: .*it goes on with"):
+        audio.read(tmp_path / "x.mp3")
+
+
+def test_nothing_is_said_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    encode(tmp_path / "x.mp4", ["aac"], "mp4", faststart=True)
+    audio.write(tmp_path / "x.mp3", tones(2), 48_000)
+    for path in (cut(tmp_path / "x.mp4", 0.6), cut(tmp_path / "x.mp3", 0.6)):
+        with pytest.raises(AudiotransError):
+            audio.read(path)
+    assert capfd.readouterr().err == ""
