@@ -24,8 +24,7 @@ from audiotrans.convert.waves import check_wave
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, check_level
 from audiotrans.spectrogram.phase import PHASES
-from audiotrans.spectrogram.vibrato import Vibrato
-from audiotrans.spectrogram.vibrato_removal import VibratoRemover
+from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
 if TYPE_CHECKING:
     from audiotrans.convert.domain_check import Listener, Profile

@@ -24,10 +24,9 @@ from audiotrans.convert.stream_phases import stream_phase
 from audiotrans.convert.waves import check_wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.spectrogram.imaging import LIMIT_DB, AudioSettings
-from audiotrans.spectrogram.representations import Context, Picture
+from audiotrans.spectrogram.representations import Context, Decoded
 from audiotrans.spectrogram.stft import STFT
-from audiotrans.spectrogram.vibrato import Vibrato
-from audiotrans.spectrogram.vibrato_removal import VibratoRemover
+from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
 if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter
@@ -290,21 +289,21 @@ class StreamConverter:
         stop = last + self._plan.context
         if columns is not None:
             last, stop = min(last, columns), min(stop, columns)
-        picture, spectrum = self._translate(first, last, stop)
+        decoded, spectrum = self._translate(first, last, stop)
         self._chunk += 1
         self._forget(self._plan.start(self._chunk))
-        return self._swing(self._joiner.push(self._phase.push(picture, spectrum)))
+        return self._swing(self._joiner.push(self._phase.push(decoded, spectrum)))
 
     def _swing(self, wave: Wave) -> Wave:
         return self._vibrato.push(wave) if self._vibrato else wave
 
-    def _translate(self, first: int, last: int, stop: int) -> tuple[Picture, Tensor]:
+    def _translate(self, first: int, last: int, stop: int) -> tuple[Decoded, Tensor]:
         """Return the translated magnitudes and the source's spectrum of columns ``first`` to ``last``."""
         wave = torch.from_numpy(self._held[:, : self._end - self._first].copy()).to(self.converter.device)
         offset = self._first // self._plan.stft.hop_length
         if self.level_db < -LIMIT_DB:  # nothing has sounded yet
             spectrum = self._plan.stft.forward(wave)[..., first - offset : last - offset]
-            return Picture(torch.zeros_like(spectrum.abs()), torch.zeros_like(spectrum.abs())), spectrum
+            return Decoded(torch.zeros_like(spectrum.abs()), torch.zeros_like(spectrum.abs())), spectrum
         left = max(0, first - self._plan.context)
         image, context = self._imaging.to_image(wave, self.level_db)
         image = image[..., left - offset : stop - offset]

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from audiotrans.errors import UsageError
 from audiotrans.spectrogram.imaging import AudioImaging
-from audiotrans.spectrogram.phase import PHASES, PhaseTask
-from audiotrans.spectrogram.phase.causal import CausalPhase
-from audiotrans.spectrogram.representations import Context, Picture
+from audiotrans.spectrogram.phase import PHASES, CausalPhase, PhaseTask
+from audiotrans.spectrogram.representations import Context, Decoded
 from audiotrans.spectrogram.stft import STFT
 
 COLUMNWISE = ("source", "network")
@@ -26,7 +25,7 @@ class StreamPhase(Protocol):
 
     delay_frames: int
 
-    def push(self, picture: Picture, source: Tensor) -> Tensor:
+    def push(self, decoded: Decoded, source: Tensor) -> Tensor:
         """Take the next columns; return the spectrum of those whose phases are settled."""
 
     def finish(self) -> Tensor:
@@ -42,8 +41,8 @@ class _Columnwise:
         self._method, self._stft, self._seed = PHASES[name], stft, seed
         self._none = torch.zeros(channels, stft.bins, 0, dtype=torch.complex64)
 
-    def push(self, picture: Picture, source: Tensor) -> Tensor:
-        return self._method(PhaseTask(picture.magnitude, source, picture.phase, self._stft, picture.gain, self._seed))
+    def push(self, decoded: Decoded, source: Tensor) -> Tensor:
+        return self._method(PhaseTask(decoded.magnitude, source, decoded.phase, self._stft, decoded.gain, self._seed))
 
     def finish(self) -> Tensor:
         return self._none
@@ -56,8 +55,8 @@ class _Integrated:
         self._phase = CausalPhase(stft, channels, seed=seed)
         self.delay_frames = self._phase.delay_frames
 
-    def push(self, picture: Picture, source: Tensor) -> Tensor:
-        return self._phase.push(picture.magnitude, source)
+    def push(self, decoded: Decoded, source: Tensor) -> Tensor:
+        return self._phase.push(decoded.magnitude, source)
 
     def finish(self) -> Tensor:
         return self._phase.finish()
@@ -79,7 +78,7 @@ def stream_phase(imaging: AudioImaging, name: str, channels: int, seed: int) -> 
 
 
 def _is_gain(imaging: AudioImaging) -> bool:
-    """Ask the representation, with a column of silence, whether its pictures are gains on the source."""
+    """Ask the representation, with a column of silence, whether its images are gains on the source."""
     spectrum = torch.zeros(1, imaging.stft.bins, 1, dtype=torch.complex64)
     image = imaging.representation.encode(spectrum, 0.0)
     return imaging.representation.decode(image, Context(spectrum, image, 0, 0.0)).gain is not None

@@ -1,1 +1,1 @@
-"""Wave to image and back: files, spectra, representations and phase. A transform and its inverse share a file."""
+"""Wave <-> image: the STFT, representations, phase methods and vibrato. A transform and its inverse share a file."""

@@ -21,7 +21,7 @@ GATE_DB = 30.0
 """Frames this far below the loudest do not count for the level: pauses must not change how loud music is taken."""
 
 LIMIT_DB = 400.0
-"""Levels beyond this on either side of full scale are no sounds, and near the end of what float32 can square."""
+"""No sound has a level beyond this on either side of full scale; it is near the end of what float32 can square."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class AudioImaging:
             Images ``(groups, image channels, rows, frames)`` in [-1, 1], and the context that `from_image` needs.
 
         Raises:
-            AudiotransError: if the level is none that a sound can have: silence, or beyond `LIMIT_DB`.
+            AudiotransError: if no sound can have this level: silence, or beyond `LIMIT_DB`.
         """
         level = self.level_db(wave) if level_db is None else level_db
         check_level(level)
@@ -167,8 +167,8 @@ class AudioImaging:
             UsageError: for an unknown phase method, or one that this representation cannot serve.
         """
         method = lookup(PHASES, phase or self.settings.phase, "phase")
-        picture = self.representation.decode(image, context)
-        task = PhaseTask(picture.magnitude, context.spectrum, picture.phase, self.stft, picture.gain, seed)
+        found = self.representation.decode(image, context)
+        task = PhaseTask(found.magnitude, context.spectrum, found.phase, self.stft, found.gain, seed)
         return self.stft.inverse(method(task), context.length)
 
     def row_frequencies(self) -> NDArray[np.float64]:
@@ -176,7 +176,7 @@ class AudioImaging:
         return self.representation.row_bins() * self.settings.sample_rate / self.settings.n_fft
 
     def display_db(self, image: Tensor) -> Tensor:
-        """Return what a picture of the image should show: dB below the top, ``(channels, rows, frames)``."""
+        """Return what a figure of the image should show: dB below the top, ``(channels, rows, frames)``."""
         return self.representation.display_db(image)
 
     @property
@@ -192,7 +192,7 @@ def check_level(level_db: float) -> None:
         level_db: dB re full scale.
 
     Raises:
-        AudiotransError: for silence, more than `LIMIT_DB`, or what is no number.
+        AudiotransError: for silence, more than `LIMIT_DB`, or what is not a number.
     """
     if level_db < -LIMIT_DB:
         raise AudiotransError("the sound is silent: there is nothing to translate")

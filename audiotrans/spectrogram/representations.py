@@ -1,7 +1,7 @@
-"""Spectrum <-> image: what the network sees of a sound, and how its pictures become magnitudes again.
+"""Spectrum <-> image: what the network sees of a sound, and how its output becomes magnitudes again.
 
 Every representation maps a spectrum ``(channels, bins, frames)`` to an image ``(groups, image channels, rows, frames)``
-in [-1, 1] and an image back to a `Picture`: magnitudes, and phases where the image holds them.
+in [-1, 1] and an image back to `Decoded` values: magnitudes, and phases where the image holds them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from audiotrans.spectrogram.stft import STFT
 TOP_DB = 24.0
 """Headroom: +1 in an image lies this far above the file's level (its gated RMS), so that partials do not clip."""
 
-RANGE_DB = 100.0
+DB_PER_UNIT = 50.0
+"""Decibels in one unit of a logarithmic image."""
+
+RANGE_DB = 2 * DB_PER_UNIT
 """Distance of -1 and +1 in the logarithmic images; the floor lies ``RANGE_DB - TOP_DB`` below the file's level."""
 
 
@@ -43,8 +46,8 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded image.
+class Decoded:
+    """What an image says of its sound.
 
     Attributes:
         magnitude: ``(channels, bins, frames)``, >= 0.
@@ -68,14 +71,14 @@ class Representation(Protocol):
     def encode(self, spectrum: Tensor, level_db: float) -> Tensor:
         """Turn a spectrum into an image."""
 
-    def decode(self, image: Tensor, context: Context) -> Picture:
+    def decode(self, image: Tensor, context: Context) -> Decoded:
         """Turn an image of ``context``'s shape into magnitudes."""
 
     def row_bins(self) -> NDArray[np.float64]:
         """Return the centre of each row in (fractional) bins."""
 
     def display_db(self, image: Tensor) -> Tensor:
-        """Return magnitudes of the image in dB below the top, ``(image channels, rows, frames)``, for pictures."""
+        """Return magnitudes of the image in dB below the top, ``(image channels, rows, frames)``, for figures."""
 
 
 def amplitude_scale(stft: STFT) -> float:
@@ -101,7 +104,7 @@ def _power_to_image(power: Tensor) -> Tensor:
 
 def _image_to_db(image: Tensor) -> Tensor:
     """Return dB below the image's top."""
-    return (image - 1) * (RANGE_DB / 2)
+    return (image - 1) * DB_PER_UNIT
 
 
 def _grouped(spectrum: Tensor, size: int) -> Tensor:
@@ -112,11 +115,11 @@ def _grouped(spectrum: Tensor, size: int) -> Tensor:
 
 
 def smooth_gains(gain_db: Tensor, magnitude: Tensor) -> Tensor:
-    """Let the bins of one partial rise and fall together.
+    """Smooth gains over neighbouring bins, weighted by magnitude.
 
     A partial fills the few bins of the window's main lobe. Gains that differ within them ask for a spectrum that no
-    sound has, and what comes back to a wave is another one: partials that flutter. So a bin's gain becomes the mean of
-    its own and its two neighbours', each weighted by its magnitude: where one of them holds a partial, by that one's.
+    sound has, and its inverse has another one: partials that flutter. So a bin's gain becomes the mean of its own and
+    its two neighbours', each weighted by its magnitude: where one of them holds a partial, that one's gain decides.
 
     Args:
         gain_db: ``(bins, frames)``.
@@ -133,17 +136,16 @@ def smooth_gains(gain_db: Tensor, magnitude: Tensor) -> Tensor:
 
 
 class LogMelGain:
-    """256 log-power rows of all channels together; the output is a gain on the source's full spectrum.
+    """Log-power spectrogram of all channels together; the output is a spectral gain (mask) on the source's spectrum.
 
-    The rows are linear in frequency (one bin each) up to about 1.5 kHz and logarithmic above, as on Slaney's mel scale,
-    but with no band narrower than a bin, so that low partials stay apart. ``gain = output - input`` in dB is spread
-    over the bins, made one for the bins of a partial (`smooth_gains`), and applied to every channel alike: stereo,
-    phase
-    and all fine detail stay the source's own.
+    The axis: ``rows`` bands that are linear in frequency (one bin each) up to about 1.5 kHz and logarithmic above, as
+    on Slaney's mel scale, but with no band narrower than a bin, so that low partials stay apart. The difference between
+    output and input in dB is the gain. It is spread over the bins, smoothed over neighbouring ones (`smooth_gains`) and
+    applied to every channel alike: stereo, phase and all fine detail stay the source's own.
     """
 
     def __init__(self, stft: STFT, channels: int, rows: int = 256, time_stride: int = 1) -> None:
-        del channels, time_stride  # one picture serves any number of channels; there is no down-sampled form
+        del channels, time_stride  # one image serves any number of channels; there is no down-sampled form
         self.stft, self.rows = stft, rows
         self.centres = warped_centres(rows, stft.bins)
         self.bank = torch.from_numpy(triangular_bank(self.centres, stft.bins)).float()
@@ -151,7 +153,7 @@ class LogMelGain:
         self.bank = self.bank / self.bank.sum(1, keepdim=True)
 
     def image_channels(self, channels: int) -> int:
-        """Return 1: all channels share one picture."""
+        """Return 1: all channels share one image."""
         del channels
         return 1
 
@@ -160,13 +162,13 @@ class LogMelGain:
         power = _relative_power(spectrum, self.stft, level_db).mean(0)
         return _power_to_image(self.bank.to(power) @ power)[None, None]
 
-    def decode(self, image: Tensor, context: Context) -> Picture:
+    def decode(self, image: Tensor, context: Context) -> Decoded:
         """Apply ``image - context.image``, a gain in dB per band, to the source's magnitudes."""
-        gain_db = (image - context.image)[0, 0] * (RANGE_DB / 2)
+        gain_db = (image - context.image)[0, 0] * DB_PER_UNIT
         magnitude = context.spectrum.abs()
         gain_db = smooth_gains(self.spread.to(gain_db) @ gain_db, magnitude.sum(0))
         gain = torch.pow(10.0, gain_db / 20)
-        return Picture(magnitude * gain, gain=gain)
+        return Decoded(magnitude * gain, gain=gain)
 
     def row_bins(self) -> NDArray[np.float64]:
         """Return the bands' centres in bins."""
@@ -178,7 +180,7 @@ class LogMelGain:
 
 
 class LogMagnitude:
-    """Full linear rows (the Nyquist bin is the source's), log magnitude, one image channel per sound channel."""
+    """Log-magnitude spectrogram, one image channel per sound channel; the Nyquist bin stays the source's."""
 
     def __init__(self, stft: STFT, channels: int, rows: int = 0, time_stride: int = 1) -> None:
         del rows, time_stride
@@ -193,11 +195,11 @@ class LogMagnitude:
         power = _relative_power(spectrum[..., :-1, :], self.stft, level_db)
         return _power_to_image(_grouped(power, self.channels))
 
-    def decode(self, image: Tensor, context: Context) -> Picture:
+    def decode(self, image: Tensor, context: Context) -> Decoded:
         """Return the image's magnitudes: the smooth floor is taken off again."""
         power = torch.pow(10.0, (_image_to_db(image) + TOP_DB) / 10) - SOFT_FLOOR
         magnitude = power.clamp(min=0).sqrt() * (10 ** (context.level_db / 20) / amplitude_scale(self.stft))
-        return Picture(_with_nyquist(magnitude, context.spectrum.abs()))
+        return Decoded(_with_nyquist(magnitude, context.spectrum.abs()))
 
     def row_bins(self) -> NDArray[np.float64]:
         """Return 0 .. rows - 1."""
@@ -209,7 +211,7 @@ class LogMagnitude:
 
 
 class MagnitudePhase:
-    """The paper's picture: linear magnitude and wrapped phase of each channel, stacked (section 4.3, figure 8).
+    """The paper's image: linear magnitude and wrapped phase of each channel, stacked (section 4.3, figure 8).
 
     For stereo: left magnitude, left phase, right magnitude, right phase. ``time_stride`` keeps every n-th column only,
     the paper's "down-sampled" setting; decoding then interpolates magnitudes linearly and lets phases advance at their
@@ -229,11 +231,11 @@ class MagnitudePhase:
         kept = _grouped(spectrum[..., :-1, :: self.time_stride], self.channels)
         top = 10 ** ((level_db + TOP_DB) / 20)
         magnitude = (kept.abs() * (amplitude_scale(self.stft) * 2 / top) - 1).clamp(-1, 1)
-        # Nothing has no phase; -0 would have that of a half turn, and some libraries' transforms of silence hold it.
+        # Silence has no phase; -0 would have that of a half turn, and some libraries' transforms of silence hold it.
         phase = torch.where(kept == 0, 0.0, kept.angle()) / math.pi
         return torch.stack([magnitude, phase], dim=2).flatten(1, 2)
 
-    def decode(self, image: Tensor, context: Context) -> Picture:
+    def decode(self, image: Tensor, context: Context) -> Decoded:
         """Return magnitude and phase as the image has them."""
         pairs = image.reshape(image.shape[0], self.channels, 2, *image.shape[2:])
         top = 10 ** ((context.level_db + TOP_DB) / 20)
@@ -242,7 +244,7 @@ class MagnitudePhase:
         if self.time_stride > 1:
             magnitude, phase = self._upsampled(magnitude, phase, context.spectrum.shape[-1])
         source = context.spectrum
-        return Picture(_with_nyquist(magnitude, source.abs()), _with_nyquist(phase, source.angle()))
+        return Decoded(_with_nyquist(magnitude, source.abs()), _with_nyquist(phase, source.angle()))
 
     def _upsampled(self, magnitude: Tensor, phase: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         at = torch.arange(frames, device=magnitude.device)

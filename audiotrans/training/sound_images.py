@@ -26,7 +26,7 @@ from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
 from audiotrans.files import WriteError, file_digest
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.vibrato_removal import VibratoRemover
+from audiotrans.spectrogram.vibrato import VibratoRemover
 from audiotrans.training.cache import (
     CACHE_VERSION,
     IMAGES,

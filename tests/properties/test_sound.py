@@ -17,7 +17,8 @@ from torch import Tensor
 
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.phase import PhaseTask, griffin_lim, source
+from audiotrans.spectrogram.phase import PhaseTask
+from audiotrans.spectrogram.phase.methods import griffin_lim, source
 from audiotrans.spectrogram.representations import REPRESENTATIONS, triangular_bank, warped_centres
 from audiotrans.spectrogram.stft import STFT
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import UsageError
-from audiotrans.spectrogram.phase import PHASES, PhaseTask, auto, griffin_lim, network, pghi_refined, source
+from audiotrans.spectrogram.phase import PHASES, PhaseTask
+from audiotrans.spectrogram.phase.methods import auto, griffin_lim, network, pghi_refined, source
 from audiotrans.spectrogram.phase.task import direction
 from audiotrans.spectrogram.stft import STFT
 

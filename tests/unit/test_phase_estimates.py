@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
-from audiotrans.spectrogram.phase import PHASES, PhaseTask, fast_griffin_lim, pghi, pghi_refined
-from audiotrans.spectrogram.phase.batched import fast_griffin_lim as reference_iterations
-from audiotrans.spectrogram.phase.batched import iterate_batched
-from audiotrans.spectrogram.phase.gradients import integrated_phase
-from audiotrans.spectrogram.phase.iterations import iterate
-from audiotrans.spectrogram.phase.planes import frames_major, spectrum_plane
+from audiotrans.spectrogram.phase import PHASES, PhaseTask
+from audiotrans.spectrogram.phase.griffin_lim import iterate, iterate_batched
+from audiotrans.spectrogram.phase.griffin_lim import iterate_tensors as reference_iterations
+from audiotrans.spectrogram.phase.methods import fast_griffin_lim, pghi, pghi_refined
+from audiotrans.spectrogram.phase.pghi import integrated_phase
+from audiotrans.spectrogram.phase.task import frames_major, spectrum_plane
 from audiotrans.spectrogram.stft import STFT
 from tests.phrase import phrase, task_of
 

@@ -11,7 +11,7 @@ import torch
 
 from audiotrans.audio import read
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.vibrato_removal import VibratoRemover
+from audiotrans.spectrogram.vibrato import VibratoRemover
 from audiotrans.training.data import ImageCache
 from audiotrans.training.prep import prepare, prepare_sounds
 from tests.fakes import tiny_recipe

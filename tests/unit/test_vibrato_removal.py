@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from audiotrans.errors import UsageError
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance
 from audiotrans.recipe import recipe_from_dict
-from audiotrans.spectrogram.vibrato_removal import VibratoRemover
+from audiotrans.spectrogram.vibrato import VibratoRemover
 from tests.standins import RATE, Local, converter, error_db, pushed, streamed, tone
 from tests.unit.test_vibrato import cents_of, note, vibrated
 

@@ -1,4 +1,4 @@
-"""Fast Griffin-Lim iterations on the CPU, written so that only the magnitudes are read again each time.
+"""Fast Griffin-Lim iterations: on the CPU so that only the magnitudes are read again each time, elsewhere in PyTorch.
 
 One iteration gives the spectrum c its magnitudes, s c/|c|, and takes the nearest wave's spectrum, t = STFT(ISTFT(.));
 with momentum alpha, the next c is t + alpha (t - t before). The STFT is linear, so c is the transform of the wave
@@ -10,14 +10,12 @@ WASPAA 2013. The stereo form, which also imposes the magnitudes of mid and side,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
+from torch import Tensor
 
+from audiotrans.spectrogram.phase.task import Floats
 from audiotrans.spectrogram.stft import STFT
-
-if TYPE_CHECKING:
-    from audiotrans.spectrogram.phase.kernels import Floats
 
 MOMENTUM = 0.99
 """Above 1 the iteration climbs away from a good start."""
@@ -66,12 +64,12 @@ def iterate(
 
 def project(block: Floats, start: int, magnitude: Floats, mid_side: Floats | None, last: bool) -> None:
     """Impose magnitudes on the frames from ``start`` on; the last time, those of the channels themselves."""
-    from audiotrans.spectrogram.phase.iteration_kernels import impose, impose_jointly
+    from audiotrans.spectrogram.phase import kernels
 
     if mid_side is not None:
-        impose_jointly(magnitude, mid_side, start, block)
+        kernels.impose_jointly(magnitude, mid_side, start, block)
     if mid_side is None or last:
-        impose(magnitude, start, block)
+        kernels.impose(magnitude, start, block)
 
 
 class Waves:
@@ -87,25 +85,25 @@ class Waves:
         """Add some frames' spectra ``(channels, n, 2 bins)`` to the next wave."""
         from scipy.fft import irfft
 
-        from audiotrans.spectrogram.phase.iteration_kernels import add_frames
+        from audiotrans.spectrogram.phase import kernels
 
         frames = irfft(block.view(np.complex64), self._stft.n_fft, axis=-1, workers=1)
-        add_frames(frames, start, self._stft.hop_length, self._window, self._added)
+        kernels.add_frames(frames, start, self._stft.hop_length, self._window, self._added)
 
     def step(self, momentum: float) -> None:
         """Make what was added the last wave."""
-        from audiotrans.spectrogram.phase.iteration_kernels import extrapolate
+        from audiotrans.spectrogram.phase import kernels
 
-        extrapolate(self._added, self._weight, momentum, self._wave, self._ahead)
+        kernels.extrapolate(self._added, self._weight, momentum, self._wave, self._ahead)
 
     def cut(self, start: int, count: int) -> Floats:
         """Transform frames ``start .. start + count`` of the wave ahead: ``(channels, count, 2 bins)``."""
         from scipy.fft import rfft
 
-        from audiotrans.spectrogram.phase.iteration_kernels import cut_frames
+        from audiotrans.spectrogram.phase import kernels
 
         frames = np.empty((len(self._ahead), count, self._stft.n_fft), np.float32)
-        cut_frames(self._ahead, start, self._stft.hop_length, self._window, frames)
+        kernels.cut_frames(self._ahead, start, self._stft.hop_length, self._window, frames)
         spectrum: Floats = rfft(frames, axis=-1, overwrite_x=True, workers=1).view(np.float32)
         return spectrum
 
@@ -120,3 +118,67 @@ def overlap_weight(frames: int, stft: STFT) -> Floats:
     weight = np.zeros(len(total), np.float32)
     weight[inside] = 1 / total[inside]
     return weight
+
+
+def iterate_batched(
+    spectrum: Floats, magnitude: Floats, mid_side: Floats | None, stft: STFT, iterations: int, device: torch.device
+) -> Floats:
+    """Do what `iterate` does in plain PyTorch, on any device and all channels at once, and return the spectrum.
+
+    Args:
+        spectrum: to start from, ``(channels, frames, 2 bins)``, real and imaginary parts in turn.
+        magnitude: wanted, ``(channels, frames, bins)``.
+        mid_side: magnitudes of mid and side, or None.
+        stft: settings of all of them.
+        iterations: how many.
+        device: where to.
+    """
+
+    def there(plane: Floats) -> Tensor:
+        return torch.from_numpy(plane).to(device).transpose(-1, -2)
+
+    start = there(spectrum.view(np.complex64))
+    found = iterate_tensors(start, there(magnitude), None if mid_side is None else there(mid_side), stft, iterations)
+    back: Floats = found.transpose(-1, -2).contiguous().cpu().numpy().view(np.float32)
+    return back
+
+
+def iterate_tensors(
+    spectrum: Tensor,
+    magnitude: Tensor,
+    mid_side: Tensor | None,
+    stft: STFT,
+    iterations: int,
+    momentum: float = MOMENTUM,
+) -> Tensor:
+    """Iterate as Perraudin et al. (2013) write it down, spectra kept from step to step: the reference for `iterate`.
+
+    Args:
+        spectrum: complex, to start from, ``(channels, bins, frames)``.
+        magnitude: wanted, same shape.
+        mid_side: for two channels, magnitudes of (left + right) / 2 and (left - right) / 2; None: each channel alone.
+        stft: settings of all of them.
+        iterations: how many, >= 0.
+        momentum: 0: plain Griffin-Lim.
+
+    Returns:
+        Complex spectrum with the magnitudes.
+    """
+    if spectrum.shape[-1] == 1:
+        return spectrum
+    length = (spectrum.shape[-1] - 1) * stft.hop_length
+    before: Tensor | None = None
+    for left in range(iterations - 1, -1, -1):
+        consistent = stft.forward(stft.inverse(spectrum, length))
+        ahead = consistent if before is None else consistent + momentum * (consistent - before)
+        before = consistent
+        spectrum = ahead if mid_side is None else _jointly(ahead, magnitude, mid_side)
+        if mid_side is None or left == 0:
+            spectrum = magnitude * torch.sgn(spectrum)
+    return spectrum
+
+
+def _jointly(spectrum: Tensor, magnitude: Tensor, mid_side: Tensor) -> Tensor:
+    left, right = spectrum
+    mid, side = mid_side * torch.sgn(torch.stack([left + right, left - right]))
+    return (magnitude * torch.sgn(spectrum) + torch.stack([mid + side, mid - side])) / 2

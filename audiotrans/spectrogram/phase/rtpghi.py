@@ -1,24 +1,26 @@
 """RTPGHI: phases from magnitudes frame by frame, with one frame of look-ahead; for sound that is still arriving.
 
 Source: Prusa and Sondergaard, "Real-time spectrogram inversion using phase gradient heap integration", DAFx 2016; the
-heap is replaced by buckets, and channels are kept apart as in `gradients`. Runs on the CPU.
+heap is replaced by buckets, and channels are kept apart as in `pghi`. Runs on the CPU.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from audiotrans.spectrogram.phase.gaussian import gradient_steps, half_advance
-from audiotrans.spectrogram.phase.planes import frames_major, source_angle
-from audiotrans.spectrogram.phase.task import MAX_CHANNELS, PhaseTask, check_magnitude
+from audiotrans.errors import names_extras
+from audiotrans.spectrogram.phase.pghi import gradient_steps, half_advance
+from audiotrans.spectrogram.phase.task import (
+    MAX_CHANNELS,
+    Floats,
+    PhaseTask,
+    check_magnitude,
+    frames_major,
+    source_angle,
+)
 from audiotrans.spectrogram.stft import STFT
-
-if TYPE_CHECKING:
-    from audiotrans.spectrogram.phase.kernels import Floats
 
 
 class CausalPhase:
@@ -35,6 +37,7 @@ class CausalPhase:
     delay_frames: int = 1
     """Frames that are held back: a frame's phases need the magnitudes of the one behind it."""
 
+    @names_extras
     def __init__(self, stft: STFT, channels: int, *, seed: int = 0) -> None:
         if not 1 <= channels <= MAX_CHANNELS:
             raise ValueError(f"{channels} channels: 1 to {MAX_CHANNELS} are possible")
@@ -83,6 +86,9 @@ class FrameIntegrator:
     """The state of the integration: logarithms and angles of two frames, phases and slopes of one."""
 
     def __init__(self, stft: STFT, channels: int, seed: int) -> None:
+        from audiotrans.spectrogram.phase import kernels  # a stream without numba ends before it begins
+
+        self._loops = kernels
         self._steps = np.array(gradient_steps(stft), np.float32)
         self._advance = half_advance(stft)
         self._seed = seed
@@ -102,9 +108,7 @@ class FrameIntegrator:
         Returns:
             Directions of the frames that are settled now, ``(channels, frames, 2 bins)``.
         """
-        from audiotrans.spectrogram.phase.kernels import TINY
-
-        logs = np.maximum(np.ascontiguousarray(magnitude.transpose(1, 0, 2)), np.float32(TINY))
+        logs = np.maximum(np.ascontiguousarray(magnitude.transpose(1, 0, 2)), np.float32(self._loops.TINY))
         for row in logs.reshape(-1, logs.shape[2]):  # row by row: vector code rounds alike however many frames come
             np.log(row, out=row)
         angles = angle.transpose(1, 0, 2)
@@ -120,18 +124,17 @@ class FrameIntegrator:
         return self._settle(closing=True)
 
     def _settle(self, *, closing: bool) -> Floats:
-        from audiotrans.spectrogram.phase.causal_kernels import settle_frames
-        from audiotrans.spectrogram.phase.channel_kernels import turn
-
         count = len(self._logs) - 2
         _, channels, bins = self._logs.shape
         phases = np.empty((count + 1, bins), np.float32)
         phases[0] = self._phase
         place = np.array([self._settled, closing, self._seed], np.int64)
         peaks = self._logs.max((1, 2))
-        settle_frames(self._logs, self._angles, peaks, self._steps, self._advance, place, self._slope, phases)
+        self._loops.settle_frames(
+            self._logs, self._angles, peaks, self._steps, self._advance, place, self._slope, phases
+        )
         directions = np.empty((channels, count, 2 * bins), np.float32)
-        turn(phases[1:], np.ascontiguousarray(self._angles[1:-1].transpose(1, 0, 2)), directions)
+        self._loops.turn(phases[1:], np.ascontiguousarray(self._angles[1:-1].transpose(1, 0, 2)), directions)
         self._settled, self._phase = self._settled + count, phases[-1].copy()
         self._logs, self._angles = self._logs[-2:].copy(), self._angles[-2:].copy()
         return directions
