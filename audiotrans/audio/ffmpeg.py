@@ -190,8 +190,9 @@ class Decoder:
             self._torn = True
         if self._torn and self._name not in _BARE:
             raise self._failure()
-        if self._name == "mov" and self._packets < self._stream.frames:
-            raise Damage(f"{self._packets / self._stream.frames:.0%} of the sound that its header promises are there")
+        there, promised = self._packets, self._promised_packets()
+        if there < promised - 1:
+            raise Damage(f"{there / promised:.0%} of the sound that its header promises are there")
         promised = self._promised_seconds()
         if self._seconds < promised - max(0.1, 0.01 * promised):
             raise Damage(f"{self._seconds:.1f} s of {promised:.1f} s can be decoded")
@@ -216,21 +217,25 @@ class Decoder:
     def _failure(self) -> Damage:
         return Damage(f"decoding fails after {self._seconds:.1f} s")
 
+    def _promised_packets(self) -> int:
+        """Return how many packets an MP4's table counts, or the tag that an MP3's encoder wrote before the first."""
+        if self._name == "mov":
+            return int(self._stream.frames)
+        if self._name != "mp3":
+            return 0
+        with self.path.open("rb") as file:
+            file.seek(max(self._start - _LONGEST_MP3_FRAME, 0))
+            before = file.read(min(self._start, _LONGEST_MP3_FRAME))
+        tag = max(before.rfind(b"Xing"), before.rfind(b"Info"))
+        counted = tag >= 0 and len(before) >= tag + 12 and before[tag + 7] & 1
+        return int.from_bytes(before[tag + 8 : tag + 12], "big") if counted else 0
+
     def _promised_seconds(self) -> float:
         """Return the length that the file's header tells, or 0; where FFmpeg itself only guesses, 0 too."""
         stream, container = self._stream, self._container
         if self._name == "matroska" and len(container.streams) == 1:
             return float((container.duration or 0) / av.time_base)
-        if self._name == "asf" or (self._name == "mp3" and self._has_tag()):
-            return float((stream.duration or 0) * stream.time_base)
-        return 0.0
-
-    def _has_tag(self) -> bool:
-        """Tell whether the encoder of an MP3 file noted its length in a tag before the first packet."""
-        with self.path.open("rb") as file:
-            file.seek(max(self._start - _LONGEST_MP3_FRAME, 0))
-            before = file.read(min(self._start, _LONGEST_MP3_FRAME))
-        return b"Xing" in before or b"Info" in before
+        return float((stream.duration or 0) * stream.time_base) if self._name == "asf" else 0.0
 
 
 class Encoder:

@@ -29,6 +29,7 @@ _UNKNOWN_FRAMES = 2**60
 
 # A chunk of sound whose header promises more than the file holds, in libsndfile's log of what it parsed.
 _PROMISE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_LONGEST_PAGE = 65_307  # bytes, of Ogg
 _PADDING = 64  # bytes by which a header may be wrong without any harm
 
 # What libsndfile reads exactly, by the first bytes. All else is FFmpeg's.
@@ -160,23 +161,28 @@ def read_blocks(
 
 
 class _Sndfile:
-    """A sound file as libsndfile reads it; the attributes are those of `Decoder`, and ``frames``.
+    """A sound file as libsndfile reads it; the attributes are those of `Decoder`.
 
     ``frames`` is what the header tells, where that is beyond doubt; else 0.
+
+    Args:
+        path: The file.
+        view: What is read in its place, where its bytes do not say what is there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, view: _View | None = None) -> None:
         self.path, self.note = path, ""
         # As bytes: a name need not be valid UTF-8, and a locale need not know its letters.
         name = str(path) if os.name == "nt" else os.fsencode(path)
-        self._repaired = _unfinished(path)
-        self._sound: Any = soundfile.SoundFile(self._repaired or name)  # has no types
+        self._view = view or _finished(path)
+        self._sound: Any = soundfile.SoundFile(self._view or name)  # has no types
         # soundfile seeks after every read, which spoils Opus.
         self._sound.seekable = lambda: False
         self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
         self.format, self.subtype = str(self._sound.format), str(self._sound.subtype)
-        self.frames = int(self._sound.frames) if 0 < self._sound.frames < _UNKNOWN_FRAMES else 0
-        if self._repaired:
+        told = 0 < self._sound.frames < _UNKNOWN_FRAMES and self.subtype != "MPEG_LAYER_III"
+        self.frames = int(self._sound.frames) if told else 0
+        if self._view:
             self.note = "its header was never finished: it is read to its end"
         try:
             self._refuse_broken_promises()
@@ -187,8 +193,8 @@ class _Sndfile:
     def close(self) -> None:
         """Close the file."""
         self._sound.close()
-        if self._repaired:
-            self._repaired.close()
+        if self._view:
+            self._view.close()
 
     def _refuse_broken_promises(self) -> None:
         log = str(self._sound.extra_info)
@@ -203,7 +209,7 @@ class _Sndfile:
 
     def skip(self, frames: int) -> int:
         """Go to a frame, where libsndfile does so exactly; return the frame that is reached."""
-        if not self.frames or self.subtype in ("OPUS", "MPEG_LAYER_III"):
+        if not self.frames or self.subtype == "OPUS":
             return 0
         return int(self._sound.seek(min(frames, self.frames)))
 
@@ -224,36 +230,103 @@ class _Sndfile:
             raise Damage(f"{there:.1f} s of {all_of_it:.1f} s can be decoded")
 
 
-class _Repaired:
-    """A readable view of a file in which some bytes are others. Give it to soundfile in the place of a path."""
+class _Chain:
+    """An Ogg file of several sounds one behind the other, as recordings of radio stations are; read as one sound.
 
-    def __init__(self, path: Path, changes: dict[int, bytes]) -> None:
-        self._file, self._changes = path.open("rb"), changes
+    libsndfile ends with the first of them. FFmpeg does not, but loses the first 128 samples of Vorbis.
+    """
+
+    def __init__(self, path: Path, links: list[tuple[int, int]]) -> None:
+        self._links = links
+        first = self._link(path, links[0])
+        first.close()
+        self.path, self.frames = path, 0
+        self.sample_rate, self.channels = first.sample_rate, first.channels
+        self.format, self.subtype = first.format, first.subtype
+        self.note = f"holds {len(links)} sounds one behind the other: they are read as one"
+
+    @staticmethod
+    def _link(path: Path, link: tuple[int, int]) -> _Sndfile:
+        return _Sndfile(path, _View(path, *link))
+
+    def skip(self, frames: int) -> int:
+        """Go to a frame: the beginning is decoded and dropped."""
+        return 0
+
+    def close(self) -> None:
+        """Close the file: nothing stays open."""
+
+    def blocks(self) -> Iterator[Frames]:
+        """Decode all, in blocks of shape (frames, channels)."""
+        for number, link in enumerate(self._links, start=1):
+            with contextlib.closing(self._link(self.path, link)) as file:
+                if (file.sample_rate, file.channels) != (self.sample_rate, self.channels):
+                    raise Damage(f"sound {number} of it has {file.channels} channels at {file.sample_rate} Hz")
+                yield from file.blocks()
+
+
+class _View:
+    """A readable part of a file, in which some bytes may be others. Give it to soundfile in the place of a path.
+
+    Args:
+        path: The file.
+        start: First byte.
+        end: One behind the last byte; None for the end of the file.
+        changes: What is read at some places, counted from the beginning of the part.
+    """
+
+    def __init__(
+        self, path: Path, start: int = 0, end: int | None = None, changes: dict[int, bytes] | None = None
+    ) -> None:
+        self._file, self._changes, self._start, self._at = path.open("rb"), changes or {}, start, 0
+        self._size = (os.fstat(self._file.fileno()).st_size if end is None else end) - start
 
     def read(self, count: int) -> bytes:
         """Read up to ``count`` bytes."""
-        start = self._file.tell()
-        data = bytearray(self._file.read(count))
+        data = bytearray(_bytes_at(self._file, self._start + self._at, max(0, min(count, self._size - self._at))))
         for place, new in self._changes.items():
-            for at, byte in enumerate(new, start=place - start):
+            for at, byte in enumerate(new, start=place - self._at):
                 if 0 <= at < len(data):
                     data[at] = byte
+        self._at += len(data)
         return bytes(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move as in any file."""
-        return self._file.seek(offset, whence)
+        self._at = (0, self._at, self._size)[whence] + offset
+        return self._at
 
     def tell(self) -> int:
         """Tell the position in bytes."""
-        return self._file.tell()
+        return self._at
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def _unfinished(path: Path) -> _Repaired | None:
+def _links(path: Path) -> list[tuple[int, int]]:
+    """Find where in an Ogg file one sound ends and the next begins; empty for the common case of a single one.
+
+    Source: RFC 3533, section 6: a page is a header of 27 bytes, a table of sizes and what they count.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        tail = _bytes_at(file, max(size - _LONGEST_PAGE, 0), _LONGEST_PAGE)
+        last = tail.rfind(b"OggS")
+        if tail[last + 14 : last + 18] == _bytes_at(file, 14, 4):  # the stream that the file begins with
+            return []
+        starts, place, before = [], 0, 0
+        while len(page := _bytes_at(file, place, 27)) == 27 and page.startswith(b"OggS"):
+            begins = page[5] & 2
+            if begins and not before:  # several beginnings in a row are streams side by side, such as a video's
+                starts.append(place)
+            sizes = file.read(page[26])
+            before, place = begins, place + 27 + len(sizes) + sum(sizes)
+    return list(zip(starts, [*starts[1:], size], strict=True)) if len(starts) > 1 else []
+
+
+def _finished(path: Path) -> _View | None:
     """Mend a WAV header that promises less sound than there is, as that of a recorder that crashed.
 
     Returns:
@@ -274,8 +347,8 @@ def _unfinished(path: Path) -> _Repaired | None:
         if size - end <= _PADDING or _is_chunk(behind, size - end):
             return None
     if long_form:
-        return _Repaired(path, {20: struct.pack("<QQ", size - 8, size - start)})
-    return _Repaired(path, {4: struct.pack("<I", OPEN_SIZE), start - 4: struct.pack("<I", OPEN_SIZE)})
+        return _View(path, changes={20: struct.pack("<QQ", size - 8, size - start)})
+    return _View(path, changes={4: struct.pack("<I", OPEN_SIZE), start - 4: struct.pack("<I", OPEN_SIZE)})
 
 
 def _is_chunk(head: bytes, room: int) -> bool:
@@ -288,8 +361,11 @@ def _bytes_at(file: BinaryIO, place: int, count: int) -> bytes:
     return file.read(count)
 
 
+_Source = _Sndfile | _Chain | Decoder
+
+
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[_Sndfile | Decoder]:
+def _opened(path: Path) -> Iterator[_Source]:
     head = _head(path)
     try:
         file = _open(path, head)
@@ -307,12 +383,17 @@ def _opened(path: Path) -> Iterator[_Sndfile | Decoder]:
         yield file
 
 
-def _open(path: Path, head: bytes) -> _Sndfile | Decoder:
+def _open(path: Path, head: bytes) -> _Source:
     """Open with libsndfile what it knows, and with FFmpeg what it does not."""
     if not head.startswith(_SNDFILE_MAGIC):
-        return Decoder(path)
+        try:
+            return Decoder(path)
+        except (av.FFmpegError, ValueError):
+            if not head.startswith(b"ID3"):  # which may stand before any sound
+                raise
     try:
-        return _Sndfile(path)
+        links = _links(path) if head.startswith(b"OggS") else []
+        return _Chain(path, links) if links else _Sndfile(path)
     except (soundfile.SoundFileError, TypeError, ValueError):
         return Decoder(path)
 
@@ -359,7 +440,7 @@ def _cut_off(path: Path, what: str) -> AudiotransError:
     )
 
 
-def _piece(file: _Sndfile | Decoder, start: int, stop: int | None) -> Iterator[Frames]:
+def _piece(file: _Source, start: int, stop: int | None) -> Iterator[Frames]:
     """Decode from one frame up to another; the end of the file may come first."""
     position = file.skip(start) if start else 0
     for block in _checked(file, position):
@@ -371,7 +452,7 @@ def _piece(file: _Sndfile | Decoder, start: int, stop: int | None) -> Iterator[F
             return
 
 
-def _checked(file: _Sndfile | Decoder, position: int = 0) -> Iterator[Frames]:
+def _checked(file: _Source, position: int = 0) -> Iterator[Frames]:
     """Decode to the end; refuse damage and samples that are not finite."""
     try:
         for block in file.blocks():

@@ -171,6 +171,18 @@ def test_a_sound_that_changes_on_the_way_is_refused(tmp_path: Path) -> None:
         audio.read(tmp_path / "x.mp3")
 
 
+def test_joined_mp3_files_are_read_to_the_end(tmp_path: Path) -> None:
+    audio.write(tmp_path / "x.mp3", tones(2), 48_000)
+    once = (tmp_path / "x.mp3").read_bytes()
+    (tmp_path / "x.mp3").write_bytes(once + once)  # the tag counts the frames of the first only
+    assert 2 * 48_007 <= audio.probe(tmp_path / "x.mp3").frames <= 2 * 48_007 + 4 * 1_152
+
+
+def test_mp3_inside_wav_is_read(tmp_path: Path) -> None:
+    wave = encode(tmp_path / "x.wav", ["libmp3lame"], "wav")
+    assert 0 <= audio.probe(tmp_path / "x.wav").frames - wave.shape[1] <= 2 * 1_152
+
+
 def test_nothing_is_said_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     encode(tmp_path / "x.mp4", ["aac"], "mp4", faststart=True)
     audio.write(tmp_path / "x.mp3", tones(2), 48_000)

@@ -94,6 +94,34 @@ def test_flac_of_unknown_length_is_counted(tmp_path: Path) -> None:
     assert audio.read(tmp_path / "x.flac")[0].shape == (1, 48_007)
 
 
+@pytest.mark.parametrize("suffix", [".ogg", ".opus"])
+def test_several_sounds_in_one_ogg_file_are_read_as_one(tmp_path: Path, suffix: str) -> None:
+    paths = [tmp_path / f"{name}{suffix}" for name in "abc"]
+    for path, seconds in zip(paths, (1.0, 0.25, 2.0), strict=True):
+        audio.write(path, tones(2, 48_000, seconds), 48_000)
+    whole = np.concatenate([audio.read(path)[0] for path in paths], axis=1)
+    joined = tmp_path / f"x{suffix}"
+    joined.write_bytes(b"".join(path.read_bytes() for path in paths))
+    assert audio.probe(joined).frames == whole.shape[1]
+    assert audio.probe(joined).note == "holds 3 sounds one behind the other: they are read as one"
+    np.testing.assert_array_equal(audio.read(joined)[0], whole)
+    np.testing.assert_array_equal(audio.read(joined, start_seconds=1.2)[0], whole[:, 57_600:])
+    refused(cut(joined, 0.9), "is cut off or damaged")
+    audio.write(paths[1], tones(1), 48_000, force=True)
+    joined.write_bytes(paths[0].read_bytes() + paths[1].read_bytes())
+    with pytest.raises(AudiotransError, match="sound 2 of it has 1 channels at 48000 Hz"):
+        audio.read(joined)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff", ".mp3"])
+def test_tags_before_the_sound_are_passed_over(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    audio.write(path, tones(2), 48_000)
+    whole, _ = audio.read(path)
+    path.write_bytes(b"ID3\3\0\0\0\0\0\x10" + bytes(16) + path.read_bytes())
+    np.testing.assert_array_equal(audio.read(path)[0], whole)
+
+
 @pytest.mark.parametrize("trailer", [b"", bytes(5_000), b"TAG" + bytes(125)])
 @pytest.mark.parametrize("sample_rate", [11_025, 22_050, 44_100])
 def test_mp3_without_a_length_is_read_to_its_end(tmp_path: Path, sample_rate: int, trailer: bytes) -> None:
