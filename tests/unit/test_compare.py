@@ -28,8 +28,8 @@ from audiotrans.evaluation.compare.evaluation_set import (
     share_classified_as,
     train_classifier,
 )
-from audiotrans.evaluation.compare.results import AT_ONCE, Scale, distinct, levels, read_records, read_scale, unrelated
 from audiotrans.evaluation.compare.runs import epoch_images, imagenet_distances
+from audiotrans.evaluation.compare.summary import AT_ONCE, Scale, distinct, levels, read_records, read_scale, unrelated
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import layers

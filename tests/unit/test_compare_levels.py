@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from audiotrans.evaluation.compare.results import Reach, curve, ratio, reach
 from audiotrans.evaluation.compare.statistics import interval
+from audiotrans.evaluation.compare.summary import Reach, curve, ratio, reach
 
 
 def run(*values: float, every: int = 100) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.plots import canvas, figure8, figure9
-from audiotrans.evaluation.plots.sounds import phase_pixels
+from audiotrans.evaluation.plots.spectrograms import phase_pixels
 from audiotrans.spectrogram.stft import STFT
 
 RATE = 16_000

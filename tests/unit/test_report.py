@@ -17,9 +17,9 @@ from pyloudnorm import Meter
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.report import build_report
+from audiotrans.evaluation.report.folders import read_source
 from audiotrans.evaluation.report.page import environment
 from audiotrans.evaluation.report.sounds import K_WEIGHTING, loudness_lufs, matching_gains
-from audiotrans.evaluation.report.sources import read_source
 from tests.folders import (
     RATE,
     cycle_folder,

@@ -45,7 +45,7 @@ def test_columns_cover_the_sound_from_start_to_end() -> None:
 def test_long_sounds_are_read_in_pieces_and_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     wave = np.random.default_rng(0).normal(size=(1, 100_000)).astype(np.float32)
     whole = strip_levels(wave, 8_000)
-    monkeypatch.setattr("audiotrans.evaluation.plots.sounds._CHUNK_SECONDS", 1.0)
+    monkeypatch.setattr("audiotrans.evaluation.plots.spectrograms._CHUNK_SECONDS", 1.0)
     # Equal but for the margin's ends, which lie outside of every window that is kept.
     np.testing.assert_allclose(strip_levels(wave, 8_000), whole, atol=1e-3)
 

@@ -28,7 +28,7 @@ from audiotrans.evaluation.compare.evaluation_set import (
     latent_health,
     translations,
 )
-from audiotrans.evaluation.compare.results import RECORDS, Scale, read_records, read_scale, write_scale, write_summary
+from audiotrans.evaluation.compare.summary import RECORDS, Scale, read_records, read_scale, write_scale, write_summary
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.evaluation.plots import to_pixels
 from audiotrans.files import replacing, write_whole

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from audiotrans.evaluation.plots.canvas import RANGE_DB, check_output
 from audiotrans.evaluation.plots.comparison import comparison_curves, ends_sheet, progress_sheet, to_pixels
-from audiotrans.evaluation.plots.runs import training_curves, training_progress
-from audiotrans.evaluation.plots.sounds import (
+from audiotrans.evaluation.plots.curves import training_curves, training_progress
+from audiotrans.evaluation.plots.spectrograms import (
     STRIP_HZ,
     STRIP_ROWS,
     colour_stops,

@@ -1,6 +1,6 @@
 """Listening pages: what a model makes of sounds, to hear, to see, to compare, with a blind test.
 
-One static folder from one call. ``sources`` reads folders of every kind into ``content``; ``sounds`` writes the sounds
+One static folder from one call. ``folders`` reads folders of every kind into ``content``; ``sounds`` writes the sounds
 and spectrograms; ``page`` fills in the templates of ``assets``, which also holds what the browser runs.
 """
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.evaluation.report.content import MARKER, Material
+from audiotrans.evaluation.report.folders import read_source
 from audiotrans.evaluation.report.page import FORMAT, write_page
 from audiotrans.evaluation.report.sounds import FORMATS, write_sounds
-from audiotrans.evaluation.report.sources import read_source
 
 
 @dataclass(frozen=True)

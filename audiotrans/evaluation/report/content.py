@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 Kind = Literal["system", "baseline", "truth", "input"]
 """``system`` is what is evaluated; the others are there to compare it with."""
@@ -16,12 +19,19 @@ MARKER = "report.json"
 """Says that a folder is a listening page, and which neutral file name is whose sound."""
 
 
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Score = Annotated[float | None, BeforeValidator(_finite)]
+"""A number, or None where there is none: NaN and infinities are read as none."""
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A column of the tables.
+    """A column of the tables; its name in the scores is its key in `Material.metrics`.
 
     Attributes:
-        key: name in the scores.
         label: what the reader sees.
         unit: of the numbers, or empty.
         better: which way is good; empty where there is no good way.
@@ -29,7 +39,6 @@ class Metric:
         about: one or two sentences for the reader; empty where nothing is known.
     """
 
-    key: str
     label: str
     unit: str = ""
     better: Better = ""
@@ -41,9 +50,9 @@ class Metric:
 class Summary:
     """The mean of a metric over clips, and its 95 % interval where there is one."""
 
-    mean: float | None
-    low: float | None = None
-    high: float | None = None
+    mean: Score = None
+    low: Score = None
+    high: Score = None
     n: int | None = None
 
 
@@ -112,7 +121,7 @@ class Material:
         heading: name of the part of the page.
         what: what kind of folder it was, for the reader.
         facts: short names and values, such as the model.
-        metrics: the columns, in order.
+        metrics: the columns by name, in order.
         directions: the tables and clips.
         verdicts: conclusions of the evaluation, in sentences.
         warnings: what the reader must know about the folder itself.
@@ -122,7 +131,7 @@ class Material:
     heading: str
     what: str
     facts: tuple[tuple[str, str], ...] = ()
-    metrics: tuple[Metric, ...] = ()
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
     directions: tuple[Direction, ...] = ()
     verdicts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

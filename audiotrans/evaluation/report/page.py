@@ -122,7 +122,7 @@ def _direction_data(ready: ReadyDirection, material: Material) -> dict[str, Any]
                     "sound": take.sound,
                     "seconds": round(take.seconds, 4),
                     "gain": round(take.gain_db, 2),
-                    "scores": [take.take.scores.get(metric.key) for metric in metrics],
+                    "scores": [take.take.scores.get(key) for key in metrics],
                 }
                 for take in clip.takes
             ],
@@ -134,7 +134,7 @@ def _direction_data(ready: ReadyDirection, material: Material) -> dict[str, Any]
         "part": material.heading,
         "target": ready.direction.target,
         "systems": [{"name": system.name, "kind": system.kind} for system in systems],
-        "metrics": [{"label": each.label, "unit": each.unit, "group": each.group} for each in metrics],
+        "metrics": [{"label": each.label, "unit": each.unit, "group": each.group} for each in metrics.values()],
         "clips": clips,
     }
 
@@ -162,7 +162,7 @@ def _part(ready: ReadyMaterial, heading: str) -> dict[str, Any]:
         "figures": ready.figures,
         "warnings": _warnings(material),
         "systems": list(explained.values()),
-        "metrics": [each for each in shown_metrics(material.metrics, [*summaries, *scores]) if each.about],
+        "metrics": [each for each in shown_metrics(material.metrics, [*summaries, *scores]).values() if each.about],
         "directions": [
             {
                 "key": each.key,
@@ -251,7 +251,7 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
-def shown_metrics(metrics: Iterable[Metric], values: Iterable[Mapping[str, object]]) -> list[Metric]:
+def shown_metrics(metrics: Mapping[str, Metric], values: Iterable[Mapping[str, object]]) -> dict[str, Metric]:
     """Choose the metrics that have a value, ordered by group.
 
     Args:
@@ -259,23 +259,26 @@ def shown_metrics(metrics: Iterable[Metric], values: Iterable[Mapping[str, objec
         values: scores or summaries by metric, of every row.
     """
     present = {key for row in values for key, value in row.items() if value is not None}
-    kept = [metric for metric in metrics if metric.key in present]
-    names = [*GROUPS, *dict.fromkeys(metric.group for metric in kept if metric.group not in GROUPS)]
-    return sorted(kept, key=lambda metric: names.index(metric.group))
+    kept = {key: metric for key, metric in metrics.items() if key in present}
+    names = [*GROUPS, *dict.fromkeys(metric.group for metric in kept.values() if metric.group not in GROUPS)]
+    return dict(sorted(kept.items(), key=lambda item: names.index(item[1].group)))
 
 
-def score_tables(direction: Direction, metrics: Iterable[Metric]) -> list[Table]:
+def score_tables(direction: Direction, metrics: Mapping[str, Metric]) -> list[Table]:
     """Build the tables of a direction's means: one for each group, since thirty columns could not be read."""
     means = ({key: summary.mean for key, summary in system.summary.items()} for system in direction.systems)
-    groups = groupby(shown_metrics(metrics, means), key=lambda metric: metric.group)
-    return [_table(direction.systems, name or "other", list(of)) for name, of in groups]
+    groups = groupby(shown_metrics(metrics, means).items(), key=lambda item: item[1].group)
+    return [_table(direction.systems, name or "other", dict(of)) for name, of in groups]
 
 
-def _table(systems: Sequence[System], name: str, metrics: Sequence[Metric]) -> Table:
-    shown = [system for system in systems if any(metric.key in system.summary for metric in metrics)]
-    columns = [_cells(shown, metric) for metric in metrics]
+def _table(systems: Sequence[System], name: str, metrics: Mapping[str, Metric]) -> Table:
+    shown = [system for system in systems if any(key in system.summary for key in metrics)]
+    columns = [
+        _cells({each.name: each.summary.get(key, Summary()) for each in shown}, systems, metric)
+        for key, metric in metrics.items()
+    ]
     rows = [Row(system, list(cells)) for system, cells in zip(shown, zip(*columns, strict=True), strict=True)]
-    return Table(name, [_column(metric) for metric in metrics], rows)
+    return Table(name, [_column(metric) for metric in metrics.values()], rows)
 
 
 def _column(metric: Metric) -> Column:
@@ -284,18 +287,17 @@ def _column(metric: Metric) -> Column:
     return Column(metric, arrow, better, about)
 
 
-def _cells(systems: Sequence[System], metric: Metric) -> list[Cell]:
-    """Write a column: all cells share one number of decimals and one scale."""
-    summaries = [system.summary.get(metric.key, Summary(None)) for system in systems]
-    values = [value for each in summaries for value in (each.mean, each.low, each.high) if value is not None]
+def _cells(rows: Mapping[str, Summary], systems: Sequence[System], metric: Metric) -> list[Cell]:
+    """Write a column, from summaries by system: all cells share one number of decimals and one scale."""
+    values = [value for each in rows.values() for value in (each.mean, each.low, each.high) if value is not None]
     low, width = min(values, default=0.0), max(values, default=0.0) - min(values, default=0.0)
-    places = decimals(each.mean for each in summaries)
-    marks = _marks(systems, metric)
+    places = decimals(each.mean for each in rows.values())
+    marks = _marks(rows, systems, metric)
 
     def percent(value: float) -> str:
         return f"{100 * (value - low) / width:.1f}%" if width > 0 else "50%"
 
-    def cell(system: System, summary: Summary) -> Cell:
+    def cell(name: str, summary: Summary) -> Cell:
         if summary.mean is None:
             return Cell(NONE)
         interval, whisker = "", f"--mean:{percent(summary.mean)}"
@@ -303,9 +305,9 @@ def _cells(systems: Sequence[System], metric: Metric) -> list[Cell]:
             interval = f"{number(summary.low, places)} … {number(summary.high, places)}"
             whisker += f";--low:{percent(summary.low)};--high:{percent(summary.high)}"
         tooltip = f"mean of {summary.n} clips" if summary.n is not None else ""
-        return Cell(number(summary.mean, places), marks.get(system.name, ""), interval, whisker, tooltip)
+        return Cell(number(summary.mean, places), marks.get(name, ""), interval, whisker, tooltip)
 
-    return [cell(system, summary) for system, summary in zip(systems, summaries, strict=True)]
+    return [cell(name, summary) for name, summary in rows.items()]
 
 
 def decimals(values: Iterable[float | None]) -> int:
@@ -323,13 +325,20 @@ def _several(systems: Sequence[System]) -> bool:
     return sum(system.kind == "system" for system in systems) > 1
 
 
-def _marks(systems: Sequence[System], metric: Metric) -> dict[str, str]:
+def _marks(rows: Mapping[str, Summary], systems: Sequence[System], metric: Metric) -> dict[str, str]:
     """Find the best row of a column and those that cannot be told from it: name -> ``best`` or ``close``."""
     kinds = {"system"} if _several(systems) else {"system", "baseline"}
-    rows = {
-        each.name: each.summary[metric.key] for each in systems if each.kind in kinds and metric.key in each.summary
+    means = {
+        each.name: (each.kind, mean)
+        for each in systems
+        if each.name in rows and (mean := rows[each.name].mean) is not None
     }
-    costs = {name: cost for name, row in rows.items() if (cost := _cost(row, metric, systems)) is not None}
+    truth = next((mean for kind, mean in means.values() if kind == "truth"), None)
+    costs = {
+        name: cost
+        for name, (kind, mean) in means.items()
+        if kind in kinds and (cost := _cost(mean, metric, truth)) is not None
+    }
     if len(costs) < 2:
         return {}
     least = min(costs.values())
@@ -338,17 +347,11 @@ def _marks(systems: Sequence[System], metric: Metric) -> dict[str, str]:
     return close | dict.fromkeys(best, "best")
 
 
-def _cost(row: Summary, metric: Metric, systems: Sequence[System]) -> float | None:
+def _cost(mean: float, metric: Metric, truth: float | None) -> float | None:
     """Turn a mean into a number of which less is better; None where nothing says what is good."""
-    if row.mean is None:
-        return None
     if metric.better == "closer to truth":
-        truths = [
-            each.summary[metric.key].mean for each in systems if each.kind == "truth" and metric.key in each.summary
-        ]
-        truth = next((value for value in truths if value is not None), None)
-        return None if truth is None else abs(row.mean - truth)
-    return {"higher": -row.mean, "lower": row.mean}.get(metric.better)
+        return None if truth is None else abs(mean - truth)
+    return {"higher": -mean, "lower": mean}.get(metric.better)
 
 
 def _overlap(one: Summary, other: Summary) -> bool:

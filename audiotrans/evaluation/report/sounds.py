@@ -45,30 +45,6 @@ _MOST_CHANNELS = 5  # whose weights the standard gives
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A sound of the page.
-
-    Attributes:
-        name: of its file.
-        wave: as the file holds it, (channels, samples).
-        sample_rate: in Hz.
-        loudness: integrated loudness in LUFS (ITU-R BS.1770), or None for silence.
-        lowered_db: how far it was lowered so that it does not clip, >= 0.
-    """
-
-    name: str
-    wave: Wave
-    sample_rate: int
-    loudness: float | None
-    lowered_db: float
-
-    @property
-    def seconds(self) -> float:
-        """Duration."""
-        return float(self.wave.shape[1] / self.sample_rate)
-
-
-@dataclass(frozen=True)
 class ReadyTake:
     """A take on the page.
 
@@ -163,20 +139,22 @@ def _direction(direction: Direction, key: str, folder: Path, sound_format: str, 
 
 
 def _clip(clip: Clip, key: str, folder: Path, sound_format: str, tick: Tick) -> ReadyClip:
-    ready, levels = [], []
+    ready: list[ReadyTake] = []
+    levels = {}
     for take in clip.takes:
         if take.sound is None:
             ready.append(ReadyTake(take))
             continue
         name = neutral_name(key, take.system)
-        sound = write_sound(take.sound, folder / SOUNDS, name, sound_format)
-        levels.append((name, plots.strip_levels(sound.wave, sound.sample_rate)))
-        paths = f"{SOUNDS}/{sound.name}", f"{FIGURES}/{name}.png"
-        ready.append(ReadyTake(take, *paths, sound.seconds, sound.loudness, 0.0, sound.lowered_db))
+        sound, wave, rate, lowered_db = write_sound(take.sound, folder / SOUNDS, name, sound_format)
+        spectrogram = f"{FIGURES}/{name}.png"
+        levels[spectrogram] = plots.strip_levels(wave, rate)
+        loudness, seconds = loudness_lufs(wave, rate), wave.shape[1] / rate
+        ready.append(ReadyTake(take, f"{SOUNDS}/{sound}", spectrogram, seconds, loudness, 0.0, lowered_db))
         tick()
-    loudest = max((float(level.max()) for _, level in levels), default=0.0)
-    for name, level in levels:
-        plots.save_strip(level, folder / FIGURES / f"{name}.png", loudest)
+    loudest = max((float(level.max()) for level in levels.values()), default=0.0)
+    for place, level in levels.items():
+        plots.save_strip(level, folder / place, loudest)
     gains = matching_gains([take.loudness for take in ready])
     return ReadyClip(
         key, clip.name, tuple(replace(take, gain_db=gain) for take, gain in zip(ready, gains, strict=True))
@@ -200,7 +178,7 @@ def _figure(figure: Figure, folder: Path, name: str) -> str:
     return f"{FIGURES}/{target.name}"
 
 
-def write_sound(source: Path, folder: Path, name: str, sound_format: str) -> Sound:
+def write_sound(source: Path, folder: Path, name: str, sound_format: str) -> tuple[str, Wave, int, float]:
     """Write a sound for the page.
 
     Args:
@@ -210,7 +188,8 @@ def write_sound(source: Path, folder: Path, name: str, sound_format: str) -> Sou
         sound_format: one of ``FORMATS``.
 
     Returns:
-        The sound.
+        The new file's name; what it holds, (channels, samples); its sample rate in Hz; and the dB by which it was
+        lowered so that it does not clip, >= 0.
 
     Raises:
         AudiotransError: the file cannot be read or the new one written.
@@ -223,13 +202,12 @@ def write_sound(source: Path, folder: Path, name: str, sound_format: str) -> Sou
     target = folder / f"{name}{suffix}"
     if sound_format == "as-is" and suffix != ".flac":
         shutil.copyfile(source, target)
-        return Sound(target.name, wave, rate, loudness_lufs(wave, rate), 0.0)
+        return target.name, wave, rate, 0.0
     # Sixteen bits: enough for listening, half the size of the default's 24, and played everywhere.
     like = probe(source) if sound_format == "as-is" else AudioInfo(source, rate, len(wave), wave.shape[1], "", "PCM_16")
     behind = FLAC_SILENCE if suffix == ".flac" else 0
     gain = write(target, np.pad(wave, ((0, 0), (0, behind))), rate, like=like)
-    wave = wave * np.float32(gain)
-    return Sound(target.name, wave, rate, loudness_lufs(wave, rate), max(0.0, -20.0 * math.log10(gain)))
+    return target.name, wave * np.float32(gain), rate, max(0.0, -20.0 * math.log10(gain))
 
 
 @names_extras

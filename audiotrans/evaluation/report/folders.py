@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from audiotrans.audio import find_audio
 from audiotrans.errors import AudiotransError, UsageError
@@ -17,13 +17,13 @@ from audiotrans.evaluation.report.content import (
     ABOUT_METRICS,
     ABOUT_SAMPLES,
     MARKER,
-    Better,
     Clip,
     Direction,
     Figure,
     Kind,
     Material,
     Metric,
+    Score,
     Summary,
     System,
     Take,
@@ -77,35 +77,13 @@ def _refuse_missing(root: Path, material: Material) -> None:
         raise AudiotransError(f"{root}: there is nothing to hear or to see in it; name {ALLOWED}.")
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Score = Annotated[float | None, BeforeValidator(_finite)]
-"""A number, or None where there is none: NaN and infinities are read as none."""
-
-Scores = dict[str, Score]
-
-
 class Record(BaseModel):
     """A JSON object; unknown keys are ignored, for a later minor version may add some."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class _Metric(Record):
-    label: str
-    unit: str = ""
-    better: Better = ""
-    group: str = ""
-    about: str = ""
-
-
-class _Summary(Record):
-    mean: Score = None
-    low: Score = None
-    high: Score = None
-    n: int | None = None
+Scores = dict[str, Score]
 
 
 class _SystemClip(Record):
@@ -120,7 +98,7 @@ class _System(Record):
     name: str
     kind: Kind = "system"
     about: str = ""
-    summary: dict[str, _Summary] = Field(default_factory=dict)
+    summary: dict[str, Summary] = Field(default_factory=dict)
     clips: list[_SystemClip] = Field(default_factory=list)
 
 
@@ -134,7 +112,7 @@ class _Evaluation(Record):
     model: str
     created_with: str = ""
     test_set: str = ""
-    metrics: dict[str, _Metric] = Field(default_factory=dict)
+    metrics: dict[str, Metric] = Field(default_factory=dict)
     directions: list[_Direction]
     conclusions: list[str] = Field(default_factory=list, validation_alias=AliasChoices("conclusions", "verdicts"))
     warnings: list[str] = Field(default_factory=list)
@@ -155,7 +133,7 @@ class _Cycle(Record):
     model_sha256: str = ""
     domains: list[str]
     options: dict[str, Any] = Field(default_factory=dict)
-    metrics: dict[str, _Metric] = Field(default_factory=dict)
+    metrics: dict[str, Metric] = Field(default_factory=dict)
     chains: list[str]
     steps: dict[str, list[str]] = Field(default_factory=dict)
     means: dict[str, Scores] = Field(default_factory=dict)
@@ -196,11 +174,8 @@ def load_record(path: Path, kind: type[R], name: str) -> R:
         raise AudiotransError(f"{path}: {where}: {first['msg'].lower()}; make the folder again.") from None
 
 
-def _metrics(records: dict[str, _Metric]) -> tuple[Metric, ...]:
-    return tuple(
-        Metric(key, each.label, each.unit, each.better, each.group, each.about or ABOUT_METRICS.get(key, ""))
-        for key, each in records.items()
-    )
+def _explained(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    return {key: replace(each, about=each.about or ABOUT_METRICS.get(key, "")) for key, each in metrics.items()}
 
 
 def _facts(**facts: str) -> tuple[tuple[str, str], ...]:
@@ -232,11 +207,14 @@ def read_evaluation(root: Path) -> Material:
         heading=f"Evaluation of {record.model}",
         what="evaluation",
         facts=_facts(model=record.model, test_set=record.test_set, made_with=record.created_with),
-        metrics=_metrics(record.metrics),
+        metrics=_explained(record.metrics),
         directions=tuple(
             Direction(
                 f"{each.source} to {each.target}",
-                tuple(_system(system) for system in each.systems),
+                tuple(
+                    System(row.name, row.kind, row.about or about_system(row.name, row.kind), row.summary)
+                    for row in each.systems
+                ),
                 _clips_of_systems(root, each.systems),
                 each.target,
             )
@@ -245,11 +223,6 @@ def read_evaluation(root: Path) -> Material:
         verdicts=tuple(record.conclusions),
         warnings=tuple(record.warnings),
     )
-
-
-def _system(record: _System) -> System:
-    summary = {name: Summary(each.mean, each.low, each.high, each.n) for name, each in record.summary.items()}
-    return System(record.name, record.kind, record.about or about_system(record.name, record.kind), summary)
 
 
 def _clips_of_systems(root: Path, systems: Iterable[_System]) -> tuple[Clip, ...]:
@@ -278,7 +251,7 @@ def read_cycle(root: Path) -> Material:
         heading=f"Cycles of {record.model}",
         what="cycles",
         facts=_facts(model=record.model, weights=record.model_sha256[:12], options=options),
-        metrics=_metrics(record.metrics),
+        metrics=_explained(record.metrics),
         directions=tuple(each for each in directions if each.clips),
         warnings=tuple(record.warnings),
     )

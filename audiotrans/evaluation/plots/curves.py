@@ -17,7 +17,7 @@ from audiotrans.audio import read
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import RANGE_DB, Array
-from audiotrans.evaluation.plots.sounds import log_spectrogram
+from audiotrans.evaluation.plots.spectrograms import log_spectrogram
 from audiotrans.recipe import load_recipe
 
 if TYPE_CHECKING:
