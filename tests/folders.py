@@ -67,7 +67,7 @@ def evaluation_values(clips: int = 2, systems: tuple[tuple[str, str], ...] = SYS
         "test_set": "pairs",
         "metrics": METRICS,
         "directions": [{"source": "violin", "target": "piano", "systems": rows}],
-        "verdicts": ["truth > model on timbre: yes (difference 0.30 [0.20, 0.40])"],
+        "conclusions": ["truth > model on timbre: yes (difference 0.30 [0.20, 0.40])"],
     }
 
 

@@ -151,14 +151,16 @@ class Metric:
         function: takes a `Case`; None for what is measured elsewhere (speed, and what belongs to a system as a whole).
         needs: what the function cannot do without: some of pitch, transcriber, mir_eval, classifier, tagger, truth,
             score and domain.
+        about: one or two sentences for the readers of listening pages.
     """
 
     label: str
-    unit: str
-    better: str
-    group: str
+    unit: str = ""
+    better: str = ""
+    group: str = ""
     function: Callable[[Case], float] | None = None
     needs: tuple[str, ...] = ()
+    about: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """Return what the JSON files say of it."""
@@ -255,86 +257,147 @@ def _from_domain(place: int, name: str) -> Callable[[Case], float]:
 _F1 = ("transcriber", "mir_eval")
 
 METRICS: Mapping[str, Metric] = {
-    "note_f1": Metric("note F1 to input", "", "higher", "content", _notes_to_input(notes.note_f1), _F1),
+    "note_f1": Metric(
+        "note F1 to input", "", "higher", "content", _notes_to_input(notes.note_f1), _F1,
+        about="Notes of the input that are found again with the right pitch and start: 1 is all, and none too many.",
+    ),
     "note_f1_score": Metric(
-        "note F1 to score", "", "higher", "content", _notes_to_score(notes.note_f1), (*_F1, "score")
+        "note F1 to score", "", "higher", "content", _notes_to_score(notes.note_f1), (*_F1, "score"),
+        about="Notes of the written score that are heard with the right pitch and start, and no others.",
     ),
     "note_jaccard": Metric(
         "Jaccard distance to input", "", "lower", "content",
         _notes_to_input(notes.note_jaccard_distance), ("transcriber",),
+        about="How little the sounding pitches share with the input's, moment by moment: 0 the same, 1 nothing.",
     ),
     "note_jaccard_score": Metric(
         "Jaccard distance to score", "", "lower", "content",
         _notes_to_score(notes.note_jaccard_distance), ("transcriber", "score"),
+        about="How little the sounding pitches share with the score's, moment by moment.",
     ),
     "pitch_error_cents": Metric(
-        "median pitch error", "cents", "lower", "content", lambda case: _pitch(case).median_cents, ("pitch",)
+        "median pitch error", "cents", "lower", "content", lambda case: _pitch(case).median_cents, ("pitch",),
+        about="How far the pitch lies from the input's, as a rule; 100 cents are a semitone.",
     ),
     "pitch_fraction_off": Metric(
-        "frames off by over 50 cents", "", "lower", "content", lambda case: _pitch(case).fraction_off, ("pitch",)
+        "frames off by over 50 cents", "", "lower", "content", lambda case: _pitch(case).fraction_off, ("pitch",),
+        about="Share of the time in which the pitch is more than half a semitone off the input's.",
     ),
     "onset_f1": Metric(
         "onset F1 within 50 ms", "", "higher", "content",
         lambda case: timing.f1_of_onsets(case.source.onsets, case.output.onsets),
+        about="Starts of notes that agree with the input's within 50 ms: 1 is all, and none too many.",
     ),
-    "onsets_within_30_ms": Metric("onsets kept within 30 ms", "", "higher", "content", _onsets_kept),
+    "onsets_within_30_ms": Metric(
+        "onsets kept within 30 ms", "", "higher", "content", _onsets_kept,
+        about="Share of the input's note starts that are kept within 30 ms.",
+    ),
     "loudness_correlation": Metric(
-        "loudness curve correlation", "", "higher", "content", _to_input(timing.loudness_correlation)
+        "loudness curve correlation", "", "higher", "content", _to_input(timing.loudness_correlation),
+        about="How alike the loudness moves over time: 1 in step with the input, 0 unrelated.",
     ),
     "target_probability": Metric(
-        "classifier's probability of target", "", "higher", "timbre", lambda case: _classified(case)[0], ("classifier",)
+        "classifier's probability of target", "", "higher", "timbre",
+        lambda case: _classified(case)[0], ("classifier",),
+        about="Probability of the target by an independent instrument classifier; it was trained on other "
+        "recordings and never on a model's output.",
     ),
     "target_accuracy": Metric(
-        "classified as target", "", "higher", "timbre", lambda case: _classified(case)[1], ("classifier",)
+        "classified as target", "", "higher", "timbre", lambda case: _classified(case)[1], ("classifier",),
+        about="Share of clips that the independent instrument classifier classifies as the target.",
     ),
-    "kad": Metric("KAD", "", "lower", "timbre", None, ("classifier",)),
+    "kad": Metric(
+        "KAD", "", "lower", "timbre", None, ("classifier",),
+        about="Kernel distance between all the system's sounds and real ones of the target, in the named embedding:"
+        " around 0 they cannot be told apart.",
+    ),
     "tagger_probability": Metric(
-        "tagger's probability of target", "", "higher", "timbre", lambda case: _tagged(case)[0], ("tagger",)
+        "tagger's probability of target", "", "higher", "timbre", lambda case: _tagged(case)[0], ("tagger",),
+        about="Probability of the target by a public music tagger, which others trained on other music.",
     ),
     "tagger_accuracy": Metric(
-        "classified as target by tagger", "", "higher", "timbre", lambda case: _tagged(case)[1], ("tagger",)
+        "classified as target by tagger", "", "higher", "timbre", lambda case: _tagged(case)[1], ("tagger",),
+        about="Share of clips in which the public tagger gives the target the highest probability of all instruments.",
     ),
-    "kad_tagger": Metric("KAD, tagger", "", "lower", "timbre", None, ("tagger",)),
-    "attack_ms": Metric("attack", "ms", "closer to truth", "timbre", lambda case: case.output.shapes[0]),
+    "kad_tagger": Metric(
+        "KAD, tagger", "", "lower", "timbre", None, ("tagger",),
+        about="The same kernel distance in the public tagger's embedding.",
+    ),
+    "attack_ms": Metric(
+        "attack", "ms", "closer to truth", "timbre", lambda case: case.output.shapes[0],
+        about="How long notes take to rise.",
+    ),
     "attack_gap_ms": Metric(
-        "attack, distance to target", "ms", "lower", "timbre", _from_domain(0, "attack_ms"), ("domain",)
+        "attack, distance to target", "ms", "lower", "timbre", _from_domain(0, "attack_ms"), ("domain",),
+        about="How far the rise of notes lies from that of real clips of the target.",
     ),
-    "decay_db_per_s": Metric("decay", "dB/s", "closer to truth", "timbre", lambda case: case.output.shapes[1]),
+    "decay_db_per_s": Metric(
+        "decay", "dB/s", "closer to truth", "timbre", lambda case: case.output.shapes[1],
+        about="How fast held notes die away.",
+    ),
     "decay_gap_db_per_s": Metric(
-        "decay, distance to target", "dB/s", "lower", "timbre", _from_domain(1, "decay_db_per_s"), ("domain",)
+        "decay, distance to target", "dB/s", "lower", "timbre", _from_domain(1, "decay_db_per_s"), ("domain",),
+        about="How far the decay of notes lies from that of real clips of the target.",
     ),
     "vibrato_extent_cents": Metric(
         "vibrato extent", "cents", "closer to truth", "timbre",
         lambda case: vibrato_extent_cents(case.output.track), ("pitch",),
+        about="How far the pitch of lasting notes moves up and down: vibrato.",
     ),
-    "pre_echo_db": Metric("pre-echo", "dB", "closer to truth", "artefacts", _of_output(artefacts.pre_echo_level_db)),
+    "pre_echo_db": Metric(
+        "pre-echo", "dB", "closer to truth", "artefacts", _of_output(artefacts.pre_echo_level_db),
+        about="Sound smeared ahead of attacks, a fault of spectral processing.",
+    ),
     "modulation_noise_db": Metric(
-        "modulation noise", "dB", "closer to truth", "artefacts", _of_output(artefacts.modulation_noise_db)
+        "modulation noise", "dB", "closer to truth", "artefacts", _of_output(artefacts.modulation_noise_db),
+        about="Roughness of held notes.",
     ),
-    "clicks_per_second": Metric("clicks", "per s", "lower", "artefacts", _of_output(artefacts.clicks_per_second)),
+    "clicks_per_second": Metric(
+        "clicks", "per s", "lower", "artefacts", _of_output(artefacts.clicks_per_second),
+        about="Sudden jumps of the waveform, heard as clicks.",
+    ),
     "stereo_coherence_error": Metric(
-        "stereo coherence error", "", "lower", "artefacts", _to_input(stereo.stereo_coherence_error)
+        "stereo coherence error", "", "lower", "artefacts", _to_input(stereo.stereo_coherence_error),
+        about="How far the likeness of left and right has moved from the input's: 0 keeps the image.",
     ),
     "level_difference_error_db": Metric(
-        "left-right level error", "dB", "lower", "artefacts", _to_input(stereo.level_difference_error_db)
+        "left-right level error", "dB", "lower", "artefacts", _to_input(stereo.level_difference_error_db),
+        about="How far the balance of left and right has moved from the input's.",
     ),
     "clipped_fraction": Metric(
-        "clipped samples", "", "lower", "artefacts", lambda case: timing.clipped_fraction(case.output.wave)
+        "clipped samples", "", "lower", "artefacts", lambda case: timing.clipped_fraction(case.output.wave),
+        about="Share of samples at or beyond full scale.",
     ),
-    "silent_fraction": Metric("silent frames", "", "closer to truth", "artefacts", _of_output(timing.silent_fraction)),
-    "inconsistency_db": Metric("inconsistency", "dB", "lower", "artefacts"),
+    "silent_fraction": Metric(
+        "silent frames", "", "closer to truth", "artefacts", _of_output(timing.silent_fraction),
+        about="Share of the time that is silent.",
+    ),
+    "inconsistency_db": Metric(
+        "inconsistency", "dB", "lower", "artefacts",
+        about="How far the spectrum that was asked for is from one that a sound can have; it is heard as a phasey "
+        "ring.",
+    ),
     "band_distance_db": Metric(
-        "log-spectral distance, 256 bands", "dB", "lower", "distance", _to_truth(spectral.band_distance), ("truth",)
+        "log-spectral distance, 256 bands", "dB", "lower", "distance", _to_truth(spectral.band_distance), ("truth",),
+        about="Mean difference of level in bands of hearing; 0 is the same.",
     ),
     "log_spectral_distance_db": Metric(
         "log-spectral distance, 1025 bins", "dB", "lower", "distance",
         _to_truth(spectral.log_spectral_distance), ("truth",),
+        about="Mean difference of the spectra, bin by bin; 0 is the same.",
     ),
     "multi_resolution_stft": Metric(
         "multi-resolution STFT distance", "", "lower", "distance",
         _to_truth(spectral.multi_resolution_stft_distance), ("truth",),
+        about="Difference of the spectra in long and short windows; 0 is the same.",
     ),
-    "real_time_factor": Metric("speed", "x real time", "higher", "speed"),
-    "peak_memory_mb": Metric("peak memory", "MB", "lower", "speed"),
+    "real_time_factor": Metric(
+        "speed", "x real time", "higher", "speed",
+        about="Seconds of sound per second of computing: above 1 is faster than real time.",
+    ),
+    "peak_memory_mb": Metric(
+        "peak memory", "MB", "lower", "speed",
+        about="The most memory that was in use.",
+    ),
 }  # fmt: skip
 """Every metric, in the order of the tables' columns."""

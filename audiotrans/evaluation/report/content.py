@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from audiotrans.evaluation.scoring import Metric
+
 Kind = Literal["system", "baseline", "truth", "input"]
 """``system`` is what is evaluated; the others are there to compare it with."""
-
-Better = Literal["higher", "lower", "closer to truth", ""]
 
 MARKER = "report.json"
 """Says that a folder is a listening page, and which neutral file name is whose sound."""
@@ -25,25 +25,6 @@ def _finite(value: Any) -> Any:
 
 Score = Annotated[float | None, BeforeValidator(_finite)]
 """A number, or None where there is none: NaN and infinities are read as none."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of the tables; its name in the scores is its key in `Material.metrics`.
-
-    Attributes:
-        label: what the reader sees.
-        unit: of the numbers, or empty.
-        better: which way is good; empty where there is no good way.
-        group: heading over the column.
-        about: one or two sentences for the reader; empty where nothing is known.
-    """
-
-    label: str
-    unit: str = ""
-    better: Better = ""
-    group: str = ""
-    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +104,7 @@ class Material:
         facts: short names and values, such as the model.
         metrics: the columns by name, in order.
         directions: the tables and clips.
-        verdicts: conclusions of the evaluation, in sentences.
+        conclusions: of the evaluation, in sentences.
         warnings: what the reader must know about the folder itself.
         figures: further images.
     """
@@ -133,7 +114,7 @@ class Material:
     facts: tuple[tuple[str, str], ...] = ()
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     directions: tuple[Direction, ...] = ()
-    verdicts: tuple[str, ...] = ()
+    conclusions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
 
@@ -158,47 +139,6 @@ ABOUT_BASELINES: Mapping[str, str] = {
     "instrument in another room is from the truth.",
     "Griffin-Lim of truth": "The truth's magnitudes with phases found by Griffin-Lim. It shows what is lost by phase "
     "alone.",
-}
-
-ABOUT_METRICS: Mapping[str, str] = {
-    "note_f1": "Notes of the input that are found again with the right pitch and start: 1 is all, and none too many.",
-    "note_f1_score": "Notes of the written score that are heard with the right pitch and start, and no others.",
-    "note_jaccard": "How little the sounding pitches share with the input's, moment by moment: 0 the same, 1 nothing.",
-    "note_jaccard_score": "How little the sounding pitches share with the score's, moment by moment.",
-    "pitch_error_cents": "How far the pitch lies from the input's, as a rule; 100 cents are a semitone.",
-    "pitch_fraction_off": "Share of the time in which the pitch is more than half a semitone off the input's.",
-    "onset_f1": "Starts of notes that agree with the input's within 50 ms: 1 is all, and none too many.",
-    "onsets_within_30_ms": "Share of the input's note starts that are kept within 30 ms.",
-    "loudness_correlation": "How alike the loudness moves over time: 1 in step with the input, 0 unrelated.",
-    "target_probability": "Probability of the target by an independent instrument classifier; it was trained on other "
-    "recordings and never on a model's output.",
-    "target_accuracy": "Share of clips that the independent instrument classifier classifies as the target.",
-    "tagger_probability": "Probability of the target by a public music tagger, which others trained on other music.",
-    "tagger_accuracy": "Share of clips in which the public tagger gives the target the highest probability of all "
-    "instruments.",
-    "kad": "Kernel distance between all the system's sounds and real ones of the target, in the named embedding: "
-    "around 0 they cannot be told apart.",
-    "kad_tagger": "The same kernel distance in the public tagger's embedding.",
-    "attack_ms": "How long notes take to rise.",
-    "attack_gap_ms": "How far the rise of notes lies from that of real clips of the target.",
-    "decay_db_per_s": "How fast held notes die away.",
-    "decay_gap_db_per_s": "How far the decay of notes lies from that of real clips of the target.",
-    "vibrato_extent_cents": "How far the pitch of lasting notes moves up and down: vibrato.",
-    "pre_echo_db": "Sound smeared ahead of attacks, a fault of spectral processing.",
-    "modulation_noise_db": "Roughness of held notes.",
-    "clicks_per_second": "Sudden jumps of the waveform, heard as clicks.",
-    "stereo_coherence_error": "How far the likeness of left and right has moved from the input's: 0 keeps the image.",
-    "level_difference_error_db": "How far the balance of left and right has moved from the input's.",
-    "clipped_fraction": "Share of samples at or beyond full scale.",
-    "silent_fraction": "Share of the time that is silent.",
-    "inconsistency_db": "How far the spectrum that was asked for is from one that a sound can have; it is heard as a "
-    "phasey ring.",
-    "band_distance_db": "Mean difference of level in bands of hearing; 0 is the same.",
-    "log_spectral_distance_db": "Mean difference of the spectra, bin by bin; 0 is the same.",
-    "multi_resolution_stft": "Difference of the spectra in long and short windows; 0 is the same.",
-    "snr_db": "Level of the true sound over that of the difference, sample by sample.",
-    "real_time_factor": "Seconds of sound per second of computing: above 1 is faster than real time.",
-    "peak_memory_mb": "The most memory that was in use.",
 }
 
 ABOUT_SAMPLES: Mapping[str, str] = {

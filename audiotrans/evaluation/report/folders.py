@@ -14,7 +14,6 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from audiotrans.audio import find_audio
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.report.content import (
-    ABOUT_METRICS,
     ABOUT_SAMPLES,
     MARKER,
     Clip,
@@ -22,7 +21,6 @@ from audiotrans.evaluation.report.content import (
     Figure,
     Kind,
     Material,
-    Metric,
     Score,
     Summary,
     System,
@@ -30,6 +28,7 @@ from audiotrans.evaluation.report.content import (
     about_chain,
     about_system,
 )
+from audiotrans.evaluation.scoring import METRICS, Metric
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
@@ -175,7 +174,8 @@ def load_record(path: Path, kind: type[R], name: str) -> R:
 
 
 def _explained(metrics: dict[str, Metric]) -> dict[str, Metric]:
-    return {key: replace(each, about=each.about or ABOUT_METRICS.get(key, "")) for key, each in metrics.items()}
+    own = {key: METRICS[key].about if key in METRICS else "" for key in metrics}
+    return {key: replace(each, about=each.about or own[key]) for key, each in metrics.items()}
 
 
 def _facts(**facts: str) -> tuple[tuple[str, str], ...]:
@@ -197,7 +197,7 @@ def _inside(root: Path, sound: str | None) -> Path | None:
 
 
 def read_evaluation(root: Path) -> Material:
-    """Read the folder that ``audiotrans evaluate`` writes: its tables, clips and verdicts.
+    """Read the folder that ``audiotrans evaluate`` writes: its tables, clips and conclusions.
 
     Raises:
         AudiotransError: ``evaluation.json`` cannot be read or lacks something.
@@ -220,7 +220,7 @@ def read_evaluation(root: Path) -> Material:
             )
             for each in record.directions
         ),
-        verdicts=tuple(record.conclusions),
+        conclusions=tuple(record.conclusions),
         warnings=tuple(record.warnings),
     )
 

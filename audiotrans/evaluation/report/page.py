@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from audiotrans import __version__
 from audiotrans.errors import names_extras
 from audiotrans.evaluation.plots import RANGE_DB, STRIP_HZ, STRIP_ROWS, colour_stops
-from audiotrans.evaluation.report.content import MARKER, Direction, Material, Metric, Summary, System
+from audiotrans.evaluation.report.content import MARKER, Direction, Material, Summary, System
 from audiotrans.evaluation.report.sounds import ReadyDirection, ReadyMaterial, ReadyTake
+from audiotrans.evaluation.scoring import GROUPS, Metric
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,9 +25,6 @@ FORMAT = "audiotrans-report"
 
 SCRIPTS = ("dom.js", "statistics.js", "player.js", "scores.js", "trials.js", "blind.js", "start.js")
 """Parts of the page's one script, in the order in which they use each other."""
-
-GROUPS = ("content", "timbre", "artefacts", "distance", "speed")
-"""The order of the columns; groups of other names follow, in the order they come."""
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -158,7 +156,7 @@ def _part(ready: ReadyMaterial, heading: str) -> dict[str, Any]:
         "key": ready.key,
         "heading": heading,
         "facts": [("source", material.what), *material.facts],
-        "verdicts": material.verdicts,
+        "conclusions": material.conclusions,
         "figures": ready.figures,
         "warnings": _warnings(material),
         "systems": list(explained.values()),
