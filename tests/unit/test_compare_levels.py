@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from audiotrans.evaluation.compare.statistics import interval
 from audiotrans.evaluation.compare.summary import Reach, curve, ratio, reach
+from audiotrans.evaluation.statistics import student_interval
 
 
 def run(*values: float, every: int = 100) -> list[dict[str, float]]:
@@ -78,13 +78,15 @@ def test_a_pair_of_runs_is_cut_to_the_shorter():
 
 
 def test_intervals_by_hand():
-    mean, low, high = interval([1.0, 2.0, 3.0])
+    found = student_interval([1.0, 2.0, 3.0])
     # Student's t for two degrees of freedom, 4.303, times 1 / sqrt(3).
-    assert (mean, low, high) == pytest.approx((2.0, 2 - 2.4843, 2 + 2.4843), abs=1e-3)
-    mean, low, high = interval(list(range(12)))
-    assert (high - low) / 2 == pytest.approx(2.201 * math.sqrt(13 / 12), rel=1e-3)  # eleven degrees of freedom
-    assert math.isnan(interval([1.0])[1])
-    assert math.isnan(interval([math.nan])[0])
+    assert (found.mean, found.low, found.high) == pytest.approx((2.0, 2 - 2.4843, 2 + 2.4843), abs=1e-3)
+    found = student_interval(list(range(12)))
+    assert (found.high - found.low) / 2 == pytest.approx(
+        2.201 * math.sqrt(13 / 12), rel=1e-3
+    )  # eleven degrees of freedom
+    assert math.isnan(student_interval([1.0]).low)
+    assert math.isnan(student_interval([math.nan]).mean)
 
 
 def test_curves_take_the_steps_that_all_seeds_reached():

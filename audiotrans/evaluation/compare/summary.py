@@ -21,8 +21,9 @@ from torch import Tensor
 
 from audiotrans.evaluation.compare import imagenet
 from audiotrans.evaluation.compare.evaluation_set import METRICS, EvaluationSet
-from audiotrans.evaluation.compare.statistics import interval, shown
 from audiotrans.evaluation.plots import comparison_curves, ends_sheet, progress_sheet
+from audiotrans.evaluation.statistics import student_interval
+from audiotrans.evaluation.tables import markdown_table, with_interval
 from audiotrans.files import write_whole
 from audiotrans.recipe import load_recipe
 
@@ -240,8 +241,8 @@ def ratio(
         if end:
             pairs.append((reach(cut[0], reached), reach(cut[1], reached)))
     logs = [_log(a.high) - _log(b.high) for a, b in pairs]
-    low = _end([_log(a.low) - _log(b.high) for a, b in pairs], 1)
-    high = _end([_log(a.high) - _log(b.low) for a, b in pairs], 2)
+    low, _ = _ends([_log(a.low) - _log(b.high) for a, b in pairs])
+    _, high = _ends([_log(a.high) - _log(b.low) for a, b in pairs])
     return Ratio(
         name, other,
         value=math.exp(sum(logs) / len(logs)) if logs and all(map(math.isfinite, logs)) else math.nan,
@@ -256,10 +257,11 @@ def _log(step: float) -> float:
     return math.log(step) if step > 0 else -math.inf
 
 
-def _end(logs: Sequence[float], side: int) -> float:
-    """Return one end of the interval over seeds; infinite where a seed's own range is, or there is but one seed."""
-    found = interval(logs)[side] if all(map(math.isfinite, logs)) else math.nan
-    return found if math.isfinite(found) else math.inf * (-1 if side == 1 else 1)
+def _ends(logs: Sequence[float]) -> tuple[float, float]:
+    """Return the interval over seeds; infinite where a seed's own range is, or there is but one seed."""
+    found = student_interval(logs)
+    known = all(map(math.isfinite, (*logs, found.low)))
+    return (found.low, found.high) if known else (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -288,8 +290,9 @@ def curve(runs: Mapping[int, Records], metric: str) -> Curve:
     """Gather a metric of all seeds, at the steps that all of them have reached."""
     by_step = [{record["step"]: record.get(metric, math.nan) for record in records} for records in runs.values()]
     steps = sorted(set.intersection(*(set(each) for each in by_step))) if by_step else []
-    found = np.array([interval([each[step] for each in by_step]) for step in steps]).reshape(len(steps), 3)
-    return Curve(np.array(steps, dtype=np.float64), *found.T)
+    found = [student_interval([each[step] for each in by_step]) for step in steps]
+    ends = np.array([(each.mean, each.low, each.high) for each in found]).reshape(len(steps), 3)
+    return Curve(np.array(steps, dtype=np.float64), *ends.T)
 
 
 def write_summary(output: Path, held_out: EvaluationSet) -> Path:
@@ -350,7 +353,7 @@ def _text(
         "",
         "## At the end",
         "",
-        *_table_of_ends(runs),
+        _table_of_ends(runs),
         "",
         *_text_of_levels(output, runs, levels(held_out), plan["epoch"]),
         "",
@@ -388,15 +391,15 @@ def _text_of_levels(
         "The first evaluation from which on a level is held to the end of the run, seed by seed; `> N`: not within "
         f"the N steps that the run has had.{told}",
         "",
-        *_table_of_levels(runs, wanted, epochs, held=True),
+        _table_of_levels(runs, wanted, epochs, held=True),
         "",
         "The first evaluation that finds a level, whether or not it is held:",
         "",
-        *_table_of_levels(runs, wanted, epochs, held=False),
+        _table_of_levels(runs, wanted, epochs, held=False),
     ]
     if len(runs) < 2:
         return lines
-    return [*lines, "", "## Which recipe needs more steps", "", ABOUT_RATIOS, "", *_table_of_ratios(runs, wanted)]
+    return [*lines, "", "## Which recipe needs more steps", "", ABOUT_RATIOS, "", _table_of_ratios(runs, wanted)]
 
 
 def distinct(images: Tensor) -> int:
@@ -404,43 +407,35 @@ def distinct(images: Tensor) -> int:
     return len({image.numpy().tobytes() for image in images})
 
 
-def _table_of_ends(runs: dict[str, dict[int, Records]]) -> list[str]:
-    lines = ["| | " + " | ".join(f"{name} ({len(of_seed)} seeds)" for name, of_seed in runs.items()) + " |"]
-    lines.append("|---" * (len(runs) + 1) + "|")
+def _table_of_ends(runs: dict[str, dict[int, Records]]) -> str:
+    rows = []
+    lasts = [[records[-1] for records in of_seed.values() if records] for of_seed in runs.values()]
     for metric, label in METRICS.items():
-        cells = []
-        for of_seed in runs.values():
-            ends = [records[-1].get(metric, math.nan) for records in of_seed.values() if records]
-            cells.append(shown(interval(ends)))
-        if metric.startswith("imagenet") and set(cells) == {"-"}:
-            continue  # not measured here
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    lasts = [
-        ", ".join(f"{records[-1]['step']:g}" for records in of_seed.values() if records) for of_seed in runs.values()
-    ]
-    return [*lines, "| steps reached | " + " | ".join(lasts) + " |"]
+        cells = [with_interval(student_interval([last.get(metric, math.nan) for last in each])) for each in lasts]
+        if not metric.startswith("imagenet") or set(cells) != {"-"}:  # else it was not measured here
+            rows.append([label, *cells])
+    rows.append(["steps reached", *(", ".join(f"{last['step']:g}" for last in each) for each in lasts)])
+    return markdown_table(["", *(f"{name} ({len(of_seed)} seeds)" for name, of_seed in runs.items())], rows)
 
 
 def _table_of_levels(
     runs: dict[str, dict[int, Records]], wanted: dict[str, Reached], epochs: Mapping[str, float], held: bool
-) -> list[str]:
-    lines = ["| level | " + " | ".join(runs) + " |", "|---" * (len(runs) + 1) + "|"]
+) -> str:
+    rows = []
     for level, reached in wanted.items():
         cells = [
             ", ".join(reach(records, reached, held=held).text(epochs[name]) for records in of_seed.values())
             for name, of_seed in runs.items()
         ]
-        lines.append(f"| {level} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([level, *cells])
+    return markdown_table(["level", *runs], rows)
 
 
-def _table_of_ratios(runs: dict[str, dict[int, Records]], wanted: dict[str, Reached]) -> list[str]:
-    lines = ["| level | recipes | steps | tenfold |", "|---|---|---|---|"]
-    for name, reached in wanted.items():
-        for a, b in combinations(runs, 2):
-            found = ratio(a, runs[a], b, runs[b], reached)
-            lines.append(f"| {name} | {a}, {b} | {found} | {found.tenfold} |")
-    return lines
+def _table_of_ratios(runs: dict[str, dict[int, Records]], wanted: dict[str, Reached]) -> str:
+    pairs = [(name, a, b) for name in wanted for a, b in combinations(runs, 2)]
+    found = [(name, a, b, ratio(a, runs[a], b, runs[b], wanted[name])) for name, a, b in pairs]
+    rows = [[name, f"{a}, {b}", str(each), each.tenfold] for name, a, b, each in found]
+    return markdown_table(["level", "recipes", "steps", "tenfold"], rows)
 
 
 def _epochs(output: Path, runs: dict[str, dict[int, Records]], images: int) -> dict[str, float]:
