@@ -1,1 +1,1 @@
-"""Picture to image and back."""
+"""Photo <-> image."""

@@ -34,36 +34,36 @@ def read_photo(path: Path | str) -> Pixels:
     """Read a photo as people see it: upright (EXIF), in the colours of its profile, without transparency.
 
     Grey becomes grey in three channels, CMYK and palettes are converted, 16 bits become 8, transparency is laid on
-    white; of animations the first picture counts. Pillow warns of odd EXIF entries: see `without_warnings`.
+    white; of animations the first frame counts. Pillow warns of odd EXIF entries: see `without_warnings`.
 
     Returns:
         ``(height, width, 3)``, 0 .. 255.
 
     Raises:
-        AudiotransError: naming the file, if it is missing, no picture, broken, cut short or too large.
+        AudiotransError: naming the file, if it is missing, not an image, broken, cut short or too large.
     """
     from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
     if path.is_dir():
-        raise AudiotransError(f"{path} is a folder, not a picture")
+        raise AudiotransError(f"{path} is a folder, not a photo")
     try:
-        with Image.open(path) as picture:
-            _refuse_large(path, picture.size)
-            return np.asarray(_in_colour(_in_srgb(_upright(picture))), dtype=np.uint8).copy()
+        with Image.open(path) as photo:
+            _refuse_large(path, photo.size)
+            return np.asarray(_in_colour(_in_srgb(_upright(photo))), dtype=np.uint8).copy()
     except FileNotFoundError:
         raise AudiotransError(f"{path} does not exist") from None
     except Image.DecompressionBombError:
         raise AudiotransError(f"{path} is too large: at most {MOST_PIXELS / 1e6:.0f} megapixels") from None
     except UnidentifiedImageError:
-        raise AudiotransError(f"{path} is no picture that can be read: use jpg, png or webp") from None
+        raise AudiotransError(f"{path} is not a photo that can be read: use jpg, png or webp") from None
     except _BROKEN as error:
         raise AudiotransError(f"{path} is broken or cut short: {' '.join(str(error).split())}") from None
 
 
 @contextlib.contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keep Pillow from warning of odd EXIF entries, and of sizes that `read_photo` judges itself.
+    """Keep Pillow from warning of odd EXIF entries, and of sizes that `read_photo` checks itself.
 
     For the thread that starts the readers: Python's filters belong to the whole process, and readers in several
     threads that each set and restored them would leave them wrong.
@@ -73,15 +73,15 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def _upright(picture: PillowImage) -> PillowImage:
-    """Return a picture turned as its EXIF says, or as it is where its EXIF is broken: viewers do the same."""
+def _upright(photo: PillowImage) -> PillowImage:
+    """Return a photo turned as its EXIF says, or as it is where its EXIF is broken: viewers do the same."""
     from PIL import ImageOps
 
-    picture.load()  # a broken picture is not taken for broken EXIF
+    photo.load()  # a broken photo must not count as broken EXIF
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(photo)
     except _BROKEN:
-        return picture
+        return photo
 
 
 def _refuse_large(path: Path, size: tuple[int, int]) -> None:
@@ -90,35 +90,35 @@ def _refuse_large(path: Path, size: tuple[int, int]) -> None:
         raise AudiotransError(f"{path} is too large: {size[0]} x {size[1]} pixels, {at_most}")
 
 
-def _in_srgb(picture: PillowImage) -> PillowImage:
-    """Return a picture in the colour space that all are written in; many phones and cameras use a larger one."""
+def _in_srgb(photo: PillowImage) -> PillowImage:
+    """Return a photo in the colour space that all are written in; many phones and cameras use a larger one."""
     from PIL import ImageCms
 
-    profile = picture.info.get("icc_profile")
-    if not profile or picture.mode not in ("RGB", "CMYK"):
-        return picture
+    profile = photo.info.get("icc_profile")
+    if not profile or photo.mode not in ("RGB", "CMYK"):
+        return photo
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        found = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        found = ImageCms.profileToProfile(photo, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-        return picture  # a broken profile, or one for other channels: programs that show pictures pass it over too
-    return picture if found is None else found
+        return photo  # a broken profile, or one for other channels: programs that show photos pass it over too
+    return photo if found is None else found
 
 
-def _in_colour(picture: PillowImage) -> PillowImage:
-    """Return an RGB picture of any Pillow picture."""
+def _in_colour(photo: PillowImage) -> PillowImage:
+    """Return any Pillow image in RGB."""
     from PIL import Image
 
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more of grey
-        values = np.asarray(picture, dtype=np.float64)
-        full = 65535.0 if picture.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-9)
+    if photo.mode.startswith("I") or photo.mode == "F":  # 16 bits and more of grey
+        values = np.asarray(photo, dtype=np.float64)
+        full = 65535.0 if photo.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-9)
         grey = np.clip(values * (255 / full) + 0.5, 0, 255).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
+    if "A" in photo.getbands() or "transparency" in photo.info:
+        layered = photo.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
         return Image.alpha_composite(white, layered).convert("RGB")
-    return picture.convert("RGB")
+    return photo.convert("RGB")
 
 
 def write_photo(path: Path | str, pixels: Pixels, *, force: bool = False) -> None:
@@ -137,12 +137,12 @@ def write_photo(path: Path | str, pixels: Pixels, *, force: bool = False) -> Non
 
     path = Path(path)
     if path.suffix.lower() not in PHOTO_SUFFIXES:
-        raise UsageError(f"{path}: pictures are written as {', '.join(PHOTO_SUFFIXES)}")
+        raise UsageError(f"{path}: photos are written as {', '.join(PHOTO_SUFFIXES)}")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
     kind = Image.registered_extensions()[path.suffix.lower()]
     with replacing(path) as partial:
-        Image.fromarray(pixels).save(partial, kind, quality=JPEG_QUALITY)  # formats without loss pay no heed to it
+        Image.fromarray(pixels).save(partial, kind, quality=JPEG_QUALITY)  # formats without loss ignore it
 
 
 def find_photos(paths: Sequence[Path | str]) -> list[Path]:

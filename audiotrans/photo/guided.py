@@ -1,10 +1,10 @@
-"""A small change of a picture brought to a large photo, along the photo's own edges.
+"""Guided upsampling: the change of a small image brought to a large photo, along the photo's own edges.
 
 Scaled up as it is, a change of 64 x 64 pixels spills over every edge by a pixel of its own, on a photo of 4,000 columns
-by 60: hair gets a halo. So the change is first told by the picture: near every position it is written as a linear
-function of the picture's three colours there. The coefficients are smooth, and scaling them up does no harm; applied to
+by 60: hair gets a halo. So the change is first fitted by the image: near every position it is written as a linear
+function of the image's three colours there. The coefficients are smooth, and scaling them up does no harm; applied to
 the photo's own colours they give a change whose edges are the photo's. It also loses what has nothing to do with the
-picture, such as a network's grid and noise.
+image, such as a network's grid and noise.
 
 Source: He, Sun and Tang, Guided Image Filtering, IEEE TPAMI 2013, equations (19) to (21); He and Sun, Fast Guided
 Filter, arXiv 1505.00996, 2015.
@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 RADIUS = 1
-"""Pixels of the small picture on each side that a linear function is fitted to."""
+"""Pixels of the small image on each side that a linear function is fitted to."""
 
 EPSILON = 0.01
-"""Added to the picture's variances (its range is [-1, 1]): what varies by less than 13 of 255 steps counts as flat."""
+"""Added to the image's variances (its range is [-1, 1]): what varies by less than 13 of 255 steps counts as flat."""
 
 
 def follow_edges(change: Tensor, image: Tensor, height: int, width: int) -> Tensor:
-    """Write a change as linear functions of the picture's colours.
+    """Write a change as linear functions of the image's colours.
 
     Args:
         change: ``(1, 3, h, w)``.
-        image: the picture that it changes, same shape, in [-1, 1].
+        image: what it changes, same shape, in [-1, 1].
         height: rows of the photo.
         width: its columns.
 

@@ -1,6 +1,6 @@
-"""Photo <-> image: the picture side of the one road.
+"""Photo <-> image: what `spectrogram.imaging` is for sounds.
 
-The network sees a small picture of the whole photo. What it changes there is brought to the photo's size along the
+The network sees a small image of the whole photo. What it changes there is brought to the photo's size along the
 photo's own edges and added to it (`photo.guided`), so that the photo keeps its size and its fine detail: a photo of any
 size, and of any shape that is not a mere strip, may be translated.
 """
@@ -128,7 +128,7 @@ class PhotoImaging:
         stretch = pixels.shape[1] / pixels.shape[0] * self.settings.height / self.settings.width
         if max(stretch, 1 / stretch) > MOST_STRETCHED:
             size = f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
-            raise AudiotransError(f"a picture of {size} is too long and narrow: cut it to at most {MOST_STRETCHED} : 1")
+            raise AudiotransError(f"a photo of {size} is too long and narrow: cut it to at most {MOST_STRETCHED} : 1")
         scale = max(self.settings.height / pixels.shape[0], self.settings.width / pixels.shape[1])
         rows = max(round(pixels.shape[0] * scale), self.settings.height)
         columns = max(round(pixels.shape[1] * scale), self.settings.width)

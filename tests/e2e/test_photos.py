@@ -93,7 +93,7 @@ def test_mistakes_are_one_line(model: Path, tmp_path: Path):
     face, letter, sound = photo(tmp_path / "me.png"), tmp_path / "letter.jpg", tmp_path / "a.wav"
     letter.write_text("dear reader")
     sound.write_bytes(b"RIFF")
-    assert "no picture" in refused(run("convert", letter, "--to", "blond", "--model", model), 1)
+    assert "not a photo" in refused(run("convert", letter, "--to", "blond", "--model", model), 1)
     assert "is for pictures" in refused(run("convert", sound, "--to", "blond", "--model", model), 2)
     assert "is for sound" in refused(run("convert", face, "--to", "piano"), 2)
     assert "leave --phase out" in refused(

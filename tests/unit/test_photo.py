@@ -18,14 +18,14 @@ from audiotrans.photo.files import find_photos, read_photo, without_warnings, wr
 from audiotrans.photo.imaging import PhotoImaging, PhotoSettings
 
 
-def picture(height: int = 30, width: int = 40, seed: int = 0) -> np.ndarray:
+def pixels_of(height: int = 30, width: int = 40, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 40), (218, 178), (301, 57)])
 def test_an_unchanged_image_gives_back_the_photo_itself(size):
     imaging = PhotoImaging(PhotoSettings(height=32, width=32))
-    pixels = picture(*size)
+    pixels = pixels_of(*size)
     image, context = imaging.to_image(pixels)
     assert image.shape[2] >= 32
     assert image.shape[3] >= 32
@@ -34,7 +34,7 @@ def test_an_unchanged_image_gives_back_the_photo_itself(size):
 
 def test_only_the_change_of_an_image_is_scaled_up():
     imaging = PhotoImaging(PhotoSettings(height=16, width=16))
-    pixels = picture(64, 64) // 2  # room to get brighter
+    pixels = pixels_of(64, 64) // 2  # room to get brighter
     image, context = imaging.to_image(pixels)
     brighter = imaging.from_image(image + 20 / 127.5, context)
     np.testing.assert_array_equal(brighter.astype(int) - pixels, 20)
@@ -75,7 +75,7 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
     return path
 
 
-def test_every_kind_of_picture_becomes_colour(tmp_path):
+def test_every_kind_of_photo_becomes_colour(tmp_path):
     grey = np.tile(np.linspace(0, 255, 20).astype(np.uint8), (10, 1))
     colour = Image.fromarray(np.dstack([grey] * 3))
     kinds = {
@@ -103,7 +103,7 @@ def test_transparency_is_laid_on_white(tmp_path):
 def test_photos_are_read_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by a quarter to the right
-    path = save(tmp_path / "turned.jpg", Image.fromarray(picture(20, 30)), exif=exif)
+    path = save(tmp_path / "turned.jpg", Image.fromarray(pixels_of(20, 30)), exif=exif)
     assert read_photo(path).shape == (30, 20, 3)
 
 
@@ -111,7 +111,7 @@ def test_a_photo_with_broken_exif_is_read_as_it_lies(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = "hello world"
-    path = save(tmp_path / "odd.jpg", Image.fromarray(picture(20, 30)), exif=exif)
+    path = save(tmp_path / "odd.jpg", Image.fromarray(pixels_of(20, 30)), exif=exif)
     path.write_bytes(path.read_bytes().replace(b"\x01\x0e\x00\x02", b"\x01\x01\x00\x02"))  # a text for a number
     with pytest.raises(struct.error):
         ImageOps.exif_transpose(Image.open(path))
@@ -121,7 +121,7 @@ def test_a_photo_with_broken_exif_is_read_as_it_lies(tmp_path):
 def test_warnings_of_pillow_are_kept_from_the_user_and_no_others(tmp_path):
     exif = Image.Exif()
     exif[0x0132] = "2020:01:01 00:00:00"
-    path = save(tmp_path / "odd.jpg", Image.fromarray(picture(20, 30)), exif=exif)
+    path = save(tmp_path / "odd.jpg", Image.fromarray(pixels_of(20, 30)), exif=exif)
     path.write_bytes(path.read_bytes().replace(b"\x01\x32\x00\x02", b"\x01\x32\x00\x0c"))  # doubles, beyond the end
     with pytest.warns(UserWarning, match="larger than file"):
         read_photo(path)
@@ -144,7 +144,7 @@ def test_a_strip_is_refused_before_it_fills_the_memory(size):
 
 def broken_files(folder: Path) -> dict[str, Path]:
     whole = io.BytesIO()
-    Image.fromarray(picture(64, 64)).save(whole, "JPEG")
+    Image.fromarray(pixels_of(64, 64)).save(whole, "JPEG")
     files = {"cut.jpg": whole.getvalue()[:600], "text.jpg": b"hello, I am a letter", "empty.png": b""}
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -155,7 +155,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
 
 def test_what_is_no_photo_gets_one_line_that_names_it(tmp_path):
     expected = {
-        "cut.jpg": "cut short", "text.jpg": "no picture", "empty.png": "no picture", "huge.png": "too large",
+        "cut.jpg": "cut short", "text.jpg": "not a photo", "empty.png": "not a photo", "huge.png": "too large",
         "folder.jpg": "is a folder", "missing.jpg": "does not exist",
     }  # fmt: skip
     for name, path in broken_files(tmp_path).items():
@@ -175,12 +175,12 @@ def test_written_photos_come_back(tmp_path, name):
 
 
 def test_an_existing_photo_is_kept_unless_forced(tmp_path):
-    write_photo(tmp_path / "a.png", picture(seed=1))
+    write_photo(tmp_path / "a.png", pixels_of(seed=1))
     with pytest.raises(UsageError, match="--force"):
-        write_photo(tmp_path / "a.png", picture(seed=2))
-    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), picture(seed=1))
-    write_photo(tmp_path / "a.png", picture(seed=2), force=True)
-    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), picture(seed=2))
+        write_photo(tmp_path / "a.png", pixels_of(seed=2))
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), pixels_of(seed=1))
+    write_photo(tmp_path / "a.png", pixels_of(seed=2), force=True)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), pixels_of(seed=2))
 
 
 def test_photos_are_found_by_suffix_and_in_order(tmp_path):

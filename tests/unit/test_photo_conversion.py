@@ -37,13 +37,13 @@ class Blurring(AVBGTN):
         return torch.full_like(image, float(image.mean())) - 0.2 * (source != target)
 
 
-def picture(height: int = 90, width: int = 70, seed: int = 0) -> np.ndarray:
+def pixels_of(height: int = 90, width: int = 70, seed: int = 0) -> np.ndarray:
     rows = np.random.default_rng(seed).integers(60, 196, (height // 10 + 1, width // 10 + 1, 3), dtype=np.uint8)
     return np.ascontiguousarray(rows.repeat(10, 0).repeat(10, 1)[:height, :width])
 
 
 def test_what_the_auto_encoder_loses_is_kept():
-    pixels = picture()
+    pixels = pixels_of()
     kept = PhotoConverter(Blurring(), recipe()).convert(pixels, to="brown")
     # A change that is the same everywhere: .2 of a range of 2, to a rounding.
     np.testing.assert_allclose(kept, pixels - 0.2 * 127.5, atol=0.51)
@@ -56,7 +56,7 @@ def test_a_model_trained_to_keep_keeps_as_it_was_trained():
     trained = recipe(residual=0.5)
     converter = PhotoConverter(Blurring(), trained)
     assert converter.keep == 0.5
-    image = PhotoImaging(trained.imaging).to_image(picture())[0]
+    image = PhotoImaging(trained.imaging).to_image(pixels_of())[0]
     found = converter._translated(image, torch.zeros(0), converter.request("brown"))
     torch.testing.assert_close(found, Blurring().translate(image, "a", "b"))  # its translate does all by itself
     with pytest.raises(UsageError, match="keep 2"):
@@ -70,7 +70,7 @@ def test_what_is_for_sound_is_refused(option, value):
 
 
 def test_strength_scales_the_change():
-    pixels = picture()
+    pixels = pixels_of()
     half = PhotoConverter(Blurring(), recipe()).convert(pixels, to="brown", strength=50)
     np.testing.assert_allclose(half, pixels - 0.1 * 127.5, atol=0.51)
 
@@ -81,7 +81,7 @@ def test_a_model_of_sound_is_refused():
 
 
 def step(height: int, width: int, column: int) -> np.ndarray:
-    """Make a picture that is dark up to a column and light from there on."""
+    """Make a photo that is dark up to a column and light from there on."""
     pixels = np.full((height, width, 3), 60, dtype=np.uint8)
     pixels[:, column:] = 180
     return pixels
@@ -91,14 +91,14 @@ def step(height: int, width: int, column: int) -> np.ndarray:
 def test_a_change_ends_where_the_photo_has_its_edge(size):
     """The dark half gets redder by 40. Scaled up by itself the change would spill over a step that falls between."""
     height, width = size
-    column = width // 2 + width // 200  # not where pixels of the small picture meet
+    column = width // 2 + width // 200  # not where pixels of the small image meet
     photo = step(height, width, column)
     road = PhotoImaging(PhotoSettings(height=32, width=32))
     image, context = road.to_image(photo)
     dark = ((180 / 127.5 - 1 - image.mean(1, keepdim=True)) / (120 / 127.5)).clamp(0, 1)  # its share of each pixel
     made = road.from_image(image + dark * torch.tensor([40 / 127.5, 0, 0])[None, :, None, None], context)
     red = made[height // 2, :, 0].astype(int) - photo[height // 2, :, 0]
-    halo = width // 20  # three quarters of a pixel of the small picture and more
+    halo = width // 20  # three quarters of a pixel of the small image and more
     assert np.abs(red[column : column + halo]).max() <= 6  # of 40: the light side stays what it was
     assert red[column - halo : column].min() >= 30
     assert np.abs(made.astype(int) - photo)[..., 1:].max() <= 1
@@ -115,7 +115,7 @@ def test_noise_that_has_nothing_to_do_with_the_photo_is_lost():
 
 
 def test_strips_join_without_a_seam(monkeypatch: pytest.MonkeyPatch):
-    road, pixels = PhotoImaging(PhotoSettings(height=32, width=32)), picture(150, 97)
+    road, pixels = PhotoImaging(PhotoSettings(height=32, width=32)), pixels_of(150, 97)
     image, context = road.to_image(pixels)
     change = 0.2 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     whole = road.from_image(image + change, context)
@@ -125,7 +125,7 @@ def test_strips_join_without_a_seam(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (20, 20), (33, 31)])
 def test_photos_smaller_than_the_image_come_back(size):
-    road, pixels = PhotoImaging(PhotoSettings(height=32, width=32)), picture(*size)
+    road, pixels = PhotoImaging(PhotoSettings(height=32, width=32)), pixels_of(*size)
     image, context = road.to_image(pixels)
     made = road.from_image(image + 0.1, context)
     np.testing.assert_allclose(made, pixels + 0.1 * 127.5, atol=0.51)
@@ -137,6 +137,6 @@ def test_a_large_photo_keeps_its_proportions():
 
 
 def test_read_only_pixels_are_taken_as_they_are():
-    pixels = picture()
+    pixels = pixels_of()
     pixels.setflags(write=False)  # as Pillow's own arrays
     PhotoImaging(PhotoSettings(height=32, width=32)).to_image(pixels)
