@@ -201,14 +201,18 @@ def as_recipe(settings: NetSettings) -> dict[str, Any]:
     return {name: None if value == known.get(name) else value for name, value in values.items()}
 
 
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each position: no statistic reaches across the image."""
+class _Affine(nn.Module):
+    """One scale and one shift per channel, for a norm."""
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.eps = eps
+
+
+class ChannelNorm(_Affine):
+    """Layer norm over the channels of each position: no statistic reaches across the image."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(b, c, h, w)``."""
@@ -217,14 +221,8 @@ class ChannelNorm(nn.Module):
         return out.permute(0, 3, 1, 2)
 
 
-class ImageLayerNorm(nn.Module):
+class ImageLayerNorm(_Affine):
     """Layer norm over a whole sample with one scale and shift per channel: keeps relative channel levels."""
-
-    def __init__(self, channels: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(b, c, h, w)``."""

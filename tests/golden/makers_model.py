@@ -24,7 +24,7 @@ def closed_form_model() -> AVBGTN:
 
 
 def closed_form_image() -> Tensor:
-    """Draw 32 rows and 61 frames of sines; 61 is no multiple of the stride."""
+    """Return 32 rows and 61 frames of sines; 61 is not a multiple of the stride."""
     row, frame = torch.meshgrid(torch.arange(32.0), torch.arange(61.0), indexing="ij")
     return (0.8 * torch.sin(0.9 * row) * torch.cos(0.13 * frame))[None, None]
 

@@ -77,7 +77,7 @@ def image_chirp() -> dict[str, object]:
 
 
 def organ() -> NDArray[np.float32]:
-    """Make 4 s of mono at 16 kHz, quiet enough for the float16 of musicnn's own pictures: chords of fading partials."""
+    """Make 4 s of mono at 16 kHz, quiet enough for musicnn's own spectrograms in float16: chords of fading partials."""
     seconds = np.arange(4 * 16_000) / 16_000
     wave = np.zeros_like(seconds)
     for number, hertz in enumerate((220.0, 277.2, 329.6, 440.0, 554.4, 659.3, 880.0, 415.3)):

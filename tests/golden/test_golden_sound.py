@@ -55,8 +55,8 @@ def test_integrated_phases_are_those_of_a_heap(number: int) -> None:
     assert golden["rank"] == 2
     magnitude = magnitude_of_chirp(2048, 512).astype(np.float32)
     found = integrated_phase(np.ascontiguousarray(magnitude.T)[None], None, STFT())[FRAMES[number]]
-    heard = magnitude[:, FRAMES[number]]
-    difference = np.exp(1j * (found - golden["phase"][:, number].astype(float)))[heard > 0.1 * heard.max()]
+    size = magnitude[:, FRAMES[number]]
+    difference = np.exp(1j * (found - golden["phase"][:, number].astype(float)))[size > 0.1 * size.max()]
     # Where the two take bins in another order, whole parts may be turned: one constant per frame is free. In frame 20
     # the orders part within the loud bins. Stored as float16: 0.001 radians.
     turned = np.angle(difference / difference[0])
@@ -78,5 +78,5 @@ def test_tags_are_those_of_musicnn() -> None:
     assert tuple(golden["names"]) == TAGS
     network = tagger.load_network()
     found = network.tags(network.embed(torch.from_numpy(tagger.log_mel(organ())[None, : tagger.FRAMES])))
-    # The original keeps its picture in float16, which moves a tag by up to 2e-4.
+    # The original keeps its spectrogram in float16, which moves a tag by up to 2e-4.
     np.testing.assert_allclose(found.numpy(), golden["tags"], rtol=0, atol=1e-3)

@@ -28,7 +28,7 @@ def model(preset: str, kl: str) -> AVBGTN:
     return net.eval().requires_grad_(False)
 
 
-def drawn(net: AVBGTN, x: torch.Tensor, seed: int) -> torch.Tensor:
+def noise_for(net: AVBGTN, x: torch.Tensor, seed: int) -> torch.Tensor:
     return net.noise(x, torch.Generator().manual_seed(seed))
 
 
@@ -36,7 +36,7 @@ def drawn(net: AVBGTN, x: torch.Tensor, seed: int) -> torch.Tensor:
 @given(height=sides, width=sides, batch=st.integers(1, 3), way=ways, seed=seeds)
 def test_any_size_comes_back_in_range(preset, kl, height, width, batch, way, seed):
     net, x = model(preset, kl), image((batch, 1, height, width), seed)
-    made = net.translate(x, *way, drawn(net, x, seed))
+    made = net.translate(x, *way, noise_for(net, x, seed))
     assert made.shape == x.shape
     assert made.dtype == torch.float32
     assert made.isfinite().all()
@@ -47,19 +47,19 @@ def test_any_size_comes_back_in_range(preset, kl, height, width, batch, way, see
 @given(height=sides, width=sides, way=ways, seed=seeds)
 def test_same_noise_same_bytes(preset, kl, height, width, way, seed):
     net, x = model(preset, kl), image((1, 1, height, width), seed)
-    kept, eps = x.clone(), drawn(net, x, seed)
-    one, other = (net.translate(x, *way, noise) for noise in (eps, drawn(net, x, seed)))
+    kept, eps = x.clone(), noise_for(net, x, seed)
+    one, other = (net.translate(x, *way, noise) for noise in (eps, noise_for(net, x, seed)))
     assert one.numpy().tobytes() == other.numpy().tobytes()
     assert torch.equal(x, kept)
-    another = net.translate(x, *way, drawn(net, x, seed + 1))
-    assert torch.equal(another, one) == (kl == "mu2")  # UNIT's encoder hears no noise
+    another = net.translate(x, *way, noise_for(net, x, seed + 1))
+    assert torch.equal(another, one) == (kl == "mu2")  # UNIT's encoder takes no noise
 
 
 @settings(max_examples=10)
 @given(height=sides, width=sides, way=ways, seed=seeds)
 def test_an_image_is_translated_alike_alone_and_in_a_batch(preset, kl, height, width, way, seed):
     net, x = model(preset, kl), image((3, 1, height, width), seed)
-    eps = drawn(net, x, seed)
+    eps = noise_for(net, x, seed)
     together = net.translate(x, *way, eps)
     alone = torch.cat([net.translate(x[i : i + 1], *way, eps[i : i + 1]) for i in range(3)])
     # float32 sums in another order. Instance norm of a small, nearly flat patch divides by as little as 0.003.

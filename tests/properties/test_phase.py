@@ -1,4 +1,4 @@
-"""Laws of the phase methods that start from magnitudes alone, for drawn seeds, lengths and settings."""
+"""Laws of the phase methods that start from magnitudes alone, for random seeds, lengths and settings."""
 
 from __future__ import annotations
 

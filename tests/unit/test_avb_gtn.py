@@ -142,7 +142,7 @@ def test_unit_adds_unit_noise_to_the_latent_in_training_only():
     x = image((4, 1, 64, 64), 10)
     t = net(x, x, seeded())
     noise = t.z_a - t.mean_a
-    # 4 x 32 x 16 x 16 = 32768 draws: a standard error of 0.004 for the spread, 0.0055 for the mean.
+    # 4 x 32 x 16 x 16 = 32768 samples: a standard error of 0.004 for the spread, 0.0055 for the mean.
     assert noise.std() == pytest.approx(1, abs=0.02)
     assert noise.mean() == pytest.approx(0, abs=0.03)
     assert net(x, x, seeded(5)).mean_a.equal(t.mean_a)
@@ -152,7 +152,7 @@ def test_unit_adds_unit_noise_to_the_latent_in_training_only():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (27, 35)])
-def test_a_whole_carry_between_equal_decoders_is_the_identity(size):
+def test_a_whole_residual_between_equal_decoders_is_the_identity(size):
     net = model(residual=1.0)
     net.decoders["b"].load_state_dict(net.decoders["a"].state_dict())
     x = image((1, 1, *size), 11)
@@ -160,13 +160,13 @@ def test_a_whole_carry_between_equal_decoders_is_the_identity(size):
     torch.testing.assert_close(net.translate(x, "a", "b", net.noise(x, seeded())), x, atol=1e-6, rtol=0)
 
 
-def test_carry_takes_over_its_share_of_what_the_autoencoder_lost():
+def test_residual_takes_over_its_share_of_what_the_autoencoder_lost():
     x = image((1, 1, 32, 32), 12)
     none, half = model(), model(residual=0.5)
     eps = none.noise(x, seeded())
     wanted = none.translate(x, "a", "b", eps) + 0.5 * (x - none.translate(x, "a", "a", eps))
     torch.testing.assert_close(half.translate(x, "a", "b", eps), wanted.clamp(-1, 1), atol=1e-6, rtol=0)
-    assert torch.equal(half.translate(x, "a", "a", eps), none.translate(x, "a", "a", eps))  # reconstructions carry none
+    assert torch.equal(half.translate(x, "a", "a", eps), none.translate(x, "a", "a", eps))  # reconstructions have none
     t = half(x, x, seeded())
     assert not torch.equal(t.ab, none(x, x, seeded()).ab)
     torch.testing.assert_close(t.aa, none(x, x, seeded()).aa, atol=1e-6, rtol=0)
@@ -179,46 +179,46 @@ def recorded(discriminators: Discriminators) -> list[tuple[torch.Tensor, torch.T
     return asked
 
 
-def test_t_judges_real_and_translated_pairs_against_the_prior():
+def test_t_compares_real_and_translated_pairs_against_the_prior():
     settings = net_settings(preset="tiny")
     discriminators, t = (
         Discriminators(settings, 1),
         model("tiny", width=8)(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2)),
     )
     asked = recorded(discriminators)
-    verdict = discriminators(t, training=True, generator=seeded())
+    outputs = discriminators(t, training=True, generator=seeded())
     posterior, prior = asked[:4], asked[4:]
     for given in (posterior, prior):
         assert [domain for _, _, domain in given] == ["a", "b", "b", "a"]
         assert all(x is y for (x, _, _), y in zip(given, (t.a, t.b, t.ab, t.ba), strict=True))
     assert all(z is y for (_, z, _), y in zip(posterior, (t.z_a, t.z_b, t.z_ab, t.z_ba), strict=True))
-    drawn = torch.stack([z for _, z, _ in prior])
-    assert drawn.std() == pytest.approx(1, abs=0.1)  # 4 x 8 x 32 draws: standard error 0.022
-    assert (len(verdict.posterior), len(verdict.prior)) == (4, 4)
-    assert verdict.dimensions == 9 * 8
+    samples = torch.stack([z for _, z, _ in prior])
+    assert samples.std() == pytest.approx(1, abs=0.1)  # 4 x 8 x 32 samples: standard error 0.022
+    assert (len(outputs.posterior), len(outputs.prior)) == (4, 4)
+    assert outputs.dimensions == 9 * 8
 
 
 def test_the_generators_step_asks_only_for_what_it_needs():
     discriminators, t = Discriminators(net_settings(preset="tiny"), 1), model(width=8)(*[image((1, 1, 32, 32), 1)] * 2)
-    verdict = discriminators(t, training=False)
-    assert verdict.real_a is None
-    assert verdict.real_b is None
-    assert (len(verdict.posterior), verdict.prior) == (4, ())
+    outputs = discriminators(t, training=False)
+    assert outputs.real_a is None
+    assert outputs.real_b is None
+    assert (len(outputs.posterior), outputs.prior) == (4, ())
 
 
-def test_d_judges_what_it_is_shown_in_place_of_the_translations_own():
+def test_d_sees_what_it_is_shown_in_place_of_the_translations_own():
     discriminators, net = Discriminators(net_settings(preset="tiny"), 1).eval(), model(width=8)
     t = net(image((1, 1, 32, 32), 1), image((1, 1, 32, 32), 2), seeded())
     shown = {name: image((2 + number, 1, 32, 32), 10 + number) for number, name in enumerate(("a", "ab", "ba"))}
     asked = recorded(discriminators)
-    verdict = discriminators(t, training=True, generator=seeded(), shown=shown)
+    outputs = discriminators(t, training=True, generator=seeded(), shown=shown)
     own = discriminators(t, training=True, generator=seeded())
     for name, domain in (("real_a", "a"), ("fake_ab", "b"), ("fake_ba", "a")):
         wanted = discriminators.image(shown[name.split("_")[1]], domain)
-        assert all(torch.equal(x, y) for x, y in zip(getattr(verdict, name), wanted, strict=True)), name
-    assert torch.equal(verdict.real_b[0], own.real_b[0])  # not named: the translation's own
+        assert all(torch.equal(x, y) for x, y in zip(getattr(outputs, name), wanted, strict=True)), name
+    assert torch.equal(outputs.real_b[0], own.real_b[0])  # not named: the translation's own
     assert all(x is y for (x, _, _), y in zip(asked[:4], (t.a, t.b, t.ab, t.ba), strict=True))  # T sees no others
-    assert all(torch.equal(x, y) for x, y in zip(verdict.posterior, own.posterior, strict=True))
+    assert all(torch.equal(x, y) for x, y in zip(outputs.posterior, own.posterior, strict=True))
 
 
 def test_detached_translations_keep_values_without_history():

@@ -18,7 +18,7 @@ KERNELS = st.sampled_from([1, 3, 5, 7])
 
 
 @given(SIZES, FACTORS, KERNELS)
-def test_an_enlarged_convolution_is_that_of_the_enlarged_picture(size, factors, kernel):
+def test_an_enlarged_convolution_is_that_of_the_enlarged_image(size, factors, kernel):
     layer, x = EnlargedConv(3, 2, kernel, factors), image((2, 3, *size), 0)
     large = interpolate(x, scale_factor=[float(factor) for factor in factors])
     wanted = conv2d(large, layer.weight, layer.bias, padding=kernel // 2)
@@ -26,7 +26,7 @@ def test_an_enlarged_convolution_is_that_of_the_enlarged_picture(size, factors, 
 
 
 @given(SIZES, FACTORS, KERNELS)
-def test_an_unfolded_convolution_is_that_of_the_unfolded_picture(size, factors, kernel):
+def test_an_unfolded_convolution_is_that_of_the_unfolded_image(size, factors, kernel):
     rows, frames = factors
     layer, x = UnfoldedConv(3, 2, kernel, factors), image((2, 3 * rows * frames, *size), 0)
     wanted = conv2d(unfold(x, factors), layer.weight, layer.bias, padding=kernel // 2)

@@ -267,7 +267,7 @@ def test_rows_have_rising_frequencies_in_hertz(representation: str) -> None:
     assert hertz[-1] == pytest.approx(22_050, abs=22)  # log_mel_gain ends at Nyquist, the others a bin below
 
 
-def test_pictures_for_people_are_those_of_the_representation() -> None:
+def test_figures_are_those_of_the_representation() -> None:
     road = imaging()
     image, _ = road.to_image(noise(2, 500))
     assert torch.equal(road.display_db(image), road.representation.display_db(image))

@@ -84,20 +84,20 @@ def test_a_term_reads_exactly_what_its_equation_names(name, kl):
         return (0.3 * torch.randn(shape, generator=generator)).requires_grad_()
 
     given = {name: leaf(1, 1, 24, 4) for name in TENSORS}
-    judged = {key: leaf(1, 1, 3, 2) for key in ("fake_ab", "fake_ba", "real_a", "real_b")}
-    judged |= {f"{side}_{pair}": leaf(1, 1, 3, 2) for side in ("posterior", "prior") for pair in PAIRS}
-    posterior, prior = (tuple(judged[f"{side}_{pair}"] for pair in PAIRS) for side in ("posterior", "prior"))
+    seen = {key: leaf(1, 1, 3, 2) for key in ("fake_ab", "fake_ba", "real_a", "real_b")}
+    seen |= {f"{side}_{pair}": leaf(1, 1, 3, 2) for side in ("posterior", "prior") for pair in PAIRS}
+    posterior, prior = (tuple(seen[f"{side}_{pair}"] for pair in PAIRS) for side in ("posterior", "prior"))
     if kl in ("mu2", "none"):  # these models have no T
         posterior = prior = ()
     v = DiscriminatorOutputs(
-        [judged["fake_ab"]], [judged["fake_ba"]], [judged["real_a"]], [judged["real_b"]], posterior, prior, 10
+        [seen["fake_ab"]], [seen["fake_ba"]], [seen["real_a"]], [seen["real_b"]], posterior, prior, 10
     )  # fmt: skip
     loss = (GENERATOR_LOSSES | DISCRIMINATOR_LOSSES)[name](Translation(**given), v, LossSettings(kl=kl))
     assert loss.shape == ()
     read = set()
     if loss.requires_grad:
         loss.backward()
-        leaves = (given | judged).items()
+        leaves = (given | seen).items()
         assert all(x.grad is None or x.grad.isfinite().all() for _, x in leaves)
         read = {key for key, x in leaves if x.grad is not None and x.grad.any()}
     assert read == READS[name, kl]
@@ -123,7 +123,7 @@ SURE = {  # value of "this is real" and of "this is made" at logit 2
 
 
 @pytest.mark.parametrize("form", SURE)
-def test_judgements_by_hand(form):
+def test_adversarial_losses_by_hand(form):
     two, half = [torch.full((2, 1, 3, 3), 2.0)], [torch.full((2, 1, 3, 3), 0.5)]
     assert float(real_loss(two, form)) == pytest.approx(SURE[form][0])
     assert float(fake_loss(two, form)) == pytest.approx(SURE[form][1])
@@ -134,7 +134,7 @@ def test_judgements_by_hand(form):
 
 @pytest.mark.parametrize(
     ("form", "value"), [("bce", softplus(-2) + softplus(1)), ("lsgan", 1 + 4), ("hinge", -2 + 1)]
-)  # the generators want their translations, at logits 2 and -1, to be taken for real
+)  # the generators want their translations, at logits 2 and -1, to be classified as real
 def test_the_generators_gan_term_is_the_sum_over_both_directions(form, value):
     assert term("gan", translation(), outputs(fake=(2, -1)), gan=form) == pytest.approx(value)
 

@@ -23,7 +23,7 @@ def test_the_known_part_of_the_adaptive_term_is_the_kl_of_a_gaussian():
     z = 0.4 * torch.randn(200_000, generator=torch.Generator().manual_seed(0)) + 1.5
     found = contrast(z, (z - 1.5) / 0.4, torch.tensor(0.4))
     exact = 0.5 * (1.5**2 + 0.4**2 - 1) - math.log(0.4)
-    assert float(found) == pytest.approx(exact, abs=0.01)  # the mean of 200,000 draws
+    assert float(found) == pytest.approx(exact, abs=0.01)  # the mean of 200,000 samples
 
 
 def test_moments_are_of_the_encoder_that_made_each_latent_and_t_sees_what_they_whiten(monkeypatch):
@@ -77,6 +77,6 @@ def test_moments_are_those_of_many_draws():
     with torch.no_grad():
         z = torch.stack([net.encode(x, "a", net.noise(x, generator)) for _ in range(200)])
     spread = z.var(0).mean((2, 3), keepdim=True).sqrt()
-    assert torch.allclose(found[0], z.mean(0), atol=float(spread.max()) * 0.35)  # 200 draws: .07 of a spread, 5 sigma
-    # The mean of three draws is itself uncertain: r is wider than q by the root of 4 / 3.
+    assert torch.allclose(found[0], z.mean(0), atol=float(spread.max()) * 0.35)  # 200 samples: .07 of a spread, 5 sigma
+    # The mean of three samples is itself uncertain: r is wider than q by the root of 4 / 3.
     assert torch.allclose(found[1], (spread * math.sqrt(4 / 3)).expand_as(found[1]), rtol=0.1)

@@ -154,7 +154,7 @@ def test_coordinates_run_from_minus_one_to_one_over_rows():
 
 
 @pytest.mark.parametrize(("scales", "sizes"), [(1, [8]), (2, [8, 4]), (3, [8, 4, 2])])
-def test_discriminators_judge_every_scale(scales, sizes):
+def test_discriminators_give_logits_at_every_scale(scales, sizes):
     logits = ImageDiscriminators(small(discriminator_scales=scales), 3)(image((2, 3, 128, 128), 4), "a")
     assert [tuple(x.shape) for x in logits] == [(2, 1, size, size) for size in sizes]
 
@@ -187,7 +187,7 @@ def test_the_discriminators_norm_leaves_maps_of_one_position_alone(training):
 
 
 @pytest.mark.parametrize("discriminator_norm", ["instance", "both"])
-def test_images_that_fold_to_one_position_are_judged(discriminator_norm):
+def test_images_that_fold_to_one_position_have_logits(discriminator_norm):
     discriminators = ImageDiscriminators(small("tiny", discriminator_norm=discriminator_norm), 1)
     (logits,) = discriminators(image((2, 1, 16, 16), 7), "b")
     assert logits.shape == (2, 1, 1, 1)
@@ -210,7 +210,7 @@ def test_discriminators_see_standardised_images():
 @pytest.mark.parametrize(
     ("preset", "wanted"), [("base", (0, 1)), ("spectrogram", (-0.5, 0.35)), ("tiny", (-0.5, 0.35))]
 )
-def test_presets_for_sounds_standardise_and_those_for_pictures_do_not(preset, wanted):
+def test_presets_for_sounds_standardise_and_those_for_photos_do_not(preset, wanted):
     nets = net_settings(preset=preset)
     assert (nets.image_mean, nets.image_std) == wanted
     assert net_settings(preset=preset, image_mean=0.0, image_std=2.0).image_std == 2
@@ -291,8 +291,8 @@ def test_presets_hold_enough_noise_for_their_latent():
     # An image position carries stride^2 noise numbers per channel: 16 for stride 4. Fewer noise than latent
     # dimensions make q(z|x) singular, and T then has nothing to learn. UNIT's encoder takes none.
     for name, nets in PRESETS.items():
-        drawn = nets.noise_channels * math.prod(nets.stride)
-        assert name == "unit-exact" or drawn >= nets.latent
+        noise = nets.noise_channels * math.prod(nets.stride)
+        assert name == "unit-exact" or noise >= nets.latent
 
 
 def test_a_recipe_names_a_preset_and_changes_and_null_keeps_the_presets_value():

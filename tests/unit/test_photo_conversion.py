@@ -1,4 +1,4 @@
-"""Photos through a model: the change follows the photo's edges, and what the auto-encoder loses is no change."""
+"""Photos through a model: the change follows the photo's edges, and what the auto-encoder loses is not a change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_the_auto_encoder_loses_is_kept():
     # A change that is the same everywhere: .2 of a range of 2, to a rounding.
     np.testing.assert_allclose(kept, pixels - 0.2 * 127.5, atol=0.51)
     lost = PhotoConverter(Blurring(), recipe(), keep=0).convert(pixels, to="brown")
-    assert np.std(lost) < 0.5 * np.std(pixels)  # nothing but its mean colour was painted
+    assert np.std(lost) < 0.5 * np.std(pixels)  # nothing but its mean colour was reconstructed
 
 
 def test_a_model_trained_to_keep_keeps_as_it_was_trained():

@@ -15,7 +15,7 @@ from audiotrans.spectrogram.vibrato import VibratoRemover
 from audiotrans.training.data import ImageCache
 from audiotrans.training.prep import prepare, prepare_sounds
 from tests.fakes import tiny_recipe
-from tests.unit.test_vibrato_removal import HERTZ, swung
+from tests.unit.test_vibrato import HERTZ, with_vibrato
 
 SETTINGS = AudioSettings(rows=64)
 
@@ -27,7 +27,7 @@ def source(tmp_path_factory):
         for number in range(2):
             path = folder / domain / f"{'ab'[number]}{domain}.wav"
             path.parent.mkdir(exist_ok=True)
-            soundfile.write(path, swung(12.0 if number else 1.0, 440.0 + 50 * number, 25), HERTZ)
+            soundfile.write(path, with_vibrato(12.0 if number else 1.0, 440.0 + 50 * number, 25), HERTZ)
     return folder
 
 

@@ -110,7 +110,7 @@ def test_what_is_above_the_top_is_clipped(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REPRESENTATIONS))
-def test_the_picture_for_people_is_in_db_below_the_top(name: str) -> None:
+def test_a_figure_is_in_db_below_the_top(name: str) -> None:
     representation = REPRESENTATIONS[name](FULL, 2, 256, 1)
     wave = torch.cat([sine(64), 0.1 * sine(64)])
     shown = representation.display_db(encoded(representation, wave, SINE_LEVEL_DB, FULL).image)
@@ -135,12 +135,12 @@ def test_any_number_of_channels_goes_there_and_back(name: str, sounds: int, chan
     rows = 40 if name == "log_mel_gain" else 128
     assert representation.rows == rows
     assert context.image.shape == (groups, representation.image_channels(channels), rows, 17)
-    picture = representation.decode(context.image, context)
-    assert picture.magnitude.shape == context.spectrum.shape
+    decoded = representation.decode(context.image, context)
+    assert decoded.magnitude.shape == context.spectrum.shape
     # All of white noise lies well above the floor, so float32 alone limits this.
-    assert torch.allclose(picture.magnitude, context.spectrum.abs(), rtol=1e-4, atol=1e-5)
-    assert (picture.phase is not None) == (name == "magnitude_phase")
-    assert (picture.gain is not None) == (name == "log_mel_gain")
+    assert torch.allclose(decoded.magnitude, context.spectrum.abs(), rtol=1e-4, atol=1e-5)
+    assert (decoded.phase is not None) == (name == "magnitude_phase")
+    assert (decoded.gain is not None) == (name == "log_mel_gain")
 
 
 @pytest.mark.parametrize("name", ["log_magnitude", "magnitude_phase"])
@@ -156,8 +156,8 @@ def test_the_nyquist_row_is_the_sources_own() -> None:
     for name in ("log_magnitude", "magnitude_phase"):
         representation = build(name)
         context = encoded(representation, noise(2, 500), -20.0)
-        picture = representation.decode(torch.zeros_like(context.image), context)
-        assert torch.equal(picture.magnitude[:, -1], context.spectrum.abs()[:, -1])
+        decoded = representation.decode(torch.zeros_like(context.image), context)
+        assert torch.equal(decoded.magnitude[:, -1], context.spectrum.abs()[:, -1])
 
 
 def test_the_papers_image_is_left_magnitude_left_phase_right_magnitude_right_phase() -> None:
@@ -180,11 +180,11 @@ def test_the_papers_down_sampled_image_keeps_every_nth_column(stride: int, sampl
     frames = whole.image.shape[-1]
     assert fewer.image.shape == (1, 4, 128, math.ceil(frames / stride))
     assert torch.equal(fewer.image, whole.image[..., ::stride])
-    picture = MagnitudePhase(SMALL, 2, time_stride=stride).decode(fewer.image, fewer)
-    assert picture.phase is not None
-    assert picture.magnitude.shape == picture.phase.shape == (2, 129, frames)
+    decoded = MagnitudePhase(SMALL, 2, time_stride=stride).decode(fewer.image, fewer)
+    assert decoded.phase is not None
+    assert decoded.magnitude.shape == decoded.phase.shape == (2, 129, frames)
     # The columns that were kept come back as they were, also the phases.
-    kept = torch.polar(picture.magnitude, picture.phase)[..., ::stride]
+    kept = torch.polar(decoded.magnitude, decoded.phase)[..., ::stride]
     assert torch.allclose(kept, whole.spectrum[..., ::stride], rtol=0, atol=1e-4)
 
 
@@ -193,8 +193,8 @@ def test_left_out_columns_are_interpolated_and_their_phases_advance_at_the_bins_
     wave = (torch.sin(2 * math.pi * 20 * at / 256) * torch.linspace(0.2, 1.0, 4_096)).float()[None]
     representation = MagnitudePhase(SMALL, 1, time_stride=4)
     context = encoded(representation, wave, -6.0)
-    picture = representation.decode(context.image, context)
-    made = torch.polar(picture.magnitude, picture.phase)[0, 20, 4:-6]
+    decoded = representation.decode(context.image, context)
+    made = torch.polar(decoded.magnitude, decoded.phase)[0, 20, 4:-6]
     # A swell is straight between columns: the sine's own bin is met closely, though not its neighbours.
     assert torch.allclose(made, context.spectrum[0, 20, 4:-6], rtol=0, atol=0.01 * 64)
 
@@ -259,7 +259,7 @@ def test_gains_of_silent_bins_are_finite_and_a_common_gain_stays() -> None:
     assert smooth_gains(torch.full((4, 1), -7.0), magnitude)[:, 0].tolist() == pytest.approx([0, -7, -7, -7])
 
 
-def test_one_picture_serves_mono_and_the_same_on_both_channels() -> None:
+def test_one_image_serves_mono_and_the_same_on_both_channels() -> None:
     mono = noise(1, 1_000)
     first = encoded(build("log_mel_gain"), mono, -20.0).image
     second = encoded(build("log_mel_gain"), mono.repeat(2, 1), -20.0).image
@@ -325,8 +325,8 @@ def test_dtypes_are_kept_and_inputs_left_alone(name: str, dtype: torch.dtype) ->
     assert context.image.dtype == dtype
     spectrum, image = context.spectrum.clone(), context.image.clone()
     changed = (context.image * 0.9).requires_grad_()
-    picture = representation.decode(changed, context)
-    assert picture.magnitude.dtype == dtype
+    decoded = representation.decode(changed, context)
+    assert decoded.magnitude.dtype == dtype
     assert torch.equal(context.spectrum, spectrum)
     assert torch.equal(context.image, image)
 

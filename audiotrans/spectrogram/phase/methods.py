@@ -182,13 +182,13 @@ def _derived_mid_side(magnitude: Floats, angle: Floats) -> Floats:
 
 
 PHASES: dict[str, Callable[[PhaseTask], Tensor]] = {
-    "auto": auto,
+    "auto": names_extras(auto),
     "source": source,
-    "pghi_refined": pghi_refined,
-    "pghi": pghi,
-    "rtpghi": rtpghi,
-    "fast_griffin_lim": fast_griffin_lim,
-    "griffin_lim": griffin_lim,
+    "pghi_refined": names_extras(pghi_refined),
+    "pghi": names_extras(pghi),
+    "rtpghi": names_extras(rtpghi),
+    "fast_griffin_lim": names_extras(fast_griffin_lim),
+    "griffin_lim": names_extras(griffin_lim),
     "network": network,
 }
-PHASES = {name: names_extras(method) for name, method in PHASES.items()}  # some need numba or librosa
+"""Methods by name. `names_extras`: numba or librosa may be missing."""
