@@ -15,8 +15,8 @@ from audiotrans.errors import AudiotransError, UsageError
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.recipe import Recipe
-    from audiotrans.training.engine import Teach
-    from audiotrans.training.samples import OnSample
+    from audiotrans.training.engine import OnSample
+    from audiotrans.training.warm_start import Teach
 
 PATH = click.Path(path_type=Path)
 
@@ -98,9 +98,7 @@ def _train(
     **rest: Any,
 ) -> str:
     from audiotrans.convert.models import choose_device, use_threads
-    from audiotrans.training.engine import train
-    from audiotrans.training.interrupt import TimeLimit
-    from audiotrans.training.precision import quick_precision
+    from audiotrans.training.engine import TimeLimit, quick_precision, train
 
     use_threads(threads)
     limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)
@@ -119,7 +117,7 @@ def _train(
 
 def _teacher(recipe: Recipe, device: str) -> Teach | None:
     """Load the recipe's teacher, if it has one: a whole converter, which a bare training machine cannot run."""
-    from audiotrans.training.teaching import teacher
+    from audiotrans.training.warm_start import teacher
 
     try:
         return teacher(recipe, device)
@@ -130,20 +128,20 @@ def _teacher(recipe: Recipe, device: str) -> Teach | None:
 
 
 def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:
-    """Build the writer of sample sheets here: the drawing lies in a layer above translation."""
+    """Build the writer of sample sheets; None on a bare training machine, which has no library for images or sounds."""
     try:
-        if recipe.imaging.type == "photo":
-            import PIL.Image  # noqa: F401  (loaded when a sheet is written: too late to find it missing)
-
-            from audiotrans.training.photo_samples import photo_sample_writer
-
-            return _forgiving(photo_sample_writer(recipe, cache, device))
-        from audiotrans.evaluation.plots import sample_sheet
         from audiotrans.training.samples import sample_writer
-    except ImportError as error:  # a bare training machine needs neither pictures nor sound files
+
+        return _forgiving(sample_writer(recipe, cache, device, _draw_sheet))
+    except ImportError as error:
         _no_sheets(error)
         return None
-    return _forgiving(sample_writer(recipe, cache, device, sample_sheet))
+
+
+def _draw_sheet(*arguments: Any) -> None:
+    from audiotrans.evaluation.plots import sample_sheet  # drawing stands above training
+
+    sample_sheet(*arguments)
 
 
 def _no_sheets(error: ImportError) -> None:

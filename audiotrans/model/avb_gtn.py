@@ -12,6 +12,7 @@ stands in for the KL terms. UNIT adds the noise to the latent instead and has no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -175,15 +176,21 @@ class AVBGTN(nn.Module):
             out = out + self.settings.residual * (padded - self.decode(z, source))
         return out[..., : image.shape[2], : image.shape[3]].clamp(-1, 1)
 
-    def forward(self, a: Tensor, b: Tensor, generator: torch.Generator | None = None) -> Translation:
+    def forward(
+        self, a: Tensor, b: Tensor, generator: torch.Generator | None = None, seen: Mapping[str, Tensor] | None = None
+    ) -> Translation:
         """Reconstruct, translate and cycle one batch of each domain.
 
         Args:
             a: images of domain A, ``(n, c, h, w)``, sides multiples of `stride`.
             b: images of domain B, same shape.
             generator: source of all noise.
+            seen: what the encoders see in place of ``a`` and ``b``, such as the same through another microphone; what
+                the auto-encoder loses is still that of ``a`` and ``b``.
         """
-        mean_a, mean_b = self.encode(a, "a", self.noise(a, generator)), self.encode(b, "b", self.noise(b, generator))
+        of = {"a": a, "b": b, **(seen or {})}
+        mean_a = self.encode(of["a"], "a", self.noise(a, generator))
+        mean_b = self.encode(of["b"], "b", self.noise(b, generator))
         z_a, z_b = self.sample(mean_a, generator), self.sample(mean_b, generator)
         aa, G_A_of_b = self.decode(torch.cat([z_a, z_b]), "a").chunk(2)
         G_B_of_a, bb = self.decode(torch.cat([z_a, z_b]), "b").chunk(2)
@@ -195,8 +202,8 @@ class AVBGTN(nn.Module):
         aba, bab = self._back(z_ab, ab, "b", "a"), self._back(z_ba, ba, "a", "b")
         moments = None
         if self.settings.kl == "adaptive":
-            seen: tuple[tuple[Tensor, Domain], ...] = ((a, "a"), (b, "b"), (ab, "b"), (ba, "a"))
-            moments = torch.stack([self.moments(x, domain, generator) for x, domain in seen])
+            encoded: tuple[tuple[Tensor, Domain], ...] = ((of["a"], "a"), (of["b"], "b"), (ab, "b"), (ba, "a"))
+            moments = torch.stack([self.moments(x, domain, generator) for x, domain in encoded])
         return Translation(
             a, b, z_a, z_b, mean_a, mean_b, aa, bb, ab, ba, z_ab, z_ba, mean_ab, mean_ba, aba, bab, moments
         )

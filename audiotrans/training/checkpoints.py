@@ -1,10 +1,12 @@
-"""Everything that is written of a run: checkpoints that continue it, and weights that others load."""
+"""Everything that is written of a run: checkpoints that continue it, and its log, metrics.jsonl."""
 
 from __future__ import annotations
 
 import json
+import math
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -16,6 +18,9 @@ from audiotrans.weights import VERSION, header, stored_nets
 
 CHECKPOINT_NAME = "last.pt"
 """Of the last checkpoint in the folder of a run."""
+
+METRICS_NAME = "metrics.jsonl"
+"""Of the log in the folder of a run: a line of JSON for each step that is logged."""
 
 CHECKPOINT = "audiotrans-checkpoint"
 
@@ -70,3 +75,78 @@ def layers_of(state: dict[str, Any], recipe: Recipe, path: Path) -> NetSettings:
 def steps_of(state: dict[str, Any]) -> int:
     """Return how many steps a checkpoint's weights have taken, with those of the runs that it was fine-tuned from."""
     return int(state["step"]) + int(state.get("steps_before", 0))
+
+
+class Stateful(Protocol):
+    """What takes a state: a network, an optimiser, a pool."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object:
+        """Take it."""
+
+
+def fit(part: Stateful, state: dict[str, Any], what: str) -> None:
+    """Load a state, or say in one line that it does not fit.
+
+    Args:
+        part: what takes it.
+        state: to be taken.
+        what: where it comes from, for the message.
+
+    Raises:
+        AudiotransError: if it has other layers.
+    """
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AudiotransError(f"{what} has other layers than this version of audiotrans: {reason}") from None
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drop metric lines of steps that a resumed run will take again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:  # the line that a killed run was writing
+        return math.inf
+
+
+class Journal:
+    """Writes metrics.jsonl, and TensorBoard events where that is installed (the ``train`` extra).
+
+    Args:
+        run: folder of the run.
+        step: where the run goes on; events of later steps are purged.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        self._file = (run / METRICS_NAME).open("a", encoding="utf-8")
+        self._began = time.monotonic()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._board: Any = None
+        else:
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Add the values of a step, rounded to five digits."""
+        line = {"step": step, "seconds": round(time.monotonic() - self._began, 1)}
+        self._file.write(json.dumps(line | {name: float(f"{value:.5g}") for name, value in values.items()}) + "\n")
+        self._file.flush()
+        for name, value in values.items() if self._board else ():
+            self._board.add_scalar(name, value, step)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()

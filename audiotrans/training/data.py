@@ -1,21 +1,29 @@
-"""Crops for training from a prepared cache.
+"""Crops for training from a prepared cache: where they are cut, what is changed of them, and when they are drawn.
 
-Needs torch, numpy and safetensors only, so that bare machines can train.
+All of it is a function of recipe, data and step, so that a resumed run sees what the first one would have seen, and
+a thread may draw the next step's crops while a GPU computes this one's. What is changed at random keeps a network from
+telling the domains by level, noise, key or microphone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.extra_losses import FIRST_NOTE_ROW
+from audiotrans.recipe import Recipe, recipe_to_dict
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.cache import Images, from_bytes, read_manifest
 
 SOUNDING = 0.3
@@ -23,6 +31,12 @@ SOUNDING = 0.3
 
 OUTSIDE = 0.05
 """Weight that crops outside the shared range keep."""
+
+CURVE_WAVES = 4
+"""Half waves over the rows of the finest part of a random equaliser's curve."""
+
+Seed = int | tuple[int, str]
+"""A run's seed; with a name, the seed of a stream of its own beside it."""
 
 Place = tuple[dict[str, Any], int]
 
@@ -53,12 +67,33 @@ class ImageCache:
                     f"the cache {self.root} has no training images of {name!r}; run audiotrans prep again"
                 )
 
+    def check_suits(self, recipe: Recipe, whose: str, way_out: str) -> None:
+        """Refuse a recipe of another imaging, or of other domains.
+
+        Args:
+            recipe: that the images are for.
+            whose: of whom it is, for the message: ``the recipe``.
+            way_out: end of the message.
+
+        Raises:
+            AudiotransError: naming the first setting that differs, and both values.
+        """
+        found, wanted = self.manifest["imaging"], recipe_to_dict(recipe)
+        for key, value in wanted["imaging"].items():
+            if key != "phase" and found.get(key, value) != value:
+                raise AudiotransError(
+                    f"the cache {self.root} has imaging.{key} {found[key]!r}, {whose} {value!r}; {way_out}"
+                )
+        if wanted["domains"] != self.manifest["domains"]:
+            held, named = (" and ".join(each.values()) for each in (self.manifest["domains"], wanted["domains"]))
+            raise AudiotransError(f"the cache {self.root} holds {held}, {whose} translates {named}; {way_out}")
+
     def has(self, split: str) -> bool:
         """Tell whether both domains have images in a split."""
         return all(self.items.get((domain, split)) for domain in "ab")
 
     def sample(
-        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: int, *, match_range: bool = False
+        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: Seed, *, match_range: bool = False
     ) -> Tensor:
         """Draw crops: a pure function of its arguments, so that a resumed run sees what the first would have seen.
 
@@ -143,7 +178,7 @@ class PhotoCache(ImageCache):
     """A cache of photos: images of one size, many to a file, cropped in both directions and mirrored."""
 
     def sample(
-        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: int, *, match_range: bool = False
+        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: Seed, *, match_range: bool = False
     ) -> Tensor:
         """Draw images: a pure function of its arguments.
 
@@ -237,7 +272,193 @@ def range_weights(
     return a, b
 
 
-def stream(seed: int, *place: object) -> torch.Generator:
+def stream(seed: Seed, *place: object) -> torch.Generator:
     """Return a CPU generator that depends on a seed and a place only (a name, a step)."""
     digest = hashlib.sha256(repr((seed, *place)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+# What is changed of crops --------------------------------------------------------------------------------------------
+
+
+def augment(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+    """Transpose crops, change their level and dither them, as the recipe says.
+
+    Args:
+        images: ``(n, c, rows, frames)`` in [-1, 1].
+        recipe: for ``train.transpose``, ``train.gain_db`` and ``train.dither``.
+        seed: of the draw.
+        domain: ``a`` or ``b``.
+        step: position in the run.
+
+    Returns:
+        The same shape, in [-1, 1].
+    """
+    settings = recipe.train
+    if settings.transpose:
+        imaging = cast(AudioSettings, recipe.imaging)  # the recipe refuses anything else
+        pitches = torch.rand(len(images), generator=stream(seed, "transpose", domain, step)) * 2 - 1
+        moved = [
+            transpose(image, float(pitch) * settings.transpose, imaging)
+            for image, pitch in zip(images, pitches, strict=True)
+        ]
+        images = torch.stack(moved)
+    generator = stream(seed, "augment", domain, step)
+    if settings.gain_db:
+        # All logarithmic images span 100 dB over [-1, 1].
+        gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / 50
+        images = images + gain
+    if settings.dither:
+        images = images + settings.dither * torch.randn(images.shape, generator=generator)
+    return images.clamp(-1, 1)
+
+
+def equalise(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+    """Colour crops as another microphone, place or record would: each by a smooth curve of gains of its own.
+
+    Args:
+        images: logarithmic, ``(n, c, rows, frames)`` in [-1, 1].
+        recipe: for ``train.equalise_db``, the most that any curve lifts or lowers a row by.
+        seed: of the draw.
+        domain: ``a`` or ``b``.
+        step: position in the run.
+
+    Returns:
+        The same shape, in [-1, 1].
+    """
+    generator = stream(seed, "equalise", domain, step)
+    waves = torch.arange(1, CURVE_WAVES + 1)
+    heights = torch.randn(len(images), CURVE_WAVES, generator=generator) / waves  # the first is a tilt, the widest
+    places = (torch.arange(images.shape[2]) + 0.5) / images.shape[2]
+    curves = heights @ torch.cos(math.pi * waves[:, None] * places)
+    most = torch.rand(len(images), 1, generator=generator) * recipe.train.equalise_db / 50
+    curves = curves / curves.abs().amax(1, keepdim=True) * most
+    return (images + curves[:, None, :, None]).clamp(-1, 1)
+
+
+def transpose(image: Tensor, semitones: float, imaging: AudioSettings) -> Tensor:
+    """Move a logarithmic image's frequencies by a factor, as a tape at another speed does; its time stays.
+
+    Args:
+        image: ``(c, rows, frames)``.
+        semitones: up, or down where negative.
+        imaging: that made it: it knows where the rows lie.
+
+    Returns:
+        The same shape. Between rows decibels are interpolated; above the highest row of the input is what it holds.
+    """
+    bins = _row_bins(imaging)
+    places = np.interp(bins / 2 ** (semitones / 12), bins, np.arange(len(bins)))
+    below = torch.from_numpy(np.minimum(places.astype(np.int64), len(bins) - 2))
+    share = torch.from_numpy(places).to(image) - below.to(image)
+    return torch.lerp(image[:, below], image[:, below + 1], share[:, None])
+
+
+@lru_cache(maxsize=4)
+def _row_bins(imaging: AudioSettings) -> np.ndarray:
+    return AudioImaging(imaging).representation.row_bins()
+
+
+# The crops of each step ----------------------------------------------------------------------------------------------
+
+
+class Crops(NamedTuple):
+    """Images of one step, ``(n, c, rows, frames)``.
+
+    Attributes:
+        a: of domain A.
+        b: of domain B.
+        more: further real images of ``a`` and ``b`` for the discriminators alone; empty if they see the same.
+        seen: what the encoders see of ``a`` and ``b``; empty if they see the same.
+    """
+
+    a: Tensor
+    b: Tensor
+    more: dict[str, Tensor]
+    seen: dict[str, Tensor]
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> Crops:
+        """Return what a function makes of all of them."""
+        further, seen = ({d: function(images) for d, images in found.items()} for found in (self.more, self.seen))
+        return Crops(function(self.a), function(self.b), further, seen)
+
+
+class Feed:
+    """Hands out the crops of one step after the other, on the device.
+
+    Args:
+        recipe: see `Recipe`.
+        data: to draw from.
+        device: where the crops are needed.
+        ahead: draw the next step's crops in a thread meanwhile; if None, where the device is no CPU, whose cores have
+            enough to do. The crops are the same.
+    """
+
+    def __init__(self, recipe: Recipe, data: ImageCache, device: torch.device, *, ahead: bool | None = None) -> None:
+        self.recipe, self.data, self.device = recipe, data, device
+        self._layout = torch.channels_last if recipe.train.channels_last else torch.contiguous_format
+        ahead = device.type != "cpu" if ahead is None else ahead
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="crops") if ahead else None
+        self._next: tuple[int, Future[Crops]] | None = None
+
+    def take(self, step: int) -> Crops:
+        """Return the crops of a step.
+
+        Raises:
+            AudiotransError: if an image cannot be read.
+        """
+        drawn = self._next[1].result() if self._next and self._next[0] == step else self._draw(step)
+        if self._thread and step + 1 < self.recipe.train.steps:
+            self._next = step + 1, self._thread.submit(self._draw, step + 1)
+        return drawn.each(self._to_device)
+
+    def _draw(self, step: int) -> Crops:
+        """Draw on the CPU; for a GPU into pinned memory, which it reads while the program goes on."""
+        on_gpu = self.device.type == "cuda"
+        with torch.cuda.device(self.device) if on_gpu else nullcontext():
+            a, b = (real_crops(self.recipe, self.data, domain, step) for domain in "ab")
+            further = further_crops(self.recipe, self.data, step)
+            crops = Crops(a, b, further, encoder_inputs(self.recipe, {"a": a, "b": b}, step))
+            return crops.each(Tensor.pin_memory) if on_gpu else crops
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        return images.to(self.device, non_blocking=True, memory_format=self._layout)
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._thread:
+            self._thread.shutdown(cancel_futures=True)
+
+
+def encoder_inputs(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    """Return what the encoders see of a step's crops of both domains, if that is something else."""
+    if not recipe.train.equalise_db:
+        return {}
+    return {domain: equalise(images, recipe, recipe.train.seed, domain, step) for domain, images in crops.items()}
+
+
+def further_crops(recipe: Recipe, data: ImageCache, step: int) -> dict[str, Tensor]:
+    """Return the further real crops of both domains that the discriminators see."""
+    extra = recipe.train.discriminator_batch - recipe.train.batch_size
+    return {d: real_crops(recipe, data, d, step, extra, (recipe.train.seed, "more")) for d in "ab"} if extra > 0 else {}
+
+
+def real_crops(
+    recipe: Recipe, data: ImageCache, domain: str, step: int, size: int | None = None, seed: Seed | None = None
+) -> Tensor:
+    """Return a step's crops of a domain, ``(n, c, rows, frames)``, augmented, on the CPU.
+
+    Args:
+        recipe: for its settings.
+        data: to draw from.
+        domain: ``a`` or ``b``.
+        step: position in the run.
+        size: crops; the recipe's batch size if None.
+        seed: of the draw; the recipe's if None.
+    """
+    settings = recipe.train
+    size, seed = size or settings.batch_size, settings.seed if seed is None else seed
+    images = data.sample(domain, "train", step, size, settings.crop_frames, seed, match_range=settings.match_range)
+    return augment(images, recipe, seed, domain, step)

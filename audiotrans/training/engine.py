@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import copy
 import math
+import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Domain, Translation
+from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Translation
 from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
-from audiotrans.recipe import Recipe, dump_recipe, recipe_to_dict
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, layers_of, load_checkpoint, save_checkpoint
-from audiotrans.training.data import ImageCache, open_images, stream
-from audiotrans.training.feed import Feed
+from audiotrans.recipe import Recipe, dump_recipe
+from audiotrans.training.checkpoints import (
+    CHECKPOINT_NAME,
+    METRICS_NAME,
+    Journal,
+    fit,
+    forget_after,
+    layers_of,
+    load_checkpoint,
+    save_checkpoint,
+)
+from audiotrans.training.data import Feed, ImageCache, open_images, stream
 from audiotrans.training.history import HistoryBuffer
-from audiotrans.training.interrupt import Interruption, TimeLimit
-from audiotrans.training.journal import METRICS_NAME, Journal, forget_after
-from audiotrans.training.precision import quick_precision
 from audiotrans.training.validation import validate
-from audiotrans.training.warm_start import fit, warm_start
+from audiotrans.training.warm_start import Teach, warm_start
 
 SAMPLES = "samples"
 """Folder of a run for what `OnSample` makes."""
@@ -35,9 +44,6 @@ POOL_SIZE = 32
 """Past translations of each direction that the discriminators may be shown."""
 
 OnSample = Callable[[AVBGTN, int, Path], None]
-
-Teach = Callable[[Tensor, Domain], Tensor]
-"""Takes images ``(n, c, h, w)`` and their domain, and gives what a teacher makes of them for the other one."""
 
 
 class Trainer:
@@ -52,13 +58,14 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, image_channels: int, device: torch.device, teach: Teach | None = None) -> None:
         self.recipe, self.device, self.step, self.teach = recipe, device, 0, teach
-        self.judged = any(recipe.losses.generator.get(name) for name in ADVERSARIAL)
+        self.adversarial = any(recipe.losses.generator.get(name) for name in ADVERSARIAL)
         self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
         self.precision = quick_precision(settings.precision, device)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
+        with torch.random.fork_rng(devices=[]):
+            # On the CPU alone: a GPU of the caller keeps its random state, and start values are the same everywhere.
+            torch.default_generator.manual_seed(settings.seed)
             self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
             self.discriminators = Discriminators(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -76,7 +83,7 @@ class Trainer:
             a: images of domain A, ``(n, c, h, w)``.
             b: images of domain B.
             more: further real images of ``a`` and ``b`` for the discriminators alone.
-            seen: what the encoders see in place of ``a`` and ``b``, with which all that they make is compared.
+            seen: what the encoders see in place of ``a`` and ``b``; all that is made is compared with ``a`` and ``b``.
 
         Returns:
             Every term, unweighted, and what tells of T's health; scalars that were not synchronised yet.
@@ -85,48 +92,69 @@ class Trainer:
         self._set_learning_rates()
         generator = torch.Generator(self.device).manual_seed(stream(settings.seed, "noise", self.step).initial_seed())
         with self._precision():
-            shown = {"a": a, "b": b} | (seen or {})
-            t = self._taught(replace(self.model(**shown, generator=generator), a=a, b=b))
+            t = self.model(a, b, generator, seen)
+        t = self._taught(t)
+        made = self._dithered(t)
+        with self._precision():
             self.discriminators.requires_grad_(False)
-            verdict = self.discriminators(t, training=False) if self.judged else DiscriminatorOutputs([], [])
-            terms = self._terms(self._generator_losses(), t, verdict)
+            outputs = DiscriminatorOutputs([], [])
+            if self.adversarial:
+                outputs = self.discriminators(t, training=False, shown=made)
+            terms = self._terms(self._generator_losses(), t, outputs)
         if self.step >= settings.discriminator_warmup:
             self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
-        t = t.detached()
         found = {f"generator/{name}": value.detach() for name, value in terms.items()}
-        if self.judged:
-            found |= self._discriminators_step(t, more or {}, generator)
+        if self.adversarial:
+            made = {name: images.detach() for name, images in made.items()}
+            found |= self._discriminators_step(t.detached(), made, more or {}, generator)
         self._average()
         self.step += 1
         return found
 
     def _discriminators_step(
-        self, t: Translation, more: dict[str, Tensor], generator: torch.Generator
+        self, t: Translation, made: dict[str, Tensor], more: dict[str, Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
         self.discriminators.requires_grad_(True)
-        shown = self._shown(t, more)
+        shown = self._shown(t, made, more)
         with self._precision():
-            verdict = self.discriminators(t, training=True, generator=generator, shown=shown)
-            terms = self._terms(DISCRIMINATOR_LOSSES, t, verdict)
+            outputs = self.discriminators(t, training=True, generator=generator, shown=shown)
+            terms = self._terms(DISCRIMINATOR_LOSSES, t, outputs)
         self._descend(self.discriminators_adam, self._weighted(terms, self.recipe.losses.discriminator))
-        return {f"discriminator/{name}": value.detach() for name, value in terms.items()} | health(t, verdict)
+        return {f"discriminator/{name}": value.detach() for name, value in terms.items()} | health(t, outputs)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _taught(self, t: Translation) -> Translation:
-        """Add what the teacher makes of the same images, if it is asked for."""
+        """Add what the teacher makes of the same images, in float32 as it converts, if it is asked for."""
         if self.teach is None or not self.recipe.losses.generator.get("imitation"):
             return t
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return replace(t, wanted_ab=self.teach(t.a, "a").float(), wanted_ba=self.teach(t.b, "b").float())
 
-    def _shown(self, t: Translation, more: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _dithered(self, t: Translation) -> dict[str, Tensor]:
+        """Give the translations as much noise as the real crops have, so that noise tells D nothing.
+
+        What ``residual`` takes over from a crop brings its share of the crop's own noise. The gradient passes as if
+        nothing were clipped.
+        """
+        made = {"ab": t.ab, "ba": t.ba}
+        size = self.recipe.train.dither * math.sqrt(1 - self.recipe.model.residual**2)
+        if not size:
+            return made
+        place = stream(self.recipe.train.seed, "dither of translations", self.step).initial_seed()
+        generator = torch.Generator(self.device).manual_seed(place)
+        for name, images in made.items():
+            noise = torch.randn(images.shape, generator=generator, device=self.device)
+            made[name] = images + ((images + size * noise).clamp(-1, 1) - images).detach()
+        return made
+
+    def _shown(self, t: Translation, made: dict[str, Tensor], more: dict[str, Tensor]) -> dict[str, Tensor]:
         """Put further real images and past translations beside the step's own."""
         settings = self.recipe.train
         shown = {name: torch.cat([getattr(t, name), images]) for name, images in more.items()}
         generator = stream(settings.seed, "pool", self.step)
-        for name, images in (("ab", t.ab), ("ba", t.ba)):
+        for name, images in made.items():
             past = [
                 x.to(self.device) for x in self.pool.draw(name, settings.discriminator_batch - len(images), generator)
             ]
@@ -138,8 +166,8 @@ class Trainer:
         return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
 
     def _generator_losses(self) -> dict[str, Any]:
-        """Leave out what says nothing: judgements of discriminators that do not learn, wishes of no teacher."""
-        unused = (set() if self.judged else ADVERSARIAL) | (set() if self.teach else {"imitation"})
+        """Leave out what says nothing: outputs of discriminators that do not learn, wishes of no teacher."""
+        unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 
     @staticmethod
@@ -211,6 +239,80 @@ def health(t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in found.items()}
 
 
+def quick_precision(asked: str, device: torch.device) -> str:
+    """Return ``float32`` in place of ``bf16`` where a CPU would only imitate it, which is many times as slow.
+
+    Args:
+        asked: ``bf16`` or ``float32``, the recipe's.
+        device: where to train.
+    """
+    return "float32" if asked == "bf16" and device.type == "cpu" and not cpu_has_bf16() else asked
+
+
+def cpu_has_bf16() -> bool:
+    """Tell whether torch's CPU library, oneDNN, computes in bf16 here."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # built without oneDNN
+        return False
+
+
+class Interruption:
+    """Context in which the first SIGINT or SIGTERM only sets `asked`; a second one takes effect at once.
+
+    Outside the main thread, where Python allows no signal handlers, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):  # a run in the background stays deaf to Ctrl-C
+                    self._before[number] = before
+                    signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class TimeLimit:
+    """A run's share of the clock, for machines that end a command after so many minutes.
+
+    Args:
+        minutes: to run, > 0; None is no limit.
+        began: `time.monotonic` when the clock started; now if None.
+
+    Attributes:
+        stopped_at: the step after which a run stopped because its time was spent; None if it did not.
+
+    Raises:
+        UsageError: for minutes that are not above 0.
+    """
+
+    def __init__(self, minutes: float | None = None, began: float | None = None) -> None:
+        if minutes is not None and not minutes > 0:
+            raise UsageError(f"minutes {minutes:g}: more than 0 are needed")
+        self.minutes, self.began = minutes, time.monotonic() if began is None else began
+        self.stopped_at: int | None = None
+
+    def check(self, step: int, steps: int) -> None:
+        """Note that the run stops after this step if the time is over and it is not the last of ``steps``."""
+        if self.minutes is not None and step < steps and time.monotonic() - self.began >= 60 * self.minutes:
+            self.stopped_at = step
+
+
 def train(
     recipe: Recipe,
     cache: Path | str,
@@ -234,7 +336,7 @@ def train(
         on_sample: called with the averaged model, the step and a folder every ``sample_every`` steps.
         progress: show a bar on standard error.
         limit: stop after the step in which its time is over, at least after one, and save.
-        teach: of the recipe's teacher, see `audiotrans.training.teaching`.
+        teach: of the recipe's teacher, see `audiotrans.training.warm_start.teacher`.
 
     Returns:
         Path of the last checkpoint.
@@ -245,7 +347,7 @@ def train(
             imitates a teacher and ``teach`` is None.
     """
     if teach is None and recipe.losses.generator.get("imitation"):
-        raise UsageError(f"the recipe's teacher {recipe.teacher} is not at hand: give teach, see translation.teaching")
+        raise UsageError(f"the recipe's teacher {recipe.teacher} is not at hand: give teach, see `warm_start.teacher`")
     data, run = open_images(cache), Path(run_dir)
     _check_fits(recipe, data)
     if recipe.train.threads:
@@ -310,25 +412,16 @@ def _record(
 
 
 def _check_fits(recipe: Recipe, data: ImageCache) -> None:
-    wanted, found = recipe_to_dict(recipe), data.manifest
-    differs = [k for k, v in wanted["imaging"].items() if k != "phase" and found["imaging"].get(k, v) != v]
-    if differs:
-        key = f"imaging.{differs[0]}"
-        one, other = found["imaging"][differs[0]], wanted["imaging"][differs[0]]
-        raise AudiotransError(
-            f"the cache {data.root} has {key} {one!r}, the recipe {other!r}; run audiotrans prep with it"
-        )
+    data.check_suits(recipe, "the recipe", "run audiotrans prep with it")
     # Each domain is the input of conversions to the other one; older caches do not say.
     for domain, percent in {"a": recipe.remove_vibrato.b, "b": recipe.remove_vibrato.a}.items():
-        straight = found.get("remove_vibrato", {}).get(domain, percent)
-        if straight != percent:
+        taken = data.manifest.get("remove_vibrato", {}).get(domain, percent)
+        if taken != percent:
             name = getattr(recipe.domains, domain)
             raise AudiotransError(
-                f"the cache {data.root} has {name} straightened by {straight:g} percent, the recipe converts it "
-                f"straightened by {percent:g}; run audiotrans prep with --recipe, or change the recipe"
+                f"the cache {data.root} has {taken:g} percent of the vibrato of {name} removed, the recipe's"
+                f" conversions {percent:g}; run audiotrans prep with --recipe, or change the recipe"
             )
-    if wanted["domains"] != found["domains"]:
-        raise AudiotransError(f"the cache {data.root} holds {found['domains']}, the recipe wants {wanted['domains']}")
 
 
 def _check_size(recipe: Recipe, rows: int) -> None:
@@ -382,8 +475,3 @@ def _start(trainer: Trainer, run: Path, resume: bool) -> None:
 def _save(trainer: Trainer, run: Path) -> None:
     _check_finite({"a weight": _largest(trainer)}, trainer.step)  # before it costs the last save
     save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe)
-
-
-def parameters(module: nn.Module) -> int:
-    """Count the trainable numbers of a module."""
-    return sum(p.numel() for p in module.parameters())

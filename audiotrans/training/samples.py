@@ -1,4 +1,4 @@
-"""Sample sheets of a training run: what the model makes of held-out sounds, to look at and to listen to."""
+"""Sample sheets of a training run: what the model makes of held-out sounds or photos."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from audiotrans.audio import probe, read, write
 from audiotrans.convert.converter import Converter
 from audiotrans.convert.noise import aligned_noise
 from audiotrans.errors import AudiotransError
+from audiotrans.photo.files import write_photo
+from audiotrans.photo.imaging import Pixels
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.data import ImageCache
+from audiotrans.training.data import ImageCache, PhotoCache, stream
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
@@ -29,6 +31,13 @@ DrawSheet = Callable[[dict[str, NDArray[np.float32]], Path, NDArray[np.floating]
 OnSample = Callable[["AVBGTN", int, Path], None]
 
 SHEET_SECONDS = 6.0
+
+SHEET_PHOTOS = 8
+"""Photos of each domain on a sheet."""
+
+GAP = 2
+"""White pixels between photos."""
+
 SEED = 0
 """One seed for every sheet of a run: differences between sheets are the training's, not the noise's."""
 
@@ -67,7 +76,7 @@ def sample_writer(
         AudiotransError: if the cache cannot be read.
     """
     if not isinstance(recipe.imaging, AudioSettings):
-        raise AudiotransError("this recipe is for photos: its samples are drawn by photo_sample_writer")
+        return _photo_writer(recipe, cache, device)
     imaging = AudioImaging(recipe.imaging)
     items = _items(ImageCache(cache), per_domain, round(SHEET_SECONDS / imaging.seconds_per_frame))
 
@@ -165,3 +174,50 @@ def _spread(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any
     """Take ``count`` entries from all over the list: neighbours are often of one recording."""
     at = {round(i * (len(entries) - 1) / max(count - 1, 1)) for i in range(count)}
     return [entries[i] for i in sorted(at)]
+
+
+# Photos --------------------------------------------------------------------------------------------------------------
+
+
+def _photo_writer(recipe: Recipe, cache: Path, device: torch.device | str) -> OnSample:
+    import PIL.Image  # noqa: F401  (loaded when a sheet is written: too late to find it missing)
+
+    data = PhotoCache(cache)
+    split = "valid" if data.has("valid") else "train"
+    photos = {d: data.sample(d, split, 0, SHEET_PHOTOS, recipe.train.crop_frames, 0) for d in "ab"}
+
+    def on_sample(model: AVBGTN, step: int, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_photo(folder / f"step_{step:07d}.png", photo_sheet(model, photos, device), force=True)
+
+    return on_sample
+
+
+@torch.inference_mode()
+def photo_sheet(model: AVBGTN, photos: dict[str, Tensor], device: torch.device | str) -> Pixels:
+    """Draw photos and what a model makes of them.
+
+    Args:
+        model: on ``device``.
+        photos: by domain ``a`` and ``b``, ``(n, 3, h, w)`` in [-1, 1].
+        device: where the model runs.
+
+    Returns:
+        Four rows for each domain: photo, reconstruction, translation, cycle.
+    """
+    rows = []
+    pairs: tuple[tuple[Side, Side], ...] = (("a", "b"), ("b", "a"))
+    for source, target in pairs:
+        x = photos[source].to(device)
+        noise = torch.randn(model.noise_shape(x), generator=stream(0, "sheet", source)).to(device)
+        y = model.translate(x, source, target, noise)
+        rows += [x, model.translate(x, source, source, noise), y, model.translate(y, target, source, noise)]
+    return tiled([row.cpu() for row in rows])
+
+
+def tiled(rows: list[Tensor]) -> Pixels:
+    """Lay rows of images ``(n, 3, h, w)`` in [-1, 1] out on white, `GAP` pixels apart; ``(height, width, 3)``."""
+    padded = [torch.nn.functional.pad(row, (0, GAP, 0, GAP), value=1.0) for row in rows]
+    sheet = torch.cat([torch.cat(list(row), dim=2) for row in padded], dim=1)
+    pixels = ((sheet + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0)
+    return np.ascontiguousarray(pixels.numpy().astype(np.uint8))

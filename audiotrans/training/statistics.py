@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from audiotrans.convert.domain_check.domains import DomainProfile, Matrix, Profile, describe, likeness
 from audiotrans.convert.domain_check.features import Ear, Heard
 from audiotrans.errors import AudiotransError
-from audiotrans.recipe import Recipe, recipe_to_dict
+from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.cache import MANIFEST
 from audiotrans.training.data import ImageCache
@@ -74,7 +73,7 @@ def profile_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -
         if cache is None and not (root / MANIFEST).is_file():
             return None
         data = ImageCache(root)
-        _check_suits(recipe, data)
+        data.check_suits(recipe, "the model", "name the cache that it was trained on")
         return fit_profile(data, AudioImaging(recipe.imaging), progress=progress)
     except AudiotransError:
         if cache is None:
@@ -191,22 +190,3 @@ def pitch_range(partials: NDArray[np.float64], frequencies: NDArray[np.float64])
     shares = np.cumsum(partials) / partials.sum()
     low, high = (int(np.searchsorted(shares, share)) for share in PITCH_SHARES)
     return round(float(frequencies[low]), 1), round(float(frequencies[high]), 1)
-
-
-def _check_suits(recipe: Recipe, data: ImageCache) -> None:
-    """Refuse the images of another imaging, or of other domains."""
-    wanted: dict[str, Any] = recipe_to_dict(recipe)
-    found = data.manifest["imaging"]
-    differs = [key for key, value in wanted["imaging"].items() if key != "phase" and found.get(key, value) != value]
-    if differs:
-        key = differs[0]
-        raise AudiotransError(
-            f"the cache {data.root} has imaging.{key} {found[key]!r}, the model {wanted['imaging'][key]!r}: name"
-            " the cache that it was trained on"
-        )
-    if wanted["domains"] != data.manifest["domains"]:
-        held, named = data.manifest["domains"], wanted["domains"]
-        raise AudiotransError(
-            f"the cache {data.root} holds {held['a']} and {held['b']}, the model translates {named['a']} and"
-            f" {named['b']}: name the cache that it was trained on"
-        )

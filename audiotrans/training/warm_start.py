@@ -1,34 +1,47 @@
-"""Fine-tuning: weights that start as those of a model trained before."""
+"""What a run takes from other models: the weights that it starts with, and a teacher's conversions to learn from."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
-from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.errors import UsageError
+from audiotrans.model.avb_gtn import AVBGTN, Domain
 from audiotrans.model.nets import layers
 from audiotrans.recipe import Recipe, recipe_to_dict
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, layers_of, load_checkpoint, steps_of
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, fit, layers_of, load_checkpoint, steps_of
 from audiotrans.weights import SUFFIX, find, read_weights
 
-if TYPE_CHECKING:
-    from audiotrans.training.engine import Trainer
-
-_CRITICS = {
+_OF_DISCRIMINATORS = {
     "discriminator_width", "discriminator_scales", "discriminator_norm", "latent_discriminator", "image_mean",
     "image_std", "ignored_rows",
 }  # fmt: skip
 """Settings of the layers that are not in a weights file."""
 
 
-def warm_start(trainer: Trainer, source: str) -> None:
+Teach = Callable[[Tensor, Domain], Tensor]
+"""Takes images ``(n, c, h, w)`` and their domain, and gives what a teacher makes of them for the other one."""
+
+
+class Beginner(Protocol):
+    """A training run that has not begun: what `warm_start` gives weights to."""
+
+    recipe: Recipe
+    model: AVBGTN
+    ema: AVBGTN
+    discriminators: nn.Module
+    steps_before: int
+
+
+def warm_start(trainer: Beginner, source: str) -> None:
     """Give a new run the weights of a model; optimisers, past translations and the step count start anew.
 
-    How many steps the weights had taken before is remembered (`steps_of`). Of a run the
-    averaged weights are taken, which are those that it would export, and its discriminators and T. A weights file has
-    no discriminators: they start at random, and ``train.discriminator_warmup`` lets them learn first.
+    How many steps the weights had taken before is remembered (`steps_of`). Of a run the averaged weights are taken,
+    which are those that it would export, and its discriminators and T. A weights file has no discriminators: they
+    start at random, and ``train.discriminator_warmup`` lets them learn first.
 
     Args:
         trainer: at step 0.
@@ -57,34 +70,9 @@ def warm_start(trainer: Trainer, source: str) -> None:
         _take(trainer.discriminators, discriminators)
 
 
-class Stateful(Protocol):
-    """What takes a state: a network, an optimiser, a pool."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> object:
-        """Take it."""
-
-
-def fit(part: Stateful, state: dict[str, Any], what: str) -> None:
-    """Load a state, or say in one line that it does not fit.
-
-    Args:
-        part: what takes it.
-        state: to be taken.
-        what: where it comes from, for the message.
-
-    Raises:
-        AudiotransError: if it has other layers.
-    """
-    try:
-        part.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise AudiotransError(f"{what} has other layers than this version of audiotrans: {reason}") from None
-
-
 def _described(recipe: Recipe, nets: dict[str, Any]) -> dict[str, Any]:
     """Return what must agree for weights to mean the same."""
-    own = {f"model.{key}": value for key, value in nets.items() if key not in _CRITICS}
+    own = {f"model.{key}": value for key, value in nets.items() if key not in _OF_DISCRIMINATORS}
     return described_imaging(recipe) | own
 
 
@@ -118,3 +106,44 @@ def _take(discriminators: nn.Module, weights: dict[str, Any]) -> None:
         mine = {name: value.shape for name, value in own.items() if name.startswith(f"{part}.")}
         if {name: value.shape for name, value in found.items()} == mine:
             discriminators.load_state_dict(found, strict=False)
+
+
+def teacher(recipe: Recipe, device: str = "cpu") -> Teach | None:
+    """Load a recipe's teacher: a finished model whose conversions a smaller or quicker one learns to make.
+
+    The student is shown the images that it is trained on and what the teacher makes of them with all that it does at
+    conversion: its shift averaging, its articulation and its tilt. So it learns to do in one translation what the
+    teacher does in several.
+
+    Args:
+        recipe: of the student.
+        device: where to run.
+
+    Returns:
+        What gives the teacher's translations; None for a recipe without a teacher.
+
+    Raises:
+        UsageError: if there is no such model, or its images or domains are others.
+        AudiotransError: if its file is broken, or it translates photos.
+
+    Source: Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", for classifiers.
+    """
+    if not recipe.teacher:
+        return None
+    from audiotrans.convert.models import load  # a whole converter, whose libraries other training does without
+
+    converter = load(recipe.teacher, device=device)
+    check_alike(f"teacher {recipe.teacher}", _taught(converter.recipe), _taught(recipe), "choose another")
+    names = dict(zip("ab", converter.domains, strict=True))
+    requests = {side: converter.request(names["b" if side == "a" else "a"], names[side]) for side in "ab"}
+
+    def teach(images: Tensor, source: Domain) -> Tensor:
+        return converter.translate_image(images, 0, requests[source])
+
+    return teach
+
+
+def _taught(recipe: Recipe) -> dict[str, Any]:
+    """Return what must agree for a teacher's images to mean the same."""
+    domains = {"domains.a": recipe.domains.a, "domains.b": recipe.domains.b}
+    return described_imaging(recipe) | domains

@@ -9,7 +9,7 @@ import torch
 from audiotrans.errors import UsageError
 from audiotrans.recipe import recipe_from_dict
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.training.augment import augment, equalise, transpose
+from audiotrans.training.data import augment, equalise, transpose
 from tests.standins import RATE, settings
 
 

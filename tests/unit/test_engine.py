@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from audiotrans.recipe import recipe_from_dict, recipe_to_dict
-from audiotrans.training import feed
+from audiotrans.training import data as feed
+from audiotrans.training import engine
 from audiotrans.training.data import ImageCache
 from audiotrans.training.engine import POOL_SIZE, Trainer
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
@@ -24,11 +26,11 @@ def batches(recipe=RECIPE):
 
 
 def batch(trainer, data, domain):
-    return feed.batch(trainer.recipe, data, domain, trainer.step)
+    return feed.real_crops(trainer.recipe, data, domain, trainer.step)
 
 
 def more(trainer, data):
-    return feed.more(trainer.recipe, data, trainer.step)
+    return feed.further_crops(trainer.recipe, data, trainer.step)
 
 
 def test_each_parameter_occurs_once_in_the_optimisers():
@@ -90,13 +92,25 @@ def test_what_the_encoders_see_is_translated_and_held_against_the_crops_themselv
     dark = {"a": (a - 0.1).clamp(-1, 1), "b": (b - 0.1).clamp(-1, 1)}
     trainer = Trainer(recipe, 1, CPU)
     shown = []
-    trainer.model.register_forward_hook(lambda _m, args, kwargs, t: shown.append((kwargs, t)), with_kwargs=True)
+    trainer.model.register_forward_hook(lambda _m, args, kwargs, t: shown.append(((args, kwargs), t)), with_kwargs=True)
     values = trainer.train_step(a, b, None, dark)
-    ((kwargs, t),) = shown
-    assert torch.equal(kwargs["a"], dark["a"])
-    assert torch.equal(kwargs["b"], dark["b"])
+    ((_args, t),) = shown
     wanted = torch.nn.functional.l1_loss(t.aa, a) + torch.nn.functional.l1_loss(t.bb, b)
     torch.testing.assert_close(values["generator/vae_reconstruction"], wanted.detach())
+
+
+def test_the_residual_is_what_was_lost_of_the_crop_itself_not_of_what_the_encoders_saw():
+    (a, b), trainer = batches(), Trainer(tiny_recipe(model={"residual": 0.5}), 1, CPU)
+    dark = {"a": (a - 0.1).clamp(-1, 1), "b": (b - 0.1).clamp(-1, 1)}
+    seen, decoded, made = [], [], []
+    trainer.model.encoders["a"].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    trainer.model.decoders["b"].register_forward_hook(lambda _, given, out: decoded.append(out))
+    trainer.model.register_forward_hook(lambda _, args, t: made.append(t))
+    trainer.train_step(a, b, None, dark)
+    t = made[0]
+    assert torch.equal(seen[0][:, :1], dark["a"])
+    assert torch.equal(t.a, a)
+    torch.testing.assert_close(t.ab, decoded[0].chunk(2)[0] + 0.5 * (a - t.aa))
 
 
 def test_a_teacher_is_asked_for_the_crops_themselves():
@@ -107,6 +121,55 @@ def test_a_teacher_is_asked_for_the_crops_themselves():
     assert [side for side, _ in asked] == ["a", "b"]
     assert torch.equal(asked[0][1], a)
     assert torch.equal(asked[1][1], b)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_a_teacher_computes_in_float32_whatever_its_student_does(monkeypatch, precision):
+    monkeypatch.setattr(engine, "quick_precision", lambda asked, device: precision)
+    values = recipe_to_dict(RECIPE) | {"teacher": "someone", "losses": {"generator": {"imitation": 1}}}
+    found = []
+
+    def teach(images, side):
+        found.append((images @ images.mT).dtype)
+        return images
+
+    Trainer(recipe_from_dict(values), 1, CPU, teach).train_step(*batches())
+    assert found == [torch.float32] * 2
+
+
+def test_building_a_trainer_touches_no_gpu(monkeypatch):
+    def touched(*_, **__):
+        raise AssertionError("a GPU was asked")
+
+    for name in ("device_count", "get_rng_state", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, touched)
+    Trainer(RECIPE, 1, CPU)
+
+
+@pytest.mark.parametrize("residual", [0.0, 0.6, 1.0])
+def test_translations_are_as_noisy_to_d_as_real_crops_are(residual):
+    recipe = tiny_recipe(model={"residual": residual}, train={"dither": 0.05})
+    trainer, made = Trainer(recipe, 1, CPU), []
+    asked = given_to_d(trainer)
+    trainer.model.register_forward_hook(lambda _, args, t: made.append(t))
+    trainer.train_step(*batches())
+    t = made[0]
+    own = dict(zip("ba", (x for x, _ in asked[:2]), strict=True))  # of the generator's step
+    for domain, translation in (("b", t.ab), ("a", t.ba)):
+        noise = (own[domain] - translation)[translation.abs() < 0.8]
+        # What the residual takes over brings its share of the crop's own noise; 1000 values spread by 2 %.
+        assert float(noise.detach().std()) == pytest.approx(0.05 * math.sqrt(1 - residual**2), rel=0.1, abs=1e-6)
+        assert residual == 1 or own[domain].abs().max() <= 1
+    assert torch.equal(asked[2][0], own["b"])  # D's own step sees the same
+
+
+def test_noise_on_translations_lets_the_gradient_through():
+    trainer, made = Trainer(tiny_recipe(model={"residual": 0.0}, train={"dither": 0.05}), 1, CPU), []
+    trainer.model.register_forward_hook(lambda _, args, t: made.append(t))
+    trainer.train_step(*batches())
+    edge = replace(made[0], ab=torch.full((1, 1, 32, 16), -1.0, requires_grad=True))
+    trainer._dithered(edge)["ab"].sum().backward()
+    assert torch.equal(edge.ab.grad, torch.ones_like(edge.ab))
 
 
 def test_unit_reports_no_t():
@@ -195,7 +258,7 @@ def test_crops_are_changed_in_level_and_dithered(tmp_path):
     assert batch(noisy, data, "a").abs().max() <= 1
 
 
-def judged(trainer):
+def given_to_d(trainer):
     """Record what D is asked: images and domain."""
     asked = []
     trainer.discriminators.image.register_forward_pre_hook(lambda _, given: asked.append(given))
@@ -205,7 +268,7 @@ def judged(trainer):
 def test_d_sees_more_real_crops_and_past_translations(tmp_path):
     data = ImageCache(fake_cache(tmp_path / "cache", RECIPE, offset=0.2))
     trainer = Trainer(tiny_recipe(train={"batch_size": 1, "discriminator_batch": 3}), 1, CPU)
-    asked, past = judged(trainer), {"b": [], "a": []}
+    asked, past = given_to_d(trainer), {"b": [], "a": []}
     for kept in (0, 1, 2, 3):
         asked.clear()
         a, b, further = batch(trainer, data, "a"), batch(trainer, data, "b"), more(trainer, data)
@@ -237,10 +300,19 @@ def test_further_crops_are_others_and_repeat(tmp_path):
     assert not torch.equal(more(trainer, data)["a"], one["a"])
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_further_crops_of_one_seed_are_not_the_crops_of_another(tmp_path, seed):
+    data = ImageCache(fake_cache(tmp_path / "cache", RECIPE))
+    further = more(Trainer(tiny_recipe(train={"batch_size": 2, "discriminator_batch": 4, "seed": 0}), 1, CPU), data)
+    for domain in "ab":
+        other = batch(Trainer(tiny_recipe(train={"batch_size": 2, "seed": seed}), 1, CPU), data, domain)
+        assert not torch.equal(further[domain], other)
+
+
 @pytest.mark.parametrize(("discriminator_batch", "kept"), [(1, 0), (2, 0), (3, 2)])
 def test_translations_are_kept_only_where_they_will_be_shown(discriminator_batch, kept):
     trainer = Trainer(tiny_recipe(train={"discriminator_batch": discriminator_batch}), 1, CPU)
-    asked = judged(trainer)
+    asked = given_to_d(trainer)
     trainer.train_step(*batches())
     assert [len(x) for x, _ in asked] == [2] * 6  # without further crops D sees the step's own
     assert {name: len(images) for name, images in trainer.state()["pool"].items()} == {"ab": kept, "ba": kept}

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.training import feed
-from audiotrans.training.data import ImageCache
-from audiotrans.training.feed import Feed
+from audiotrans.training import data as feed
+from audiotrans.training.data import Feed, ImageCache
 from tests.fakes import fake_cache, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -43,7 +42,7 @@ def test_crops_drawn_ahead_are_the_same(root, steps):
 
 def test_the_next_step_is_drawn_while_this_one_is_used(root, monkeypatch):
     drawn, next_came = [], threading.Event()
-    batch = feed.batch
+    batch = feed.real_crops
 
     def noted(recipe, data, domain, step, *rest):
         drawn.append((step, threading.current_thread().name.startswith("crops")))
@@ -51,7 +50,7 @@ def test_the_next_step_is_drawn_while_this_one_is_used(root, monkeypatch):
             next_came.set()
         return batch(recipe, data, domain, step, *rest)
 
-    monkeypatch.setattr(feed, "batch", noted)
+    monkeypatch.setattr(feed, "real_crops", noted)
     with Feed(RECIPE, ImageCache(root), CPU, ahead=True) as found:
         found.take(0)
         assert next_came.wait(10)  # without being asked for

@@ -28,7 +28,6 @@ from audiotrans.model.nets import (
     with_coordinate,
     with_preset,
 )
-from audiotrans.training.engine import parameters
 from tests.fakes import image
 
 # Counted by hand from the layer tables (kernel area x inputs x outputs + biases); see docs/model.md.
@@ -48,6 +47,11 @@ LATENT = {
     ("base", "patch", 3): 4_014_081, ("base", "patch", 4): 4_016_129,
     ("base", "global", 3): 4_014_081,
 }  # fmt: skip
+
+
+def parameters(module: nn.Module) -> int:
+    """Count the trainable numbers of a module."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def small(preset: str = "base", **changes: object) -> NetSettings:

@@ -19,7 +19,7 @@ from audiotrans.evaluation.plots import canvas, training_progress
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.photo.files import write_photo
 from audiotrans.recipe import dump_recipe, recipe_from_dict
-from audiotrans.training.photo_samples import photo_sheet
+from audiotrans.training.samples import photo_sheet
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from audiotrans.training import engine, precision
+from audiotrans.training import engine
 from audiotrans.training.engine import Trainer
 from tests.fakes import tiny_recipe
 
@@ -20,13 +20,13 @@ from tests.fakes import tiny_recipe
     ],
 )
 def test_a_cpu_without_it_takes_float32(monkeypatch, asked, device, has, wanted):
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has)
-    assert precision.quick_precision(asked, torch.device(device)) == wanted
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has)
+    assert engine.quick_precision(asked, torch.device(device)) == wanted
 
 
 def test_a_build_without_the_library_has_none(monkeypatch):
     monkeypatch.setattr(torch.ops, "mkldnn", object())
-    assert precision.cpu_has_bf16() is False
+    assert engine.cpu_has_bf16() is False
 
 
 @pytest.mark.parametrize("quick", ["bf16", "float32"])

@@ -16,8 +16,7 @@ from audiotrans.model import nets
 from audiotrans.recipe import VibratoRemoval
 from audiotrans.training import engine
 from audiotrans.training.checkpoints import load_checkpoint
-from audiotrans.training.engine import Trainer, train
-from audiotrans.training.interrupt import Interruption
+from audiotrans.training.engine import Interruption, Trainer, train
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")

@@ -15,12 +15,11 @@ from audiotrans.cli import main
 from audiotrans.cli import train as cli_train
 from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe, recipe_from_dict
-from audiotrans.training import interrupt
+from audiotrans.training import engine
 from audiotrans.training.checkpoints import load_checkpoint
-from audiotrans.training.engine import Trainer, train
+from audiotrans.training.data import Feed
+from audiotrans.training.engine import TimeLimit, Trainer, train
 from audiotrans.training.export import export_run
-from audiotrans.training.feed import Feed
-from audiotrans.training.interrupt import TimeLimit
 from tests.fakes import assert_same, fake_cache, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +64,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now, step = 0.0, Trainer.train_step
-        monkeypatch.setattr(interrupt.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(engine.time, "monotonic", lambda: self.now)
 
         def timed(trainer, *crops):
             self.now += 60.0

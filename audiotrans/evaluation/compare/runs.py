@@ -36,11 +36,9 @@ from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.processes import in_processes
 from audiotrans.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from audiotrans.training.cache import read_manifest
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, METRICS_NAME, fit, load_checkpoint
 from audiotrans.training.data import open_images
 from audiotrans.training.engine import SAMPLES, is_due, train
-from audiotrans.training.journal import METRICS_NAME
-from audiotrans.training.warm_start import fit
 
 EVALUATION_SET = "evaluation_set.pt"
 PLAN = "compare.json"
