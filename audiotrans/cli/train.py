@@ -130,18 +130,16 @@ def _teacher(recipe: Recipe, device: str) -> Teach | None:
 def _sample_writer(recipe: Recipe, cache: Path, device: Any) -> OnSample | None:
     """Build the writer of sample sheets; None on a bare training machine, which has no library for images or sounds."""
     try:
-        from audiotrans.training.samples import sample_writer
+        from audiotrans.training.samples import photo_sample_writer, sample_writer
 
-        return _forgiving(sample_writer(recipe, cache, device, _draw_sheet))
+        if recipe.imaging.type == "photo":
+            return _forgiving(photo_sample_writer(recipe, cache, device))
+        from audiotrans.evaluation.plots import sample_sheet  # which stands above training
+
+        return _forgiving(sample_writer(recipe, cache, device, sample_sheet))
     except ImportError as error:
         _no_sheets(error)
         return None
-
-
-def _draw_sheet(*arguments: Any) -> None:
-    from audiotrans.evaluation.plots import sample_sheet  # drawing stands above training
-
-    sample_sheet(*arguments)
 
 
 def _no_sheets(error: ImportError) -> None:

@@ -76,7 +76,7 @@ def sample_writer(
         AudiotransError: if the cache cannot be read.
     """
     if not isinstance(recipe.imaging, AudioSettings):
-        return _photo_writer(recipe, cache, device)
+        raise AudiotransError("this recipe is for photos: its samples are drawn by photo_sample_writer")
     imaging = AudioImaging(recipe.imaging)
     items = _items(ImageCache(cache), per_domain, round(SHEET_SECONDS / imaging.seconds_per_frame))
 
@@ -179,7 +179,18 @@ def _spread(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any
 # Photos --------------------------------------------------------------------------------------------------------------
 
 
-def _photo_writer(recipe: Recipe, cache: Path, device: torch.device | str) -> OnSample:
+def photo_sample_writer(recipe: Recipe, cache: Path, device: torch.device | str) -> OnSample:
+    """Prepare the function that training on photos calls to write samples.
+
+    Args:
+        recipe: of the run, with a photo imaging.
+        cache: folder of the prepared data; held-out photos are taken from it, training photos where there are none.
+        device: where the model runs.
+
+    Returns:
+        A function of the model, the step and a folder, which writes ``step_<step>.png`` there: the first domain's
+        photos, their reconstructions, translations and cycles in four rows, then the second domain's.
+    """
     import PIL.Image  # noqa: F401  (loaded when a sheet is written: too late to find it missing)
 
     data = PhotoCache(cache)

@@ -276,7 +276,7 @@ def test_a_cache_that_does_not_suit_is_refused_by_name_and_passed_over_by_defaul
     root = made_cache(tmp_path / "cache", recipe, recordings=1)
     with pytest.raises(AudiotransError, match=r"too little sound: 7 windows of 3 s sound in 'bowed'"):
         profile_for(recipe, root)
-    with pytest.raises(AudiotransError, match=r"imaging.rows 64, the model 32: name the cache"):
+    with pytest.raises(AudiotransError, match=r"imaging.rows 64, the model 32; name the cache"):
         profile_for(recipe_of(rows=32), root)
     manifest = json.loads((root / "manifest.json").read_text())
     (root / "manifest.json").write_text(json.dumps(manifest | {"domains": {"a": "x", "b": "plucked"}}))
