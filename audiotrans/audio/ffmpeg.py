@@ -18,7 +18,7 @@ from audiotrans.audio.blocks import CHUNK_FRAMES, Frames, Wave, reblock
 
 # The demuxers that may open a file: none of these opens a second file or an address that the first one names, as
 # playlists do.
-_DEMUXERS = (
+DEMUXERS = (
     "mov,mp3,matroska,asf,aac,flac,ogg,wav,w64,aiff,au,caf,avi,flv,mpegts,mpeg,ac3,eac3,dts,amr,amrnb,amrwb,ape,wv,tta,"
     "mpc,mpc8,dsf,rm,voc,loas,spdif"
 )
@@ -72,7 +72,7 @@ class Decoder:
         self._seconds, self._torn = 0.0, False
         self._file = path.open("rb")
         try:
-            self._container: Any = av.open(self._file, options={"format_whitelist": _DEMUXERS})
+            self._container: Any = av.open(self._file, options={"format_whitelist": DEMUXERS})
             streams = self._container.streams.audio
             if not streams:
                 raise LookupError
@@ -193,9 +193,9 @@ class Decoder:
         there, promised = self._packets, self._promised_packets()
         if there < promised - 1:
             raise Damage(f"{there / promised:.0%} of the sound that its header promises are there")
-        promised = self._promised_seconds()
-        if self._seconds < promised - max(0.1, 0.01 * promised):
-            raise Damage(f"{self._seconds:.1f} s of {promised:.1f} s can be decoded")
+        length = self._promised_seconds()
+        if self._seconds < length - max(0.1, 0.01 * length):
+            raise Damage(f"{self._seconds:.1f} s of {length:.1f} s can be decoded")
 
     def _packet_frames(self, packet: Any) -> list[Any]:
         if packet.size:

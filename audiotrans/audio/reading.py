@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import re
@@ -21,6 +22,7 @@ from audiotrans.audio.ffmpeg import Damage, Decoder
 from audiotrans.audio.formats import MAX_CHANNELS, ffmpeg, suffix_list
 from audiotrans.audio.pipes import OPEN_SIZE, read_wav_header
 from audiotrans.audio.resampling import resample_blocks
+from audiotrans.audio.tags import Tags, read_tags
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import missing
 
@@ -62,6 +64,11 @@ class AudioInfo:
     def seconds(self) -> float:
         """Duration in seconds."""
         return self.frames / self.sample_rate
+
+    @functools.cached_property
+    def tags(self) -> Tags:
+        """Title, artist, cover and the like, read when they are asked for."""
+        return read_tags(self.path)
 
 
 def probe(path: Path | str) -> AudioInfo:

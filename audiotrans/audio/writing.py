@@ -26,6 +26,7 @@ from audiotrans.audio.formats import (
 )
 from audiotrans.audio.reading import AudioInfo
 from audiotrans.audio.resampling import Resampler
+from audiotrans.audio.tags import Tags, write_tags
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import beside, write_error
 
@@ -48,7 +49,7 @@ class Writer:
         sample_rate: Rate in Hz of what is written. MP3 and Opus know only some rates: see ``file_sample_rate``.
         channels: 1 to 8; MP3 holds 2 at most. In layouts of 6 or 8 channels Vorbis (6) and Opus (6, 8) keep only the
             low frequencies of the bass channel, as their standards say.
-        like: The file whose kind of sample (16-bit, float, ...) shall be kept where the format has it.
+        like: The file whose kind of sample (16-bit, float, ...) and tags shall be kept where the format has them.
         force: Replace an existing file.
 
     Attributes:
@@ -73,6 +74,7 @@ class Writer:
         self._sample_rate, self._channels = sample_rate, channels
         self.file_sample_rate = file_sample_rate(self.path, sample_rate)
         self.subtype = fitting_subtype(self._container, like.subtype if like else None, channels)
+        self._tags = like.tags if like else Tags()
         self.frames = 0
         self.clipped = 0
         self._resampler = Resampler(sample_rate, self.file_sample_rate, channels)
@@ -81,7 +83,8 @@ class Writer:
     def __enter__(self) -> Writer:
         try:
             with contextlib.ExitStack() as stack:
-                self._sink = _Sink(stack.enter_context(beside(self.path)))
+                self._partial = stack.enter_context(beside(self.path))
+                self._sink = _Sink(self._partial)
                 stack.callback(self._close)
                 self._sound = self._encoder()
                 self._open = stack.pop_all()
@@ -153,6 +156,9 @@ class Writer:
         except _LIBRARY_ERRORS as error:
             raise self._failure(error) from None
         self._sink.raise_error()
+        self._sink.close()
+        if self._tags:
+            write_tags(self._partial, self._container.format, self._tags, self.path)
 
     def _put(self, block: Wave) -> None:
         """Hand one signal on in chunks: libvorbis crashes on a long one."""
