@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.errors import AudiotransError
+from audiotrans.errors import AudiotransError, MissingLibraryError
+from audiotrans.spectrogram import phase
 from audiotrans.spectrogram.phase import PHASES, CausalPhase
 from audiotrans.spectrogram.stft import STFT
 from tests.phrase import phrase, task_of
@@ -91,3 +94,11 @@ def test_what_does_not_fit_is_refused() -> None:
         causal.push(good[:, 1:], good[:, 1:].to(torch.complex64))
     with pytest.raises(AudiotransError, match="NaN"):
         causal.push(good * float("nan"), good.to(torch.complex64))
+
+
+def test_without_numba_a_stream_ends_before_it_begins_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "audiotrans.spectrogram.phase.kernels", raising=False)
+    monkeypatch.delattr(phase, "kernels", raising=False)
+    with pytest.raises(MissingLibraryError, match=r"needs numba, .*'audiotrans\[phase\]'"):
+        CausalPhase(STFT(), 1)
