@@ -18,6 +18,9 @@ FINE_ROWS = 21
 SOUNDING = 0.5
 """Image units below a frame's loudest row at which a row still counts as sounding: 25 dB."""
 
+SOUNDING_ON_AVERAGE = 0.3
+"""The same for the mean of many frames, 15 dB: at 25 dB the rumble of most recordings would count."""
+
 FIRST_NOTE_ROW = 3
 """Rows below hold no notes: 65 Hz at the default STFT."""
 

@@ -21,13 +21,11 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
-from audiotrans.model.extra_losses import FIRST_NOTE_ROW
+from audiotrans.model.extra_losses import FIRST_NOTE_ROW, SOUNDING_ON_AVERAGE
 from audiotrans.recipe import Recipe, recipe_to_dict
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.representations import DB_PER_UNIT
 from audiotrans.training.cache import Images, from_bytes, read_manifest
-
-SOUNDING = 0.3
-"""Image units below the loudest row at which a row still counts as sounding: 15 dB."""
 
 OUTSIDE = 0.05
 """Weight that crops outside the shared range keep."""
@@ -237,10 +235,11 @@ def _grid(frames: int, crop_frames: int, step: int) -> range:
 def lowest_row(image: Tensor) -> int:
     """Return the lowest row of a logarithmic image ``(c, rows, frames)`` that sounds: about the lowest note's.
 
-    A row sounds if its mean lies within `SOUNDING` of the loudest row's mean; rows are taken from the first channel.
+    A row sounds if its mean lies within `SOUNDING_ON_AVERAGE` of the loudest row's mean; rows are taken from the first
+    channel.
     """
     profile = image[0, FIRST_NOTE_ROW:].mean(1)
-    return FIRST_NOTE_ROW + int((profile >= profile.max() - SOUNDING).nonzero()[0])
+    return FIRST_NOTE_ROW + int((profile >= profile.max() - SOUNDING_ON_AVERAGE).nonzero()[0])
 
 
 def range_weights(
@@ -305,8 +304,7 @@ def augment(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) 
         images = torch.stack(moved)
     generator = stream(seed, "augment", domain, step)
     if settings.gain_db:
-        # All logarithmic images span 100 dB over [-1, 1].
-        gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / 50
+        gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / DB_PER_UNIT
         images = images + gain
     if settings.dither:
         images = images + settings.dither * torch.randn(images.shape, generator=generator)
@@ -331,7 +329,7 @@ def equalise(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int)
     heights = torch.randn(len(images), CURVE_WAVES, generator=generator) / waves  # the first is a tilt, the widest
     places = (torch.arange(images.shape[2]) + 0.5) / images.shape[2]
     curves = heights @ torch.cos(math.pi * waves[:, None] * places)
-    most = torch.rand(len(images), 1, generator=generator) * recipe.train.equalise_db / 50
+    most = torch.rand(len(images), 1, generator=generator) * recipe.train.equalise_db / DB_PER_UNIT
     curves = curves / curves.abs().amax(1, keepdim=True) * most
     return (images + curves[:, None, :, None]).clamp(-1, 1)
 

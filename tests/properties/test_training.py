@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotrans.model.extra_losses import FIRST_NOTE_ROW
-from audiotrans.training.data import OUTSIDE, SOUNDING, _grid, lowest_row, range_weights
+from audiotrans.model.extra_losses import FIRST_NOTE_ROW, SOUNDING_ON_AVERAGE
+from audiotrans.training.data import OUTSIDE, _grid, lowest_row, range_weights
 from audiotrans.training.history import HistoryBuffer
 from tests.fakes import image
 
@@ -75,8 +75,8 @@ def test_the_lowest_row_sounds_and_none_below_does(seed, height, frames, channel
     level = x[0].mean(1)
     loudest = float(level[FIRST_NOTE_ROW:].max())
     assert FIRST_NOTE_ROW <= found < height
-    assert level[found] >= loudest - SOUNDING - 1e-6  # the bound is rounded to float32
-    assert (level[FIRST_NOTE_ROW:found] < loudest - SOUNDING + 1e-6).all()
+    assert level[found] >= loudest - SOUNDING_ON_AVERAGE - 1e-6  # the bound is rounded to float32
+    assert (level[FIRST_NOTE_ROW:found] < loudest - SOUNDING_ON_AVERAGE + 1e-6).all()
 
 
 @given(frames=st.integers(1, 500), crop_frames=st.integers(1, 200))
