@@ -43,6 +43,10 @@ class MissingLibraryError(AudiotransError, ModuleNotFoundError):
     """An optional library is not installed; the message names the extra that brings it."""
 
 
+class RenamedWarning(FutureWarning):
+    """A name of an earlier version was used, which is read for one release; the text names today's."""
+
+
 def names_extras(function: F) -> F:
     """Decorate a function that imports optional libraries: it raises `MissingLibraryError` where one is absent."""
 

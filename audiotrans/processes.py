@@ -1,12 +1,17 @@
-"""Worker processes for many files: spawned, deaf to Ctrl-C, gone when their parent is, each with a cache of its own."""
+"""What a run has to work with: the device, threads, memory, and worker processes for many files.
+
+Workers are spawned, deaf to Ctrl-C, gone when their parent is, and each has a cache of its own.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -16,9 +21,12 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from audiotrans.errors import AudiotransError
+from audiotrans.errors import AudiotransError, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -28,6 +36,7 @@ MOST_WORKERS = 8
 
 PEEK_SECONDS = 0.25
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
 _locks: list[Any] = []
 """Open files that keep this process's cache to itself until it ends."""
@@ -80,6 +89,52 @@ def _locked(path: Path) -> bool:
 def usable_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn a user's word into a device.
+
+    Raises:
+        UsageError: for an unknown word, or CUDA where there is none.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or not (index.isdigit() or (not index and ":" not in name)):
+        raise UsageError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:0, cuda:1, ...")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(f"no device {name!r} here ({count} CUDA devices are usable): use --device cpu or auto")
+    return torch.device(name)
+
+
+def use_threads(threads: int | None) -> None:
+    """Set how many CPU threads torch uses in this process, at most one for each core; None leaves it alone.
+
+    Raises:
+        UsageError: for fewer than one.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise UsageError(f"threads {threads}: give 1 or more")
+    import torch
+
+    torch.set_num_threads(min(threads, usable_cores()))
+
+
+def keep_freed_memory() -> None:
+    """Keep what is freed for what comes next, where the C library can be told so (glibc).
+
+    By default it gives large blocks back to the system at once. A conversion asks for the same blocks again with every
+    tile, and the system clears them page by page before it hands them out. The peak is up to a seventh higher for it.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # musl has none
+        mallopt(_MMAP_THRESHOLD, 2**30)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def default_workers(files: int, files_per_worker: int) -> int:

@@ -6,9 +6,10 @@ Defaults live in the settings classes; a recipe holds only its differences.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -20,23 +21,18 @@ from pydantic import (
     PlainSerializer,
     Tag,
     ValidationError,
+    create_model,
     field_validator,
     model_validator,
 )
 
-from audiotrans.errors import AudiotransError, UsageError, lookup, nearest
+from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, lookup, nearest
 from audiotrans.model.avb_gtn import LossSettings
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss
 from audiotrans.model.nets import NetSettings, as_recipe, net_settings, with_preset
+from audiotrans.options import BY_MODEL, OLD_NAMES, Side
 from audiotrans.photo.imaging import PhotoSettings
 from audiotrans.spectrogram.imaging import AudioSettings
-
-MOST_ARTICULATION = 4.0
-"""Beyond this factor, noise is all that grows."""
-
-MOST_SHIFTS = 8
-MOST_CENTS = 100.0
-MOST_TILT = 6.0
 
 
 class _Part(BaseModel):
@@ -98,52 +94,18 @@ def _checked_weights(weights: dict[str, float], known: Mapping[str, Loss], what:
     return weights
 
 
-class Articulation(_Part):
-    """How much clearer than the network paints them notes of translations begin and end; not read in training.
-
-    Attributes:
-        a: of translations to A, a factor from 0; 1 leaves them as they are.
-        b: of translations to B.
-    """
-
-    a: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
-    b: float = Field(default=1.0, ge=0, le=MOST_ARTICULATION)
-
-
-class Vibrato(_Part):
-    """How far the pitch of lasting notes of translations swings to each side; not read in training.
-
-    Attributes:
-        a: of translations to A, cents; 0 leaves it as straight as the source's.
-        b: of translations to B.
-    """
-
-    a: float = Field(default=0.0, ge=0, le=MOST_CENTS)
-    b: float = Field(default=0.0, ge=0, le=MOST_CENTS)
-
-
-class VibratoRemoval(_Part):
-    """How much of an input's vibrato is taken out before it is translated, in percent; not read in training.
-
-    Attributes:
-        a: before translations to A; 0 leaves it.
-        b: before translations to B.
-    """
-
-    a: float = Field(default=0.0, ge=0, le=100)
-    b: float = Field(default=0.0, ge=0, le=100)
-
-
-class Tilt(_Part):
-    """How much brighter than it is the network hears an input, in dB per octave; not read in training.
-
-    Attributes:
-        a: before translations to A; below 0 darker, 0 as it is.
-        b: before translations to B.
-    """
-
-    a: float = Field(default=0.0, ge=-MOST_TILT, le=MOST_TILT)
-    b: float = Field(default=0.0, ge=-MOST_TILT, le=MOST_TILT)
+def _conversion_fields() -> dict[str, Any]:
+    """Return a recipe's key for each option of conversion that a model has its own values of, with its range."""
+    keys: dict[str, Any] = {}
+    for name, info in BY_MODEL.items():
+        number = Annotated[info.kind, Field(ge=info.least, le=info.most)]  # type: ignore[name-defined]
+        if info.by_target:  # translations to A, translations to B
+            sides: Any = {"a": (number, info.neutral), "b": (number, info.neutral)}
+            pair = create_model(name, __base__=_Part, __module__=__name__, **sides)
+            keys[name] = (pair, pair())
+        else:
+            keys[name] = (number, info.neutral)
+    return keys
 
 
 OLD_KEYS = {
@@ -156,10 +118,12 @@ OLD_KEYS = {
     "latent_critic": "latent_discriminator",
     "blind_rows": "ignored_rows",
     "carry": "residual",
-    "passes": "shifts",
-    "straighten": "remove_vibrato",
+    **OLD_NAMES,
 }
-"""Keys as recipes and model files of version 0.1 spell them, and today's names."""
+"""Keys as recipes and model files of version 0.1 spell them, and today's names; read for one release."""
+
+NEEDS_T = ("softplus", "linear", "paper", "adaptive")
+"""Values of ``model.kl`` whose term is what T says."""
 
 _OF_LOG_IMAGES = ("gain_db", "transpose", "equalise_db", "match_range")
 
@@ -240,8 +204,8 @@ Model = Annotated[NetSettings, BeforeValidator(with_preset), PlainSerializer(as_
 """In a recipe: a preset and changes to it; null keeps the preset's value."""
 
 
-class Recipe(_Part):
-    """Everything that decides a model.
+class _Recipe(_Part):
+    """Everything that decides a model; beside these keys, one for each option of conversion in `BY_MODEL`.
 
     Attributes:
         imaging: how sounds, or with ``type: photo`` photos, become images.
@@ -252,11 +216,6 @@ class Recipe(_Part):
         model: see `NetSettings`.
         losses: see `Losses`.
         train: see `Train`.
-        articulation: see `Articulation`; the default of ``convert``.
-        shifts: translations that ``convert`` averages, each a little out of place; as many times the work.
-        vibrato: see `Vibrato`; the default of ``convert``.
-        remove_vibrato: see `VibratoRemoval`; the default of ``convert``.
-        tilt: see `Tilt`; the default of ``convert``.
     """
 
     imaging: Imaging = AudioSettings()
@@ -267,33 +226,35 @@ class Recipe(_Part):
     model: Model = net_settings()
     losses: Losses = Losses()
     train: Train = Train()
-    articulation: Articulation = Articulation()
-    shifts: int = Field(default=1, ge=1, le=MOST_SHIFTS)
-    vibrato: Vibrato = Vibrato()
-    remove_vibrato: VibratoRemoval = VibratoRemoval()
-    tilt: Tilt = Tilt()
 
     @model_validator(mode="after")
-    def _suits_its_images(self) -> Recipe:
+    def _suits_its_images(self) -> _Recipe:
         """Refuse what is defined on logarithmic magnitudes where an image holds phases, or no sound at all."""
         photo = isinstance(self.imaging, PhotoSettings)
         if photo or self.imaging.representation == "magnitude_phase":  # type: ignore[union-attr]
             asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
             asked += [name for name in _OF_LOG_IMAGES if getattr(self.train, name)]
-            asked += ["articulation"] if self.articulation != Articulation() else []
-            asked += ["shifts"] if self.shifts != 1 else []
-            asked += ["tilt"] if self.tilt != Tilt() else []
-            asked += ["vibrato"] if photo and self.vibrato != Vibrato() else []
-            asked += ["remove_vibrato"] if photo and self.remove_vibrato != VibratoRemoval() else []
+            asked += [name for name, info in BY_MODEL.items() if (photo or info.logarithmic) and self._sets(name)]
             if asked:
                 kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
-                raise ValueError(f"{asked[0]} {kind}: set it to {1 if asked[0] in ('articulation', 'shifts') else 0}")
+                neutral = BY_MODEL[asked[0]].neutral if asked[0] in BY_MODEL else 0
+                raise ValueError(f"{asked[0]} {kind}: set it to {neutral:g}")
         return self
 
     @model_validator(mode="after")
-    def _has_someone_to_imitate(self) -> Recipe:
+    def _has_someone_to_imitate(self) -> _Recipe:
         if self.losses.generator.get("imitation") and not self.teacher:
             raise ValueError("the loss imitation needs a teacher: name a model, or leave the loss out")
+        return self
+
+    @model_validator(mode="after")
+    def _trains_what_it_asks(self) -> _Recipe:
+        asks = [name for name in ("vae_kl", "cycle_kl") if self.losses.generator.get(name)]
+        if asks and self.model.kl in NEEDS_T and not self.losses.discriminator.get("latent"):
+            raise ValueError(
+                f"losses.discriminator has no latent, so that T would never learn what {asks[0]} asks of it with "
+                f"kl {self.model.kl}: add latent: 1, or set model.kl to mu2 (UNIT) or none"
+            )
         return self
 
     @property
@@ -301,12 +262,34 @@ class Recipe(_Part):
         """The forms of the adversarial terms."""
         return LossSettings(self.losses.gan, self.model.kl)
 
+    def own(self, option: str, target: Side) -> float:
+        """Return the value that the model has of an option in `BY_MODEL`, for translations to a side."""
+        value = getattr(self, option)
+        return float(getattr(value, target)) if BY_MODEL[option].by_target else value
+
+    def _sets(self, option: str) -> bool:
+        return any(self.own(option, side) != BY_MODEL[option].neutral for side in ("a", "b"))
+
+
+if TYPE_CHECKING:
+    Recipe = _Recipe
+else:
+    Recipe = create_model(
+        "Recipe", __base__=_Recipe, __module__=__name__, __doc__=_Recipe.__doc__, **_conversion_fields()
+    )
+
 
 def with_new_keys(values: Any) -> Any:
     """Return plain values with the `OLD_KEYS` of any depth renamed."""
     if isinstance(values, dict):
         return {OLD_KEYS.get(key, key): with_new_keys(value) for key, value in values.items()}
     return values
+
+
+def _old_keys(values: Any) -> list[str]:
+    if not isinstance(values, dict):
+        return []
+    return [key for key, value in values.items() for key in ([key] if key in OLD_KEYS else []) + _old_keys(value)]
 
 
 def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
@@ -355,6 +338,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
     """
     values = read_yaml(path, "model, losses, train")
+    for old in _old_keys(values):
+        warnings.warn(f"{path}: {old} is called {OLD_KEYS[old]} now: rename it", RenamedWarning, stacklevel=2)
+    values = with_new_keys(values)
     recipe = recipe_from_dict(values, str(path))
     if not overrides:
         return recipe
@@ -382,7 +368,7 @@ def read_yaml(path: Path | str, keys: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise UsageError(f"{path} is no recipe: it must hold keys such as {keys}")
+        raise UsageError(f"{path} is not a recipe: it must hold keys such as {keys}")
     return values
 
 

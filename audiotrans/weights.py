@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +25,9 @@ from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new
 WEIGHTS = "audiotrans-model"
 VERSION = "1"
 SUFFIX = ".safetensors"
+
+STATISTICS = "profile"
+"""Key of the training-data statistics in a file's metadata: the word of version 0.1."""
 
 
 def shipped_models() -> Iterator[Path]:
@@ -80,23 +84,95 @@ class ModelEntry:
 
 def list_models() -> list[ModelEntry]:
     """List the shipped models, by name."""
-    return [_entry(path) for path in shipped_models()]
+    entries = []
+    for stored in map(open_weights, shipped_models()):
+        domains = stored.recipe.domains.a, stored.recipe.domains.b
+        entries.append(ModelEntry(stored.path.stem, stored.path, domains, stored.card.get("summary", "")))
+    return entries
 
 
-def is_photo_model(name_or_path: str | Path) -> bool:
-    """Tell from a model's file header alone whether it translates pictures.
+@dataclass(frozen=True)
+class StoredModel:
+    """An open weights file: its header, and its tensors where `model` is asked for.
+
+    Attributes:
+        path: of the file.
+        recipe: it was trained by, with the layers that are stored.
+        card: what is said of it: data, licence, steps, figures.
+        statistics: of its training data, in plain values; None without them.
+        metadata: the header, as it is.
+        file: gives the tensors.
+    """
+
+    path: Path
+    recipe: Recipe
+    card: dict[str, Any]
+    statistics: Any
+    metadata: dict[str, str]
+    file: Any
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Read every tensor as it is stored."""
+        return {name: self.file.get_tensor(name) for name in self.file.keys()}
+
+    @cached_property
+    def model(self) -> AVBGTN:
+        """The model in evaluation mode on the CPU.
+
+        Raises:
+            AudiotransError: if the tensors do not fit the recipe.
+        """
+        # The start values are overwritten: a caller's random state is not ours.
+        with torch.random.fork_rng(devices=[]):
+            model = AVBGTN(self.recipe.model, self.recipe.imaging.image_channels)
+        try:
+            model.load_state_dict({name: value.float() for name, value in self.tensors().items()})
+        except RuntimeError as error:
+            said = " ".join(str(error).split())[:200]
+            raise AudiotransError(f"{self.path} does not fit its own recipe: {said}") from None
+        return model.eval().requires_grad_(False)
+
+
+def open_weights(path: Path | str) -> StoredModel:
+    """Open what `export_weights` wrote; only the header is read.
 
     Raises:
-        UsageError: for a name that no model has.
-        AudiotransError: for a file that is not a model of ours.
+        AudiotransError: if the file is missing or is not one of ours.
     """
-    path = find(name_or_path)
+    path = Path(path)
+    if not path.is_file():
+        raise AudiotransError(f"no model file {path}; see: audiotrans models")
     try:
-        with safe_open(path, framework="numpy") as file:
-            imaging = json.loads((file.metadata() or {})["recipe"]).get("imaging", {})
-    except (OSError, SafetensorError, KeyError, ValueError):
-        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
-    return bool(imaging.get("type") == "photo")
+        file: Any = safe_open(path, framework="pt")
+        metadata = file.metadata() or {}
+    except Exception:  # safetensors raises its own error class for anything that is not its format
+        raise AudiotransError(f"{path} is not an audiotrans model: not a readable safetensors file") from None
+    if metadata.get("format") != WEIGHTS:
+        raise AudiotransError(f"{path} is not an audiotrans model: its metadata names no {WEIGHTS}")
+    if metadata.get("version") != VERSION:
+        raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
+    try:
+        values, card = with_new_keys(json.loads(metadata["recipe"])), json.loads(metadata.get("card", "{}"))
+    except (KeyError, ValueError):
+        raise AudiotransError(f"{path} is not an audiotrans model: its metadata holds no readable recipe") from None
+    try:
+        statistics = json.loads(metadata.get(STATISTICS, "null"))
+    except ValueError:
+        raise AudiotransError(f"{path}: its training-data statistics are broken: export it again") from None
+    recipe = recipe_from_dict(values, str(path))
+    recipe = recipe.model_copy(update={"model": stored_nets(metadata, path, recipe.model)})
+    return StoredModel(path, recipe, card, statistics, metadata, file)
+
+
+def read_weights(path: Path | str) -> StoredModel:
+    """Open what `export_weights` wrote, and build its model.
+
+    Raises:
+        AudiotransError: if the file is missing, is not one of ours, or does not fit its own recipe.
+    """
+    stored = open_weights(path)
+    stored.model  # noqa: B018  # built now, so that what does not fit is said now
+    return stored
 
 
 def export_weights(
@@ -106,7 +182,7 @@ def export_weights(
     *,
     card: dict[str, Any] | None = None,
     half: bool = False,
-    profile: dict[str, Any] | None = None,
+    statistics: dict[str, Any] | None = None,
 ) -> None:
     """Write a model that `read_weights` and ``--model`` load.
 
@@ -118,7 +194,7 @@ def export_weights(
         path: a ``.safetensors`` file.
         card: what to say of the model: data, licence, steps, figures.
         half: store float16: half the size, far below what is audible.
-        profile: what its training data were like, in plain values.
+        statistics: of its training data, in plain values.
     """
     kept = {name: (value.half() if half else value.float()).contiguous().cpu() for name, value in weights.items()}
     metadata = {
@@ -126,101 +202,38 @@ def export_weights(
         "version": VERSION,
         "recipe": json.dumps(recipe_to_dict(recipe)),
         "card": json.dumps(card or {}),
-        **header(recipe.model, profile),
+        **header(recipe.model, statistics),
     }
     with replacing(Path(path)) as partial:
         save_file(kept, partial, metadata=metadata)
 
 
-def describe_weights(path: Path, output: Path, profile: dict[str, Any] | None, changed: Recipe | None = None) -> None:
-    """Copy a weights file, adding the layers of its preset (where they are missing) and a profile.
+def describe_weights(
+    path: Path, output: Path, statistics: dict[str, Any] | None, changed: Recipe | None = None
+) -> None:
+    """Copy a weights file, adding the layers of its preset (where they are missing) and training-data statistics.
 
     Args:
         path: what `export_weights` wrote; its tensors and the rest of its metadata are taken over as they are.
         output: may be the same file.
-        profile: what its training data were like; None keeps the one that it has.
+        statistics: of its training data; None keeps those that it has.
         changed: its recipe with other settings of conversion; None keeps the one that it has.
 
     Raises:
         AudiotransError: as `read_weights` does.
     """
-    _, recipe, _ = read_weights(path)  # whole, and built as this program's presets say: they may be written down
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    extras = header(recipe.model, profile)
+    stored = read_weights(path)  # whole, and built as this program's presets say: they may be written down
+    metadata, tensors = stored.metadata, stored.tensors()
+    extras = header(stored.recipe.model, statistics)
     extras |= {"recipe": json.dumps(recipe_to_dict(changed))} if changed else {}
     with replacing(output) as partial:
         save_file(tensors, partial, metadata={**metadata, **extras})
 
 
-def header(model: NetSettings, profile: dict[str, Any] | None = None) -> dict[str, str]:
+def header(model: NetSettings, statistics: dict[str, Any] | None = None) -> dict[str, str]:
     """Return the layers, and the statistics of the training data, as a file's header holds them."""
-    extras = {"nets": layers(model)} | ({"profile": profile} if profile else {})
+    extras = {"nets": layers(model)} | ({STATISTICS: statistics} if statistics else {})
     return {key: json.dumps(value, separators=(",", ":")) for key, value in extras.items()}
-
-
-def read_recipe(path: Path | str) -> tuple[Recipe, Any]:
-    """Read a weights file's recipe, and the profile of its training data (None without one); no tensor is read.
-
-    Raises:
-        AudiotransError: as `read_weights` does.
-    """
-    path = Path(path)
-    metadata, _ = _open(path, tensors=False)
-    recipe, _ = _described(metadata, path)
-    try:
-        profile = json.loads(metadata.get("profile", "null"))
-    except ValueError:
-        raise AudiotransError(f"{path}: its profile of the training data is broken: export it again") from None
-    return recipe, profile
-
-
-def read_weights(path: Path | str) -> tuple[AVBGTN, Recipe, dict[str, Any]]:
-    """Build the model that `export_weights` wrote.
-
-    Returns:
-        The model in evaluation mode on the CPU, its recipe and its card.
-
-    Raises:
-        AudiotransError: if the file is missing, is not one of ours, or does not fit its own recipe.
-    """
-    path = Path(path)
-    metadata, weights = _open(path)
-    recipe, card = _described(metadata, path)
-    with torch.random.fork_rng(devices=[]):  # the start values are overwritten: a caller's random state is not ours
-        model = AVBGTN(recipe.model, recipe.imaging.image_channels)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise AudiotransError(f"{path} does not fit its own recipe: {' '.join(str(error).split())[:200]}") from None
-    return model.eval().requires_grad_(False), recipe, card
-
-
-def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
-    if not path.is_file():
-        raise AudiotransError(f"no model file {path}; see: audiotrans models")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name).float() for name in file.keys() if tensors}
-    except Exception:  # safetensors raises its own error class for anything that is not its format
-        raise AudiotransError(f"{path} is no audiotrans model: not a readable safetensors file") from None
-    return metadata, weights
-
-
-def _described(metadata: dict[str, str], path: Path) -> tuple[Recipe, dict[str, Any]]:
-    """Return the recipe, its model's layers as they were stored, and the card that a weights file holds."""
-    if metadata.get("format") != WEIGHTS:
-        raise AudiotransError(f"{path} is no audiotrans model: its metadata names no {WEIGHTS}")
-    if metadata.get("version") != VERSION:
-        raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
-    try:
-        values, card = with_new_keys(json.loads(metadata["recipe"])), json.loads(metadata.get("card", "{}"))
-    except (KeyError, ValueError):
-        raise AudiotransError(f"{path} is no audiotrans model: its metadata holds no readable recipe") from None
-    recipe = recipe_from_dict(values, str(path))
-    return recipe.model_copy(update={"model": stored_nets(metadata, path, recipe.model)}), card
 
 
 def stored_nets(metadata: dict[str, Any], path: Path, model: NetSettings) -> NetSettings:
@@ -247,15 +260,3 @@ def stored_nets(metadata: dict[str, Any], path: Path, model: NetSettings) -> Net
     if unknown:
         raise AudiotransError(f"{path} has layers of a newer audiotrans ({unknown[0]}): update the program to use it")
     return nets
-
-
-def _entry(path: Path) -> ModelEntry:
-
-    try:
-        with safe_open(path, framework="numpy") as file:  # reads the header only
-            metadata = file.metadata() or {}
-        domains = json.loads(metadata["recipe"])["domains"]
-        summary = json.loads(metadata.get("card", "{}")).get("summary", "")
-        return ModelEntry(path.stem, path, (domains["a"], domains["b"]), summary)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise AudiotransError(f"{path} is not a model of audiotrans ({error})") from error

@@ -21,6 +21,7 @@ from audiotrans.evaluation.baselines import equalise, mean_spectrum
 from audiotrans.evaluation.classifier import DEFAULT_CLASSIFIER, InstrumentClassifier
 from audiotrans.evaluation.metrics.kernel import kernel_distance
 from audiotrans.evaluation.testset import RATE
+from audiotrans.processes import use_threads
 
 Waves = Sequence[np.ndarray]
 PATH = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -81,7 +82,7 @@ def one_direction(classifier: InstrumentClassifier, paired: Path, model: str, so
 @click.option("--paired", type=PATH)
 @click.option("--threads", type=int)
 def main(judge_name: str, model: str, sounds: tuple[Path, ...], paired: Path | None, threads: int | None) -> None:
-    models.use_threads(threads)
+    use_threads(threads)
     classifier = InstrumentClassifier.load(judge_name)
     click.echo("| sounds | asked for | clips | windows | mean probability | kernel distance to the target |")
     click.echo("|---|---|---|---|---|---|")

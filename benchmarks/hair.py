@@ -20,7 +20,8 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from audiotrans.convert import models
-from audiotrans.convert.photos import PhotoConverter, convert_photo_file
+from audiotrans.convert.files import Job
+from audiotrans.convert.photos import PhotoConverter
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.compare.evaluation_set import (
     DIRECTIONS,
@@ -150,7 +151,7 @@ def face_rows(converter: PhotoConverter, cache: Path, celeba: Path | None, set_f
     made = {s: torch.cat([y for _, y, _ in translations(converter.model, images[s], s, t)]) for s, t in DIRECTIONS}
     yield from outcome_rows("faces, the network's image", held_out, made, names)
     for source, target in DIRECTIONS:
-        requests = (converter.request(names[target], seed=seed) for seed in range(len(photos[source])))
+        requests = (converter.options(names[target], seed=seed) for seed in range(len(photos[source])))
         converted = [converter.translate(p, r) for p, r in zip(photos[source], requests, strict=True)]
         made[source] = as_images(converted, converter)
     yield from outcome_rows("faces, as `convert` gives them", held_out, made, names)
@@ -204,7 +205,7 @@ def photo_rows(
             write_photo(source, seen(photo, view))
             for to in converter.domains:
                 output = (kept or Path(folder)) / f"{view.name} {to}.png"
-                convert_photo_file(converter, source, [output], converter.request(to), force=True)
+                converter.convert_job(Job(source, (output,)), converter.options(to), force=True)
                 yield from changes(f"photo, {view.name}, to {to}", read_photo(source), read_photo(output), mask)
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import which
-from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -28,7 +27,7 @@ import audiotrans
 from audiotrans import audio
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation import metrics
-from audiotrans.recipe import Articulation, Tilt, Vibrato, VibratoRemoval
+from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from benchmarks import paired, scale
 from benchmarks.table import Row, markdown, write_json
@@ -79,16 +78,7 @@ class Blur(Identity):
 def toy_converter(model: torch.nn.Module, settings: AudioSettings):
     from audiotrans.convert.converter import Converter
 
-    recipe = SimpleNamespace(
-        imaging=settings,
-        domains=SimpleNamespace(a="violin", b="piano"),
-        articulation=Articulation(),
-        shifts=1,
-        vibrato=Vibrato(),
-        remove_vibrato=VibratoRemoval(),
-        tilt=Tilt(),
-    )
-    return Converter(model, recipe, "cpu")
+    return Converter(model, Recipe.model_construct(imaging=settings), "cpu")
 
 
 def sounds(seconds: float | None = None) -> dict[str, np.ndarray]:

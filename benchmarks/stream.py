@@ -33,7 +33,7 @@ def measure(chunk: float, options: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(options.threads)
     converter = load(device="cpu")
     wave, rate = audio.read(ROOT / "data" / "violin.wav")
-    request = converter.request("piano", phase=options.phase, shifts=options.shifts, remove_vibrato=0)
+    request = converter.options("piano", phase=options.phase, shifts=options.shifts, remove_vibrato=0)
     warm = StreamConverter(converter, rate, len(wave), request, chunk_seconds=chunk)
     # Compiles what is compiled, and fills the memory that torch keeps.
     warm.push(np.take(wave, range(warm.delay_samples + 2 * round(chunk * rate)), axis=1, mode="wrap"))
@@ -67,10 +67,10 @@ def difference(options: argparse.Namespace) -> str:
     torch.set_num_threads(options.threads)
     converter = load(device="cpu")
     wave, rate = audio.read(ROOT / "data" / "violin.wav")
-    _, level_db = converter.measure([wave], rate, len(wave))
+    level_db = converter.measure([wave], rate, len(wave)).level_db
     asked = {"phase": options.phase, "shifts": options.shifts, "remove_vibrato": 0}
     whole = converter.convert(wave, rate, to="piano", **asked)
-    request, found = converter.request("piano", **asked), []
+    request, found = converter.options("piano", **asked), []
     for level in (level_db, None):
         stream = StreamConverter(converter, rate, len(wave), request, level_db=level)
         error = np.concatenate([stream.push(wave), stream.finish()], axis=1) - whole

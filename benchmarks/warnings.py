@@ -145,19 +145,19 @@ def counted(converter: Converter, waves: list[NDArray[np.floating]], source: str
 
 
 def extra_time(converter: Converter, wave: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the seconds that converting takes, and those of them that listening takes."""
+    """Return the seconds that converting takes, and those of them that the check takes."""
     first, second = converter.domains
-    listener = converter.listener("a")
-    assert listener is not None
+    check = converter.domain_check(first)
+    assert check is not None
     started = time.perf_counter()
     converter.convert(wave, RATE, to=second, source=first)
     whole = time.perf_counter() - started
-    frames, level_db = converter.measure([wave], RATE, len(wave))
-    image, _ = converter.imaging.to_image(torch.from_numpy(wave), level_db)
-    (tile,) = listener.expect(converter.plan.tiles(frames))[:1]
+    measured = converter.measure([wave], RATE, len(wave))
+    image, _ = converter.imaging.to_image(torch.from_numpy(wave), measured.level_db)
+    (tile,) = check.expect(converter.plan.tiles(measured.frames))[:1]
     started = time.perf_counter()
-    list(listener.hearing([wave]))
-    listener.see(image, tile.start)
+    check.meter.update(wave)
+    check.add(image, tile.start)
     return whole, time.perf_counter() - started
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from audiotrans.convert.converter import Converter
 from audiotrans.convert.stream import StreamConverter
+from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioSettings
 
 RATE = 16_000
@@ -85,15 +86,9 @@ def converter(
     **changes: Any,
 ) -> Converter:
     """Build a converter of violin and piano around a stand-in; what is given in pairs is by target."""
-    recipe = SimpleNamespace(
-        imaging=settings(**changes),
-        domains=SimpleNamespace(a="violin", b="piano"),
-        articulation=SimpleNamespace(a=articulation[0], b=articulation[1]),
-        shifts=shifts,
-        vibrato=SimpleNamespace(a=vibrato[0], b=vibrato[1]),
-        remove_vibrato=SimpleNamespace(a=remove_vibrato[0], b=remove_vibrato[1]),
-        tilt=SimpleNamespace(a=tilt[0], b=tilt[1]),
-    )
+    by_target = {"articulation": articulation, "vibrato": vibrato, "remove_vibrato": remove_vibrato, "tilt": tilt}
+    pairs: dict[str, Any] = {name: SimpleNamespace(a=pair[0], b=pair[1]) for name, pair in by_target.items()}
+    recipe = Recipe.model_construct(imaging=settings(**changes), shifts=shifts, **pairs)
     return Converter(model, recipe)  # type: ignore[arg-type]
 
 
@@ -112,7 +107,7 @@ def error_db(got: np.ndarray, wanted: np.ndarray) -> float:
 
 def streamed(model, wave, rate, request):
     """Push a wave through a stream in small blocks; the stream keeps to the lag that it says."""
-    _, level_db = model.measure([wave], rate, len(wave))
+    level_db = model.measure([wave], rate, len(wave)).level_db
     stream = StreamConverter(model, rate, len(wave), request, level_db=level_db, chunk_seconds=0.2)
     parts, given_out = [], 0
     for start in range(0, wave.shape[1], 777):

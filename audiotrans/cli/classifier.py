@@ -46,8 +46,8 @@ def _train(
         raise UsageError("--domains and --a/--b say the same: give one of them")
     if bool(a) != bool(b):
         raise UsageError("--a and --b go together: give both, or neither for all folders of SOUNDS")
-    from audiotrans.convert.models import use_threads
     from audiotrans.evaluation.classifier_training import summary, train_classifier
+    from audiotrans.processes import use_threads
 
     use_threads(threads)
     wanted = [name.strip() for name in domains.split(",")] if domains else [a, b] if a and b else None

@@ -1,70 +1,104 @@
-"""``audiotrans convert`` and ``audiotrans models``."""
+"""``audiotrans convert``, of files or of a stream, and ``audiotrans models``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
-from audiotrans.cli.stream import ConvertCommand, asked_of, convert_stream, split_options, stream_options
-from audiotrans.errors import AudiotransError
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.options import OPTIONS, Option, for_stream, options_of
 
 if TYPE_CHECKING:
-    from audiotrans.convert.batch import Failure
-    from audiotrans.convert.files import Written
-    from audiotrans.convert.photos import WrittenPhoto
+    from audiotrans.convert.files import Failure, Written
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class StreamOption(click.Option):
+    """An option that is listed apart, because it goes with ``--stream`` alone."""
+
+
+class ConvertCommand(click.Command):
+    """A command whose help lists the options of streams under their own heading."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write two lists of options."""
+        for heading, streams in (("Options", False), ("Options of streams", True)):
+            options = [item for item in self.get_params(ctx) if isinstance(item, click.Option)]
+            chosen = [item for item in options if isinstance(item, StreamOption) == streams]
+            rows = [row for item in chosen if (row := item.get_help_record(ctx)) is not None]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def conversion_options(function: F) -> F:
+    """Add the options of `ConvertOptions` to a command."""
+    for name, info in reversed(OPTIONS.items()):
+        function = _conversion_option(name, info)(function)
+    return function
+
+
+def _conversion_option(name: str, info: Option) -> Callable[[F], F]:
+    flag = f"--{(info.flag or name).replace('_', '-')}"
+    metavar = info.unit.split()[0].upper() if info.unit else None
+    return click.option(flag, name, type=info.kind, metavar=metavar, required=name == "to", help=info.described())
+
+
+_stream_option = partial(click.option, cls=StreamOption)
+
+STREAM_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    _stream_option("--stream", is_flag=True, help="Translate stdin to stdout while it flows: WAV, or raw samples."),
+    _stream_option(
+        "--raw", metavar="KIND", help="No WAV headers: samples are u8, s16le, s24le, s32le, f32le or f64le."
+    ),
+    _stream_option("--rate", type=int, metavar="HZ", help="Sample rate of raw sound."),
+    _stream_option("--channels", type=int, metavar="N", help="Channels of raw sound, interleaved."),
+    _stream_option("--gain", "gain_db", type=float, metavar="DB", help="Change the output's level.  [default: 0]"),
+    _stream_option(
+        "--level", "level_db", type=float, metavar="DB", help="Level of the music.  [default: follow the stream]"
+    ),
+    _stream_option("--chunk", type=float, metavar="SECONDS", help="Less delay, or less computing.  [default: 0.5]"),
+)
+
+
+def stream_options(function: F) -> F:
+    """Add the options of streams to a command, after its own."""
+    for option in reversed(STREAM_OPTIONS):
+        function = option(function)
+    return function
 
 
 @click.command(cls=ConvertCommand)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("--to", required=True, help="Domain to translate to, such as piano.")
-@click.option("--from", "source", help="Domain of the input.  [default: the model's other domain]")
+@conversion_options
 @click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
 @click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
-@click.option(
-    "--phase",
-    help="auto, source, pghi_refined, pghi, rtpghi, fast_griffin_lim, griffin_lim, network.  [default: the model's]",
-)
-@click.option("--strength", default=100.0, show_default=True, help="0 (the input) to 100; decibels between.")
-@click.option("--articulation", type=float, help="How clearly notes begin, 0 to 4.  [default: the model's]")
-@click.option(
-    "--shifts", type=int, help="Translations averaged, 1 (fastest) to 8.  [default: the model's, 1 with --stream]"
-)
-@click.option(
-    "--vibrato", type=float, metavar="CENTS", help="How far lasting notes swing, 0 to 100.  [default: the model's]"
-)
-@click.option(
-    "--remove-vibrato",
-    type=float,
-    metavar="PERCENT",
-    help="How much of the input's vibrato is taken out, 0 to 100.  [default: the model's, 0 with --stream]",
-)
-@click.option(
-    "--tilt", type=float, metavar="DB", help="Darker (-6) to brighter (6), per octave.  [default: the model's]"
-)
-@click.option("--samples", default=1, show_default=True, help="Draws, with seeds S, S+1, ...: alike but for vibrato.")
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--samples", default=1, show_default=True, help="How many, by seeds S, S+1, ...: alike but for vibrato.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
 @stream_options
 def convert(inputs: tuple[str, ...], **options: Any) -> None:
-    """Translate sound files or, with a model of pictures, photos; folders and patterns work too.
+    """Translate sound files or, with a model of photos, photos; folders and patterns work too.
 
     Photos keep their size and proportions. A model of faces works best on portraits: one face, upright, eyes at about
-    half the height and a fifth of the width apart; cut larger pictures to that first.
+    half the height and a fifth of the width apart; cut larger photos to that first.
 
     With --stream: translate what flows through a pipe.
     """
-    stream, given = split_options(options)
+    stream, given = _split_options(options)
+    asked = {name: value for name in OPTIONS if (value := options.pop(name)) is not None}
     if stream:
-        convert_stream(inputs, given, **options)
+        _convert_stream(inputs, given, asked, **options)
         return
     if not inputs:
         raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
-    jobs, outcomes = _convert(inputs, **options)
+    jobs, outcomes = _convert(inputs, asked, **options)
     failures = 0
     for outcome in outcomes:
         failures += outcome.failed
@@ -77,24 +111,120 @@ def convert(inputs: tuple[str, ...], **options: Any) -> None:
 
 
 def _convert(
-    inputs: tuple[str, ...], *, output: str | None, to: str, source: str | None, **options: Any
-) -> tuple[int, Iterator[Written | WrittenPhoto | Failure]]:
-    from functools import partial
-
-    from audiotrans.cli.memory import keep_freed_memory
-    from audiotrans.convert import batch, models
-    from audiotrans.convert.progress import sound_bar
-    from audiotrans.weights import is_photo_model
+    inputs: tuple[str, ...], asked: dict[str, Any], *, output: str | None, samples: int, force: bool, **how: Any
+) -> tuple[int, Iterator[Written | Failure]]:
+    """Return the number of inputs, and what becomes of them, one after the other."""
+    options = options_of(asked)
+    from audiotrans.convert import models
+    from audiotrans.convert.files import plan_jobs, sound_bar
+    from audiotrans.processes import choose_device, keep_freed_memory, use_threads
+    from audiotrans.weights import find, open_weights
 
     keep_freed_memory()
-    force = options["force"]
-    photos = is_photo_model(options["model"])
-    jobs = batch.plan_jobs(inputs, output, to, options["samples"], force=force, photos=photos)
-    models.use_threads(options["threads"])
-    converter = (models.load_photo if photos else models.load)(options["model"], device=options["device"])
-    request = asked_of(converter, to, source, options)
-    bar = partial(sound_bar, quiet=options["quiet"])
-    return len(jobs), batch.run_jobs(converter, jobs, request, force=force, bar=bar)
+    use_threads(how["threads"])
+    stored = open_weights(find(how["model"]))
+    jobs = plan_jobs(inputs, output, options.to, samples, photos=stored.recipe.imaging.type == "photo")
+    converter = models.converter_of(stored, choose_device(how["device"]))
+    options = converter.complete(options)
+    bar = partial(sound_bar, quiet=how["quiet"])
+    return len(jobs), models.run_jobs(converter, jobs, options, force=force, bar=bar)
+
+
+def _split_options(options: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    """Take the options of streams out of a command's.
+
+    Returns:
+        Whether there is a stream, and the others that were given.
+
+    Raises:
+        UsageError: if one was given without ``--stream``.
+    """
+    names = {"raw": "--raw", "rate": "--rate", "channels": "--channels", "gain_db": "--gain"}
+    names |= {"level_db": "--level", "chunk": "--chunk"}
+    stream = bool(options.pop("stream"))
+    given = {name: value for name in names if (value := options.pop(name)) is not None}
+    if given and not stream:
+        raise UsageError(f"{names[next(iter(given))]} goes with --stream: files say themselves what they hold")
+    return stream, given
+
+
+def _convert_stream(inputs: tuple[str, ...], given: dict[str, Any], asked: dict[str, Any], **how: Any) -> None:
+    """Translate stdin to stdout; everything else goes to stderr.
+
+    Args:
+        inputs: of the command; a dash at most.
+        given: options of streams, from `_split_options`.
+        asked: options of the conversion.
+        how: the command's others.
+
+    Raises:
+        UsageError: for what makes no sense with a stream.
+    """
+    _refuse_files(inputs, how)
+    options = for_stream(options_of(asked))
+    from audiotrans.audio.pipes import PipeFormat
+    from audiotrans.convert import models
+    from audiotrans.convert.files import sound_bar
+    from audiotrans.convert.stream import CHUNK_SECONDS, StreamOptions, convert_pipe
+    from audiotrans.processes import use_threads
+
+    raw = PipeFormat(given["rate"], given["channels"], given["raw"]) if _is_raw(given) else None
+    pipes = _pipes()
+    chunk = given.get("chunk", CHUNK_SECONDS)
+    timing = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk)
+    use_threads(how["threads"])
+    converter = models.load(how["model"], device=how["device"])
+    say = partial(_say, quiet=how["quiet"])
+    with sound_bar("stream", quiet=how["quiet"]) as progress:
+        done = convert_pipe(converter, options, *pipes, timing, begun=say, progress=progress)
+    for warning in done.warnings:
+        click.echo(f"audiotrans: warning: {warning}", err=True)
+    say(str(done))
+
+
+def _refuse_files(inputs: tuple[str, ...], how: dict[str, Any]) -> None:
+    wrong = {
+        f"INPUT {inputs[0]}" if inputs else "": inputs not in ((), ("-",)),
+        f"-o {how['output']}": how["output"] not in (None, "-"),
+        f"--samples {how['samples']}": how["samples"] != 1,
+        "--force": how["force"],
+    }
+    found = next((name for name, is_wrong in wrong.items() if is_wrong), None)
+    if found is not None:
+        raise UsageError(f"{found} makes no sense with --stream, which reads stdin and writes stdout: leave it out")
+
+
+def _is_raw(given: dict[str, Any]) -> bool:
+    missing = [f"--{name}" for name in ("rate", "channels") if name not in given]
+    if "raw" not in given and len(missing) < 2:
+        extra = "--rate" if "--rate" not in missing else "--channels"
+        raise UsageError(f"{extra} goes with --raw: a WAV header tells it")
+    if "raw" in given and missing:
+        raise UsageError(f"--raw {given['raw']} has no header: give {' and '.join(missing)} too")
+    return "raw" in given
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Return stdin and stdout as binary streams, without buffers where they have any.
+
+    Raises:
+        UsageError: if one of them is a terminal, or closed.
+    """
+    closed = "stdin" if sys.stdin is None else "stdout" if sys.stdout is None else ""
+    if closed:
+        raise UsageError(f"{closed} is closed: --stream reads a pipe and writes one, see --help")
+    if sys.stdin.isatty():
+        raise UsageError("stdin is a terminal: pipe sound in, as in arecord -f cd | audiotrans convert --stream ...")
+    if sys.stdout.isatty():
+        raise UsageError("stdout is a terminal: pipe the sound on, as in ... | aplay, or into a file")
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    # Nothing of ours may lie in a buffer when the reader goes away: Python would complain about it while it exits.
+    return cast(BinaryIO, getattr(source, "raw", source)), cast(BinaryIO, getattr(sink, "raw", sink))
+
+
+def _say(line: str, *, quiet: bool) -> None:
+    if not quiet:
+        click.echo(f"stream: {line}", err=True)
 
 
 @click.command()

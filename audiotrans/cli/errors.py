@@ -6,14 +6,19 @@ import errno
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from audiotrans.errors import AudiotransError, UsageError, names_extras
+from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, names_extras
 
 INTERRUPTED = 130
+
+OLD_OPTIONS = {"--passes": "--shifts", "--straighten": "--remove-vibrato", "--judge": "--classifier"}
+"""Options of version 0.1, and today's names."""
 
 
 class OneLineErrors(click.Group):
@@ -24,13 +29,12 @@ class OneLineErrors(click.Group):
         kwargs["standalone_mode"] = False
         _end_as_by_ctrl_c()
         try:
-            code = names_extras(super().main)(*args, **kwargs)
+            with _one_line_warnings():
+                code = names_extras(super().main)(*args, **kwargs)
         except AudiotransError as error:
             _fail(str(error), error.exit_code)
         except click.ClickException as error:
-            context = getattr(error, "ctx", None)
-            hint = f" See {context.command_path} --help." if context else ""
-            _fail(error.format_message() + hint, error.exit_code)
+            _fail(_with_hint(error), error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", INTERRUPTED)
         except (MemoryError, RuntimeError) as error:
@@ -51,16 +55,6 @@ def _end_as_by_ctrl_c() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def renamed_option(old: str, new: str) -> Callable[[Any], Any]:
-    """Return a decorator for an option that has another name now: whoever writes the old one is told the new."""
-
-    def refuse(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            raise UsageError(f"{old} is now called {new}")
-
-    return click.option(old, hidden=True, expose_value=False, callback=refuse)
-
-
 def renamed_command(old: str, new: str) -> click.Command:
     """Return a hidden command that tells the name that it has now, whatever its arguments."""
 
@@ -71,6 +65,31 @@ def renamed_command(old: str, new: str) -> click.Command:
         raise UsageError(f"{old} is now called {new}")
 
     return refuse
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Print warnings of ours as one line on stderr, as those of inputs are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedWarning)
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+            if issubclass(category, RenamedWarning):
+                click.echo(f"audiotrans: warning: {message}", err=True)
+            else:
+                show(message, category, *place, **rest)
+
+        warnings.showwarning = shown
+        yield
+
+
+def _with_hint(error: click.ClickException) -> str:
+    """Return a mistake of the command line, with today's name of an old option or the place of the help."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in OLD_OPTIONS:
+        return f"{error.option_name} is now called {OLD_OPTIONS[error.option_name]}"
+    context = getattr(error, "ctx", None)
+    return error.format_message() + (f" See {context.command_path} --help." if context else "")
 
 
 def _fail(message: str, code: int) -> None:

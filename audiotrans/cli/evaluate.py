@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from audiotrans.cli.errors import renamed_option
 from audiotrans.errors import UsageError
 
 PATH = click.Path(path_type=Path)
@@ -25,7 +24,6 @@ PATH = click.Path(path_type=Path)
     "--classifier",
     help="An instrument classifier's name or file.  [default: the shipped one, where it knows the domains]",
 )
-@renamed_option("--judge", "--classifier")
 @click.option("--train", type=PATH, metavar="SOUNDS", help="Real sounds of each domain, for the equaliser.")
 @click.option("--from", "source", help="Only this domain's sounds.")
 @click.option("--to", "target", help="Only translations to this domain.")
@@ -67,10 +65,10 @@ def _evaluate(
     systems: tuple[str, ...],
     **rest: Any,
 ) -> dict[str, Any]:
-    from audiotrans.convert.models import use_threads
     from audiotrans.evaluation.evaluator import Options
     from audiotrans.evaluation.evaluator import evaluate as run
     from audiotrans.evaluation.testset import Selection
+    from audiotrans.processes import use_threads
 
     use_threads(threads)
     chosen = {name: rest.pop(name) for name in ("source", "target", "seconds", "limit", "unpaired")}

@@ -97,7 +97,7 @@ def _train(
     quiet: bool,
     **rest: Any,
 ) -> str:
-    from audiotrans.convert.models import choose_device, use_threads
+    from audiotrans.processes import choose_device, use_threads
     from audiotrans.training.engine import TimeLimit, quick_precision, train
 
     use_threads(threads)
@@ -201,15 +201,15 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
 
     RUN may be a weights file or a shipped model's name, to be described anew.
     """
-    from audiotrans.convert.domain_check import read_profile
     from audiotrans.training.export import export_run
-    from audiotrans.weights import is_photo_model
+    from audiotrans.weights import open_weights
 
     for name, unit, example in _BY_TARGET:
         options[name] = dict(_named_value(f"--{name}", unit, example, text) for text in options[name])
     click.echo(str(export_run(run, output, progress=sys.stderr.isatty(), **options)))
-    if read_profile(output) is None and not is_photo_model(output):  # pictures are not checked
-        click.echo("no profile of its training data: convert will not warn (name its cache with --cache)", err=True)
+    stored = open_weights(output)
+    if stored.statistics is None and stored.recipe.imaging.type == "audio":  # photos are not checked
+        click.echo("no statistics of its training data: convert will not warn (name its cache with --cache)", err=True)
 
 
 _BY_TARGET = (

@@ -6,44 +6,24 @@ with is taken once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from audiotrans.audio import AudioInfo, Writer, peak_safe_gain, probe, read_blocks
-from audiotrans.convert.files import Spool, check_space
+from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks
+from audiotrans.audio.resampling import resampled_length
+from audiotrans.convert.converter import Converter, Measured
+from audiotrans.convert.files import Spool, check_space, naming
+from audiotrans.convert.warnings import DomainCheck
 from audiotrans.errors import AudiotransError, UsageError, lookup
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from audiotrans.audio import Wave
-    from audiotrans.convert.converter import Converter
-    from audiotrans.convert.domain_check import Listener
-    from audiotrans.convert.options import Request
+from audiotrans.options import ConvertOptions
 
 Chain = tuple[str, ...]
 """Names of domains: the input's own first, then where each step translates to."""
 
 Tick = Callable[[float], None]
 """Takes the seconds of sound that one more block holds."""
-
-
-@dataclass(frozen=True)
-class ChainOptions:
-    """What every step of every chain shares.
-
-    Attributes:
-        strength: 0 (each step returns its input) to 100 (the translation).
-        phase: a phase method, or None for the model's own.
-        seed: decides the noise that the encoder is given.
-    """
-
-    strength: float = 100.0
-    phase: str | None = None
-    seed: int = 0
 
 
 def default_chains(domains: tuple[str, str]) -> list[Chain]:
@@ -117,28 +97,28 @@ def steps_of(chains: Sequence[Chain]) -> int:
     return len({chain[: end + 1] for chain in chains for end in range(1, len(chain))})
 
 
-def check_chains(converter: Converter, chains: Sequence[Chain], options: ChainOptions) -> None:
+def check_chains(converter: Converter, chains: Sequence[Chain], options: ConvertOptions) -> None:
     """Refuse, before any work, options that the model does not have.
 
     Raises:
         UsageError: naming the argument, and what it may be.
     """
-    _requests(converter, chains, options)
+    _steps(converter, chains, options)
 
 
-def _requests(
-    converter: Converter, chains: Sequence[Chain], options: ChainOptions
-) -> Mapping[tuple[str, str], Request]:
+def _steps(
+    converter: Converter, chains: Sequence[Chain], options: ConvertOptions
+) -> Mapping[tuple[str, str], ConvertOptions]:
+    """Return the options of each step that chains take."""
     pairs = {pair for chain in chains for pair in pairwise(chain)}
-    shared = (options.strength, options.phase, options.seed)
-    return {(origin, to): converter.request(to, origin, *shared) for origin, to in pairs}
+    return {(source, to): converter.complete(replace(options, source=source, to=to)) for source, to in pairs}
 
 
 def render_chains(
     converter: Converter,
     source: Path,
     chains: Sequence[Chain],
-    options: ChainOptions,
+    options: ConvertOptions,
     folder: Path,
     *,
     tick: Tick | None = None,
@@ -150,7 +130,7 @@ def render_chains(
         converter: the model.
         source: file to read.
         chains: all beginning with the file's own domain.
-        options: of every step.
+        options: of every step; chains say where it goes.
         folder: where the sounds between steps lie while they are needed: unnamed files of float samples, as many at a
             time as the longest chain has steps.
         tick: called with the seconds of each translated block.
@@ -164,13 +144,11 @@ def render_chains(
         AudiotransError: naming the file, when it cannot be read or translated.
     """
     info = probe(source)
-    requests = _requests(converter, chains, options)
-    check_space(folder, info.frames * info.channels * 4 * max(map(len, chains)))
-    walk = _Walk(converter, requests, info, folder, tick, warn)
-    try:
-        yield from walk.go(_tree(chains), lambda: read_blocks(source))
-    except AudiotransError as error:
-        raise type(error)(str(error) if str(source) in str(error) else f"{source}: {error}") from error
+    steps = _steps(converter, chains, options)
+    inner = resampled_length(info.frames, info.sample_rate, converter.settings.sample_rate)
+    check_space(folder, (info.frames + inner) * info.channels * 4 * (max(map(len, chains)) - 1))
+    with naming(source):
+        yield from _Walk(converter, steps, info, folder, tick, warn).go(_tree(chains), read_blocks(source))
 
 
 @dataclass(frozen=True)
@@ -178,43 +156,42 @@ class _Walk:
     """One walk through a tree of chains, depth first, so that few sounds are held at a time."""
 
     converter: Converter
-    requests: Mapping[tuple[str, str], Request]
+    steps: Mapping[tuple[str, str], ConvertOptions]
     info: AudioInfo
     folder: Path
     tick: Tick | None
     warn: Callable[[str], object] | None
 
-    def go(self, step: _Step, blocks: Callable[[], Iterable[Wave]]) -> Iterator[tuple[Chain, Spool]]:
+    def go(self, step: _Step, blocks: Iterable[Wave]) -> Iterator[tuple[Chain, Spool]]:
+        """Go on from a step whose sound is ``blocks``, which are read once."""
+        check = self._check(step)
+        with Spool(self.folder, self.info.channels) as taken:
+            found = self._measured(step, blocks, taken, check)
+            for target, after in step.next.items():
+                options = self.steps[step.chain[-1], target]
+                with Spool(self.folder, self.info.channels) as spool:
+                    for block in self.converter.stream(taken.blocks(), found, options, check):
+                        spool.append(block)
+                        if self.tick is not None:
+                            self.tick(block.shape[1] / self.info.sample_rate)
+                    if check is not None and self.warn is not None:
+                        for line in check.warnings(found.level_db):
+                            self.warn(line)
+                        check = None  # every step that begins with it has the same input
+                    if after.ends:
+                        yield after.chain, spool
+                    if after.next:
+                        yield from self.go(after, spool.blocks())
+
+    def _check(self, step: _Step) -> DomainCheck | None:
+        """Return the check of the first input; only that is to be like the training data."""
+        return None if self.warn is None or len(step.chain) > 1 else self.converter.domain_check(step.chain[0])
+
+    def _measured(self, step: _Step, blocks: Iterable[Wave], taken: Spool, check: DomainCheck | None) -> Measured:
+        untouched = any(not options.strength for options in self.steps.values())  # all have the same
         rate, channels = self.info.sample_rate, self.info.channels
-        listener = self._listener(step)
-        frames, level_db = self._measure(step, blocks() if listener is None else listener.hearing(blocks()))
-        for target, after in step.next.items():
-            request = self.requests[step.chain[-1], target]
-            with Spool(self.folder, channels) as spool:
-                out = self.converter.stream(blocks(), frames, rate, channels, request, level_db, listener)
-                for block in out:
-                    spool.append(block)
-                    if self.tick is not None:
-                        self.tick(block.shape[1] / rate)
-                if listener is not None and self.warn is not None:
-                    for line in listener.warnings(level_db):
-                        self.warn(line)
-                    listener = None  # what is heard of an input is the same for every step that begins with it
-                if after.ends:
-                    yield after.chain, spool
-                if after.next:
-                    yield from self.go(after, spool.blocks)
-
-    def _listener(self, step: _Step) -> Listener | None:
-        """Return what hears the input; only that is to be like the training data."""
-        if self.warn is None or len(step.chain) > 1:
-            return None
-        request = self.requests[step.chain[0], next(iter(step.next))]
-        return self.converter.listener(request.source)
-
-    def _measure(self, step: _Step, blocks: Iterable[Wave]) -> tuple[int, float]:
         try:
-            return self.converter.measure(blocks, self.info.sample_rate, self.info.channels)
+            return self.converter.measure(blocks, rate, channels, taken.append, check, untouched=untouched)
         except AudiotransError as error:
             if len(step.chain) == 1:
                 raise
@@ -236,7 +213,4 @@ def write_sound(spool: Spool, path: Path, like: AudioInfo) -> float:
         AudiotransError: if it cannot be written.
     """
     with Writer(path, like.sample_rate, like.channels, like=like, force=True) as writer:
-        gain = peak_safe_gain(spool.peak, writer.subtype)
-        for block in spool.blocks():
-            writer.write(block if gain == 1 else block * gain)
-    return gain
+        return spool.write(writer)

@@ -1,58 +1,95 @@
-"""Wave -> translated wave, for sound of any length, rate and number of channels."""
+"""Sound -> translated sound of any length, rate and number of channels, in bounded memory.
+
+A sound is read once: `Converter.measure` brings it to the model's rate, keeps it and finds its level; then
+`Converter.stream` translates what was kept, tile by tile.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiotrans.audio import Wave, resample_blocks, resampled_length
-from audiotrans.convert.articulation import articulate, window
-from audiotrans.convert.noise import aligned_noise
-from audiotrans.convert.options import Request, Side, make_request
-from audiotrans.convert.shifts import reach, shift_average
-from audiotrans.convert.sound_options import with_sound_options
-from audiotrans.convert.tiles import TilePlan, convert_tiles, plan_tiles
-from audiotrans.convert.tilt import tilt as tilted
-from audiotrans.convert.waves import check_wave
+from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks, resample_blocks
+from audiotrans.audio.formats import MAX_CHANNELS
+from audiotrans.audio.resampling import Resampler, resampled_length
+from audiotrans.convert.effects import (
+    aligned_noise,
+    articulate,
+    articulation_columns,
+    blend,
+    shift_average,
+    shift_columns,
+    tilt,
+)
+from audiotrans.convert.files import Job, Progress, Spool, Written, check_space, existing, naming, numbered, writers_of
+from audiotrans.convert.tiles import SlidingWindow, TilePlan, convert_tiles, plan_tiles
+from audiotrans.convert.warnings import DomainCheck, TrainingStatistics
 from audiotrans.errors import AudiotransError, UsageError, lookup
+from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options_of
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, check_level
 from audiotrans.spectrogram.phase import PHASES
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
 if TYPE_CHECKING:
-    from audiotrans.convert.domain_check import Listener, Profile
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.recipe import Recipe
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What one reading of a sound found.
+
+    Attributes:
+        frames: samples per channel, at its own rate.
+        sample_rate: its own, Hz.
+        channels: of the sound.
+        length: samples at the model's rate, with the silence that follows very short sounds.
+        level_db: gated level, which the model's images are made with.
+    """
+
+    frames: int
+    sample_rate: int
+    channels: int
+    length: int
+    level_db: float
+
+
 class Converter:
-    """A model with the imaging that it was trained with.
+    """A model of sounds with the imaging that it was trained with.
 
     Args:
         model: moved to ``device`` and set to evaluation.
         recipe: as it was trained.
         device: where to run.
-        profile: of its training data; without one, there are no warnings.
+        statistics: of its training data; without them, there are no warnings.
 
     Raises:
-        AudiotransError: if the model translates pictures.
+        AudiotransError: if the model translates photos.
     """
 
     def __init__(
-        self, model: AVBGTN, recipe: Recipe, device: torch.device | str = "cpu", profile: Profile | None = None
+        self,
+        model: AVBGTN,
+        recipe: Recipe,
+        device: torch.device | str = "cpu",
+        statistics: TrainingStatistics | None = None,
     ) -> None:
         if not isinstance(recipe.imaging, AudioSettings):
-            raise AudiotransError("this model translates pictures, not sound: choose another with --model")
+            raise AudiotransError("this model translates photos, not sound: choose another with --model")
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
-        self.recipe, self.profile = recipe, profile
+        self.recipe, self.statistics = recipe, statistics
         self.settings = recipe.imaging
         self.imaging = AudioImaging(recipe.imaging)
         self.plan = plan_tiles(recipe.imaging, self.imaging.representation.rows, model)
@@ -62,91 +99,56 @@ class Converter:
         """The names of the model's two domains, a and b."""
         return self.recipe.domains.a, self.recipe.domains.b
 
-    def request(
-        self,
-        to: str,
-        source: str | None = None,
-        strength: float = 100.0,
-        phase: str | None = None,
-        seed: int = 0,
-        articulation: float | None = None,
-        shifts: int | None = None,
-        vibrato: float | None = None,
-        remove_vibrato: float | None = None,
-        tilt: float | None = None,
-    ) -> Request:
-        """Check what a user asks for, see `make_request`; the phase also against what this model's images hold.
+    def options(self, to: str, source: str | None = None, **asked: Any) -> ConvertOptions:
+        """Check what a user asks for, and fill in the model's own choices where nothing is asked.
 
         Args:
-            to: see `make_request`.
-            source: see `make_request`.
-            strength: see `make_request`.
-            phase: a phase method, or None for the model's own.
-            seed: see `make_request`.
-            articulation: how much clearer notes begin and end than the network paints them (1); None for the model's
-                own choice, which is 1 for reconstructions.
-            shifts: translations that are averaged, 1 to 8, as many times the work; None for the model's own choice.
-            vibrato: cents that the pitch of lasting notes swings to each side, 0 to 100; None for the model's own
-                choice, which is 0 for reconstructions. It fades with ``strength``.
-            remove_vibrato: percent of the input's vibrato that is taken out first, 0 to 100; None for the model's own
-                choice, which is 0 for reconstructions. It fades with ``strength``.
-            tilt: how much darker (below 0) or brighter than it is the network hears the input, dB per octave, -6 to 6;
-                None for the model's own choice, which is 0 for reconstructions.
+            to: name of the domain to translate to, such as ``"piano"``.
+            source: name of the input's domain; the other one if None. Equal to ``to``: the model's reconstruction.
+            asked: the other fields of `ConvertOptions`.
 
         Raises:
-            UsageError: naming the argument, and what it may be.
+            UsageError: naming the option, and what it may be.
         """
-        if phase is not None:
-            lookup(PHASES, phase, "phase method")
-            if phase == "network" and self.settings.representation != "magnitude_phase":
+        return self.complete(options_of({"to": to, "source": source, **asked}))
+
+    def complete(self, options: ConvertOptions) -> ConvertOptions:
+        """The same for options that are put together already."""
+        if options.phase is not None:
+            lookup(PHASES, options.phase, "phase method")
+            if options.phase == "network" and self.settings.representation != "magnitude_phase":
                 raise UsageError("phase network needs a model of magnitude_phase images: choose another, such as auto")
-        request = make_request(self.domains, to, source, strength, phase, seed)
-        return with_sound_options(request, self.recipe, articulation, shifts, vibrato, remove_vibrato, tilt)
+        found = completed(options, self.domains, self.recipe.own)
+        if self.settings.representation == "magnitude_phase":  # phases cannot be averaged
+            for name, info in OPTIONS.items():
+                if info.logarithmic and getattr(found, name) != info.neutral:
+                    raise UsageError(f"{name} needs a model of logarithmic images: leave it out with magnitude_phase")
+        return found
 
     def convert(
-        self,
-        wave: NDArray[np.floating],
-        sample_rate: int,
-        *,
-        to: str,
-        source: str | None = None,
-        strength: float = 100.0,
-        phase: str | None = None,
-        seed: int = 0,
-        articulation: float | None = None,
-        shifts: int | None = None,
-        vibrato: float | None = None,
-        remove_vibrato: float | None = None,
-        tilt: float | None = None,
+        self, wave: NDArray[np.floating], sample_rate: int, *, to: str, source: str | None = None, **asked: Any
     ) -> Wave:
         """Translate a wave.
 
         Args:
             wave: float, ``(channels, samples)`` or ``(samples,)``, nominally in [-1, 1]; not changed.
             sample_rate: its rate in Hz; any.
-            to: name of the domain to translate to, such as ``"piano"``.
-            source: name of the input's domain; the other one if None. Equal to ``to``: the model's reconstruction.
-            strength: 0 (the input) to 100 (the translation); between, decibels are interpolated.
-            phase: a phase method, or None for the model's own.
-            seed: the same seed gives the same samples.
-            articulation: see `request`.
-            shifts: see `request`.
-            vibrato: see `request`.
-            remove_vibrato: see `request`.
-            tilt: see `request`.
+            to: see `options`.
+            source: see `options`.
+            asked: the other fields of `ConvertOptions`, such as ``strength``, ``phase`` or ``seed``.
 
         Returns:
             float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
 
         Raises:
+            UsageError: for an option that is unknown or out of range.
             AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
         """
-        request = self.request(to, source, strength, phase, seed, articulation, shifts, vibrato, remove_vibrato, tilt)
-        checked, sample_rate = check_wave(wave, sample_rate), int(sample_rate)
-        channels, frames = checked.shape
-        _, level_db = self.measure([checked], sample_rate, channels)
-        out = self.stream([checked], frames, sample_rate, channels, request, level_db)
-        return np.concatenate(list(out), axis=1).reshape(wave.shape)
+        options = self.options(to, source, **asked)
+        checked = check_wave(wave, sample_rate)
+        kept: list[Wave] = []
+        found = self.measure([checked], int(sample_rate), len(checked), kept.append, untouched=not options.strength)
+        return np.concatenate(list(self.stream(kept, found, options)), axis=1).reshape(wave.shape)
 
     def convert_file(
         self,
@@ -155,219 +157,284 @@ class Converter:
         *,
         to: str,
         source: str | None = None,
-        strength: float = 100.0,
-        phase: str | None = None,
-        seed: int = 0,
-        articulation: float | None = None,
-        shifts: int | None = None,
-        vibrato: float | None = None,
-        remove_vibrato: float | None = None,
-        tilt: float | None = None,
         samples: int = 1,
         force: bool = False,
-        progress: Callable[[float, float], None] | None = None,
+        progress: Progress | None = None,
+        **asked: Any,
     ) -> list[Path]:
         """Translate a sound file of any length, in bounded memory.
 
         Args:
             input: file to read.
             output: file to write; rate, channels and length are the input's, the format follows the extension.
-            to: name of the domain to translate to.
-            source: name of the input's domain; the other one if None.
-            strength: 0 (the input) to 100 (the translation).
-            phase: a phase method, or None for the model's own.
-            seed: the same seed gives the same bytes.
-            articulation: see `request`.
-            shifts: see `request`.
-            vibrato: see `request`.
-            remove_vibrato: see `request`.
-            tilt: see `request`.
-            samples: how many draws to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are
-                called ``name.1.wav``, ``name.2.wav``, ...
+            to: see `options`.
+            source: see `options`.
+            samples: how many to make, with seeds ``seed``, ``seed + 1``, ...; with more than one, the files are called
+                ``name.1.wav``, ``name.2.wav``, ...
             force: whether to overwrite an output that exists.
             progress: called with seconds of sound done and seconds of sound in all.
+            asked: the other fields of `ConvertOptions`.
 
         Returns:
             The files written.
 
         Raises:
+            UsageError: for an option that is unknown or out of range, or an output that cannot or may not be written.
             AudiotransError: naming the file, when it cannot be read, translated or written.
         """
-        from audiotrans.convert.files import convert_file, numbered
+        options = self.options(to, source, **asked)
+        job = Job(Path(input), numbered(Path(output), samples))
+        return [item.path for item in self.convert_job(job, options, force=force, progress=progress)]
 
-        request = self.request(to, source, strength, phase, seed, articulation, shifts, vibrato, remove_vibrato, tilt)
-        outputs = numbered(Path(output), samples)
-        written = convert_file(self, Path(input), outputs, request, force=force, progress=progress)
-        return [item.path for item in written]
+    def convert_job(
+        self, job: Job, options: ConvertOptions, *, force: bool = False, progress: Progress | None = None
+    ) -> list[Written]:
+        """Translate one file into one or more samples.
+
+        Args:
+            job: the file to read and those to write.
+            options: what to do, from `options`.
+            force: whether to overwrite outputs that exist.
+            progress: called with seconds of sound done and seconds in all.
+
+        Raises:
+            UsageError: for an output that cannot or may not be written.
+            AudiotransError: naming the file.
+        """
+        info = probe(job.source)
+        writers = writers_of(job, info, force=force)
+        folder = existing(job.outputs[0].parent)
+        inner = resampled_length(info.frames, info.sample_rate, self.settings.sample_rate)
+        check_space(folder, (info.frames + inner) * info.channels * 4)
+        check = self.domain_check(options.source)
+        written: list[Written] = []
+        with naming(job.source), Spool(folder, info.channels) as spool:
+            untouched = not options.strength
+            blocks = read_blocks(job.source)
+            found = self.measure(blocks, info.sample_rate, info.channels, spool.append, check, untouched=untouched)
+            for index, writer in enumerate(writers):
+                tick = _share_of(progress, index, len(writers), found.frames / info.sample_rate)
+                sample = replace(options, seed=options.seed + index)
+                out = self.stream(spool.blocks(), found, sample, check)
+                written.append(_write(out, writer, info, found, tick))
+                if check is not None:
+                    lines = tuple(f"{job.source}: {line}" for line in check.warnings(found.level_db))
+                    written[-1] = replace(written[-1], warnings=lines)
+                check = None  # further samples are made of the same sound
+        return written
 
     def check(self, wave: NDArray[np.floating], sample_rate: int, *, source: str) -> list[str]:
         """Say what of a wave, as `convert` takes it, is unlike the training data of the domain ``source``.
 
         Returns:
-            One line for each finding, as ``audiotrans convert`` warns; none for a model without a profile.
+            One line for each finding, as ``audiotrans convert`` warns; none for a model without statistics.
 
         Raises:
             AudiotransError: as `convert` does.
         """
-        from audiotrans.convert.domain_check.inputs import listen
+        check = self.domain_check(self.options(source, source).source)
+        if check is None:
+            return []
+        checked = check_wave(wave, sample_rate)
+        kept: list[Wave] = []
+        found = self.measure([checked], int(sample_rate), len(checked), kept.append, check)
+        window = SlidingWindow(kept)
+        for tile in check.expect(self.plan.tiles(found.length)):
+            image, _ = self.imaging.to_image(self._tensor(window.take(tile.start, tile.stop)), found.level_db)
+            check.add(image, tile.start)
+        return check.warnings(found.level_db)
 
-        listener = self.listener(self.request(source, source).source)
-        return [] if listener is None else listen(self, listener, check_wave(wave, sample_rate), int(sample_rate))
+    def domain_check(self, source: str | None) -> DomainCheck | None:
+        """Return the out-of-domain check of one input of the domain ``source``; None without statistics."""
+        return None if self.statistics is None else DomainCheck(self.statistics, self.imaging, self.side(source))
 
-    def listener(self, source: Side) -> Listener | None:
-        """Return what hears one input and says what is unlike the model's training data; None without a profile."""
-        from audiotrans.convert.domain_check import Listener
+    def side(self, domain: str | None) -> Side:
+        """Return the side of a domain's name."""
+        return "a" if domain == self.domains[0] else "b"
 
-        return None if self.profile is None else Listener(self.profile, self.imaging, source)
-
-    def measure(self, blocks: Iterable[Wave], sample_rate: int, channels: int) -> tuple[int, float]:
-        """Count the samples of a stream and measure its level: the first of two passes.
-
-        Args:
-            blocks: waves ``(channels, n)`` at ``sample_rate``.
-            sample_rate: Hz.
-            channels: of the stream.
-
-        Returns:
-            Samples at ``sample_rate``, and the level in dB that the model's images are made with.
-
-        Raises:
-            AudiotransError: for an empty or silent stream, or one of a level that no sound has.
-        """
-        meter = self.imaging.level_meter()
-        frames = 0
-
-        def counted() -> Iterator[Wave]:
-            nonlocal frames
-            for block in blocks:
-                frames += block.shape[1]
-                yield block
-
-        for block in resample_blocks(counted(), sample_rate, self.settings.sample_rate, channels):
-            meter.update(torch.from_numpy(np.ascontiguousarray(block)))
-        if not frames:
-            raise AudiotransError("the sound is empty: it has no samples")
-        level_db = meter.level_db()
-        check_level(level_db)
-        return frames, level_db
-
-    def stream(
+    def measure(
         self,
         blocks: Iterable[Wave],
-        frames: int,
         sample_rate: int,
         channels: int,
-        request: Request,
-        level_db: float,
-        listener: Listener | None = None,
-    ) -> Iterator[Wave]:
-        """Translate a stream in bounded memory: the second pass.
+        keep: Callable[[Wave], object] | None = None,
+        check: DomainCheck | None = None,
+        *,
+        untouched: bool = False,
+    ) -> Measured:
+        """Read a sound to its end: count its samples, measure its level, and keep it for `stream`.
 
         Args:
             blocks: waves ``(channels, n)`` at ``sample_rate``.
-            frames: their samples in all, from `measure`.
             sample_rate: Hz.
-            channels: of the stream.
-            request: what to do.
-            level_db: from `measure`.
-            listener: sees the images as they are made.
+            channels: of the sound.
+            keep: takes the blocks that `stream` wants.
+            check: takes the sound's own samples.
+            untouched: keep the sound as it is, not at the model's rate, as a strength of 0 asks for.
+
+        Raises:
+            AudiotransError: for an empty or silent sound, or one of a level that no sound has.
+        """
+        meter, rate = self.imaging.level_meter(), self.settings.sample_rate
+        resampler = Resampler(sample_rate, rate, channels)
+        frames = given = 0
+        for block in blocks:
+            frames += block.shape[1]
+            if check is not None:
+                check.meter.update(block)
+            inner = resampler.feed(block)
+            given += inner.shape[1]
+            meter.update(torch.from_numpy(np.ascontiguousarray(inner)))
+            if keep is not None and (untouched or inner.shape[1]):
+                keep(block if untouched else inner)
+        if not frames:
+            raise AudiotransError("the sound is empty: it has no samples")
+        own = resampled_length(frames, sample_rate, rate)
+        # Phase estimation needs some windows to work with: shorter sounds are followed by silence, cut off in the end.
+        length = max(own, 2 * self.settings.n_fft)
+        rest = resampler.finish(length)
+        meter.update(torch.from_numpy(np.ascontiguousarray(rest[:, : own - given])))
+        if keep is not None and not untouched:
+            keep(rest)
+        level_db = meter.level_db()
+        check_level(level_db)
+        return Measured(frames, sample_rate, channels, length, level_db)
+
+    def stream(
+        self, blocks: Iterable[Wave], found: Measured, options: ConvertOptions, check: DomainCheck | None = None
+    ) -> Iterator[Wave]:
+        """Translate what `measure` kept, in bounded memory.
+
+        Args:
+            blocks: as kept.
+            found: what was measured.
+            options: what to do, from `options`.
+            check: sees the images as they are made.
 
         Returns:
-            The translated stream at the same rate, ``frames`` samples in all.
+            The translated sound at its own rate, as long as it was.
         """
-        if request.strength == 0:
+        if options.strength == 0:
             return iter(blocks)  # exactly the input: not even resampled
-        rate = self.settings.sample_rate
-        # Phase estimation needs some windows to work with: shorter sounds are followed by silence, cut off again below.
-        length = max(resampled_length(frames, sample_rate, rate), 2 * self.settings.n_fft)
-        plan = self.plan_for(request)
-        if listener is not None:
-            listener.expect(plan.tiles(length))
-        inner = resample_blocks(blocks, sample_rate, rate, channels, length=length)
-        if request.remove_vibrato:
-            inner = VibratoRemover(rate, channels, request.remove_vibrato / 100).through(inner)
+        rate, channels = self.settings.sample_rate, found.channels
+        plan = self.plan_for(options)
+        if check is not None:
+            check.expect(plan.tiles(found.length))
+        if options.remove_vibrato:
+            blocks = VibratoRemover(rate, channels, options.faded("remove_vibrato") / 100).through(blocks)
 
         def convert(piece: Wave, start: int) -> Wave:
-            return self._convert_piece(piece, start, request, level_db, listener)
+            return self._convert_piece(piece, start, options, found.level_db, check)
 
-        outer = convert_tiles(inner, length, plan, convert)
-        if request.vibrato:
-            outer = Vibrato(rate, channels, request.vibrato, request.seed).through(outer)
-        return resample_blocks(outer, rate, sample_rate, channels, length=frames)
+        outer = convert_tiles(blocks, found.length, plan, convert)
+        if options.vibrato:
+            outer = Vibrato(rate, channels, options.faded("vibrato"), options.seed).through(outer)
+        return resample_blocks(outer, rate, found.sample_rate, channels, length=found.frames)
 
-    def plan_for(self, request: Request) -> TilePlan:
-        """Return how a request's sounds are cut."""
-        further = self.further_columns(request)
-        return (
-            plan_tiles(self.settings, self.imaging.representation.rows, self.model, further) if further else self.plan
-        )
+    def plan_for(self, options: ConvertOptions) -> TilePlan:
+        """Return how sounds are cut for some options."""
+        further = self.further_columns(options)
+        rows = self.imaging.representation.rows
+        return plan_tiles(self.settings, rows, self.model, further) if further else self.plan
 
-    def further_columns(self, request: Request) -> int:
+    def further_columns(self, options: ConvertOptions) -> int:
         """Return how many columns on each side a translation depends on beyond those that the model sees."""
-        articulated = 0 if request.articulation == 1 else window(self.imaging) // 2
-        return articulated + reach(request.shifts, self.model.stride)
+        articulated = 0 if options.articulation == 1 else articulation_columns(self.imaging) // 2
+        return articulated + shift_columns(options.shifts or 1, self.model.stride)
 
     @torch.inference_mode()
     def _convert_piece(
-        self, piece: Wave, start: int, request: Request, level_db: float, listener: Listener | None = None
+        self, piece: Wave, start: int, options: ConvertOptions, level_db: float, check: DomainCheck | None = None
     ) -> Wave:
-        wave = torch.from_numpy(np.ascontiguousarray(piece)).to(self.device)
-        image, context = self.imaging.to_image(wave, level_db)
-        if listener is not None:
-            listener.see(image, start)
+        image, context = self.imaging.to_image(self._tensor(piece), level_db)
+        if check is not None:
+            check.add(image, start)
         column = start // (self.settings.hop_length * self.settings.time_stride)
-        blended = self.translate_image(image, column, request)
-        out = self.imaging.from_image(blended, context, phase=request.phase, seed=request.seed)
+        blended = self.translate_image(image, column, options)
+        out = self.imaging.from_image(blended, context, phase=options.phase, seed=options.seed)
         return cast(Wave, out.cpu().numpy())
 
-    def translate_image(self, image: Tensor, column: int, request: Request) -> Tensor:
+    def _tensor(self, wave: Wave) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(wave)).to(self.device)
+
+    def translate_image(self, image: Tensor, column: int, options: ConvertOptions) -> Tensor:
         """Translate a piece of a sound's image.
 
         Args:
             image: ``(groups, channels, rows, columns)`` in [-1, 1].
             column: position of its first column in the whole image; a multiple of the model's stride.
-            request: what to do.
+            options: what to do, from `options`.
 
         Returns:
-            The same shape, blended with ``image`` by the request's strength.
+            The same shape, blended with ``image`` by the strength.
 
         Raises:
             AudiotransError: if the device's memory does not suffice.
         """
+        source, target = self.side(options.source), self.side(options.to)
 
         def once(moved: Tensor) -> Tensor:
-            noise = aligned_noise(self.model, moved, column, request.seed)
-            return self.model.translate(moved, request.source, request.target, noise)
+            noise = aligned_noise(self.model, moved, column, options.seed)
+            return self.model.translate(moved, source, target, noise)
 
-        heard = tilted(image, request.tilt, self.imaging)
+        tilted = tilt(image, options.tilt or 0.0, self.imaging)
         try:
             with _repeatable_kernels():
-                translated = shift_average(heard, once, request.shifts, self.model.stride)
+                translated = shift_average(tilted, once, options.shifts or 1, self.model.stride)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
-        translated = articulate(image, translated, request.articulation, window(self.imaging))
-        return blend(image, translated, request.strength / 100, self.settings.representation)
+        factor = 1.0 if options.articulation is None else options.articulation
+        translated = articulate(image, translated, factor, articulation_columns(self.imaging))
+        return blend(image, translated, options.share, self.settings.representation)
 
 
-def blend(source: Tensor, translated: Tensor, share: float, representation: str) -> Tensor:
-    """Interpolate between two images.
+def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:
+    """Return a wave as float32 ``(channels, samples)``.
 
-    Args:
-        source: ``(groups, channels, rows, columns)`` in [-1, 1].
-        translated: the same shape.
-        share: 0 gives ``source``, 1 ``translated``.
-        representation: of the images; the logarithmic ones are interpolated in decibels, and the phase channels of
-            ``magnitude_phase`` go the shorter way round the circle.
+    Raises:
+        AudiotransError: naming what is wrong with the wave or the rate.
     """
-    if share == 1:
-        return translated
-    step = translated - source
-    if representation != "magnitude_phase":
-        return source + share * step
-    mixed = source + share * step
-    turn = torch.remainder(step[:, 1::2] + 1, 2) - 1  # an image's phase of 1 is half a turn
-    mixed[:, 1::2] = torch.remainder(source[:, 1::2] + share * turn + 1, 2) - 1
-    return mixed
+    if not isinstance(wave, np.ndarray) or not np.issubdtype(wave.dtype, np.floating):
+        kind = getattr(wave, "dtype", type(wave).__name__)
+        raise AudiotransError(f"the wave is of type {kind}: give a numpy array of floats in [-1, 1]")
+    if wave.ndim not in (1, 2) or (wave.ndim == 2 and not 1 <= wave.shape[0] <= MAX_CHANNELS):
+        shapes = f"(samples,) or (channels, samples) with 1 to {MAX_CHANNELS} channels"
+        raise AudiotransError(f"the wave has shape {wave.shape}: give {shapes}")
+    known = isinstance(sample_rate, Real) and math.isfinite(sample_rate)
+    if not known or sample_rate <= 0 or sample_rate != int(sample_rate):
+        raise AudiotransError(f"sample rate {sample_rate!r} Hz: give the wave's rate, a whole number above 0")
+    with np.errstate(over="ignore"):
+        found = np.atleast_2d(wave).astype(np.float32)
+    if not np.isfinite(found).all():
+        raise AudiotransError("the wave holds NaN or infinite samples: repair it first, for instance numpy.nan_to_num")
+    return found
+
+
+def _write(
+    blocks: Iterable[Wave], writer: Writer, info: AudioInfo, found: Measured, tick: Callable[[float], None]
+) -> Written:
+    """Write a stream whose peak, and with it the gain that keeps it from clipping, is known only at its end."""
+    started, done = time.perf_counter(), 0
+    with writer, Spool(writer.path.parent, info.channels) as spool:
+        for block in blocks:
+            spool.append(block)
+            done += block.shape[1]
+            tick(done / info.sample_rate)
+        gain = spool.write(writer)
+    rate = writer.file_sample_rate
+    size = f"{found.frames / info.sample_rate:.1f} s of sound"
+    elapsed = time.perf_counter() - started
+    return Written(writer.path, size, elapsed, gain, 0 if rate == info.sample_rate else rate)
+
+
+def _share_of(progress: Progress | None, index: int, samples: int, seconds: float) -> Callable[[float], None]:
+    """Return what turns the seconds done of one sample of several into those done of all."""
+
+    def tick(done: float) -> None:
+        if progress is not None:
+            progress(index * seconds + done, samples * seconds)
+
+    return tick
 
 
 def _repeatable_kernels() -> AbstractContextManager[None]:

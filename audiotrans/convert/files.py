@@ -1,29 +1,42 @@
-"""File -> translated file in bounded memory: two passes of reading, a spool on disk, one pass of writing."""
+"""Files of a conversion: the inputs, what their outputs are called, the spool between them, and what was written."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shutil
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from tqdm import tqdm
 
-from audiotrans.audio import AudioInfo, Wave, Writer, file_sample_rate, peak_safe_gain, probe, read_blocks
+from audiotrans.audio import AUDIO_SUFFIXES, AudioInfo, Wave, Writer, find_audio, output_suffix, peak_safe_gain
 from audiotrans.errors import AudiotransError, UsageError
-
-if TYPE_CHECKING:
-    from audiotrans.convert.converter import Converter
-    from audiotrans.convert.options import Request
+from audiotrans.files import short_name, write_error
+from audiotrans.photo.files import PHOTO_SUFFIXES, find_photos
 
 Progress = Callable[[float, float], None]
+"""Takes seconds of sound done and seconds of sound in all."""
 
 SPOOL_FRAMES = 65536
+
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of sound, {speed}, {remaining} left"
+
+OPEN_BAR = "{desc}: {n:.0f} s of sound, {speed}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and the outputs to make of it: the n-th with the seed ``seed + n``."""
+
+    source: Path
+    outputs: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -32,16 +45,16 @@ class Written:
 
     Attributes:
         path: where it is.
-        seconds: its length.
+        size: of what was converted, in words.
         elapsed_seconds: what it took.
         gain: factor that kept its peaks from clipping; 1 if none was needed.
         sample_rate: of the file in Hz, where the format could not take the input's; else 0.
         warnings: what of the input is unlike the model's training data, one line each that names the input; the first
-            of several draws has them.
+            of several samples has them.
     """
 
     path: Path
-    seconds: float
+    size: str
     elapsed_seconds: float
     gain: float = 1.0
     sample_rate: int = 0
@@ -52,134 +65,135 @@ class Written:
         """Return the line that a user sees."""
         note = f"; turned down by {-20 * math.log10(self.gain):.1f} dB so that no peak clips" if self.gain < 1 else ""
         note += f"; written at {self.sample_rate} Hz, which this format needs" if self.sample_rate else ""
-        return f"{self.path} ({self.seconds:.1f} s of sound in {self.elapsed_seconds:.1f} s{note})"
+        return f"{self.path} ({self.size} in {self.elapsed_seconds:.1f} s{note})"
 
 
-class Spool:
-    """Float32 samples on disk, beside the output: an hour of stereo does not belong in memory.
+@dataclass(frozen=True)
+class Failure:
+    """An input of several that could not be converted, and why."""
 
-    Args:
-        folder: where the unnamed file lies; it disappears on closing, whatever happens.
-        channels: of the sound.
+    source: Path
+    error: AudiotransError
+    failed: ClassVar[bool] = True
+    warnings: ClassVar[tuple[str, ...]] = ()
 
-    Raises:
-        AudiotransError: if the folder cannot be written to or is full.
-    """
-
-    def __init__(self, folder: Path, channels: int) -> None:
-        self.folder, self.channels, self.peak = folder, channels, 0.0
-        try:
-            self._file = tempfile.TemporaryFile(dir=folder)  # closed by __exit__
-        except OSError as error:
-            raise AudiotransError(f"cannot write to {folder}: {error.strerror}") from error
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def append(self, block: Wave) -> None:
-        """Add ``(channels, n)`` samples."""
-        self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
-        try:
-            self._file.write(np.ascontiguousarray(block.T, dtype=np.float32).data)
-            self._file.flush()
-        except OSError as error:
-            raise AudiotransError(f"cannot write to {self.folder}: {error.strerror}") from error
-
-    def blocks(self) -> Iterator[Wave]:
-        """Yield all samples from the beginning, ``(channels, n)`` with n of at most `SPOOL_FRAMES`."""
-        self._file.seek(0)
-        while data := self._file.read(SPOOL_FRAMES * self.channels * 4):
-            yield np.frombuffer(data, np.float32).reshape(-1, self.channels).T
+    def __str__(self) -> str:
+        """Return the line that a user sees."""
+        return f"audiotrans: error: {self.error}"
 
 
-def convert_file(
-    converter: Converter,
-    source: Path,
-    outputs: Sequence[Path],
-    request: Request,
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> list[Written]:
-    """Translate one file into one or more draws.
+def plan_jobs(
+    inputs: Sequence[str | Path], output: str | Path | None, to: str, samples: int = 1, *, photos: bool = False
+) -> list[Job]:
+    """Find the inputs and name the outputs; whether these may be written is for the conversion to say.
 
     Args:
-        converter: the model.
-        source: file to read.
-        outputs: files to write; the n-th is drawn with ``request.seed + n``.
-        request: what to do.
-        force: whether to overwrite outputs that exist.
-        progress: called with seconds of sound done and seconds in all.
+        inputs: files, folders (searched in depth) and glob patterns.
+        output: a file (a name with an extension) for one input, or a folder (made if need be; the tree below an input
+            folder is kept), or None: beside each input. In folders, outputs are called ``name.<to>.<extension>``.
+        to: name of the target domain.
+        samples: how many per input.
+        photos: whether photos are looked for rather than sounds.
 
     Raises:
-        AudiotransError: naming the file.
+        UsageError: if nothing is found, if a file is of the other kind, if one file is to hold several outputs, if two
+            inputs would be written to the same file or over another input, or if a name is empty.
     """
-    info = probe(source)
-    for path in outputs:
-        check_output(path, source, force=force)
-        Writer(path, info.sample_rate, info.channels, like=info, force=force)  # refuses what cannot be written
-    listener = converter.listener(request.source)
-    with naming(source):
-        blocks = read_blocks(source)
-        blocks = blocks if listener is None else listener.hearing(blocks)
-        frames, level_db = converter.measure(blocks, info.sample_rate, info.channels)
-    check_space(outputs[0].parent, frames * info.channels * 4)
-    seconds = frames / info.sample_rate
-    written: list[Written] = []
-    for index, path in enumerate(outputs):
-        started = time.perf_counter()
-        draw = replace(request, seed=request.seed + index)
-        heard = listener if index == 0 else None  # further draws are made of the same sound
-        tick = _shifted(progress, index * seconds, len(outputs) * seconds)
-        with naming(source):
-            out = converter.stream(read_blocks(source), frames, info.sample_rate, info.channels, draw, level_db, heard)
-            gain = _write(out, path, info, force=force, tick=tick)
-        rate = file_sample_rate(path, info.sample_rate)
-        other = 0 if rate == info.sample_rate else rate
-        lines = tuple(f"{source}: {line}" for line in heard.warnings(level_db)) if heard else ()
-        written.append(Written(path, seconds, time.perf_counter() - started, gain, other, lines))
-    return written
+    if "" in (output, *inputs):
+        raise UsageError("an empty name was given, as by a variable that is not set: name files or folders")
+    out = None if output is None else Path(output)
+    found = _found(inputs, to, photos, out)
+    as_file = out is not None and _names_a_file(str(output))
+    if as_file and len(found) > 1:
+        raise UsageError(f"-o {out} is one file, but there are {len(found)} inputs: give a folder")
+    jobs = [Job(path, numbered(_output(path, below, out, to, as_file), samples)) for path, below in found]
+    _refuse_collisions(jobs)
+    return jobs
 
 
-@contextlib.contextmanager
-def naming(source: Path) -> Iterator[None]:
-    """Put the input before messages that do not name it.
+def numbered(path: Path, samples: int) -> tuple[Path, ...]:
+    """Name the files of several samples: ``name.wav``, or ``name.1.wav``, ``name.2.wav``, ... for more than one.
 
     Raises:
-        AudiotransError: the same kind of error.
+        UsageError: for fewer than one sample.
     """
-    try:
-        yield
-    except AudiotransError as error:
-        raise type(error)(str(error) if str(source) in str(error) else f"{source}: {error}") from error
+    if samples < 1:
+        raise UsageError(f"samples {samples}: ask for 1 or more")
+    if samples == 1:
+        return (path,)
+    return tuple(path.with_name(f"{path.stem}.{index}{path.suffix}") for index in range(1, samples + 1))
 
 
-def _write(blocks: Iterable[Wave], path: Path, info: AudioInfo, *, force: bool, tick: Callable[[float], None]) -> float:
-    """Write a stream whose peak is known only at its end; return the gain that it needed."""
-    with (
-        Writer(path, info.sample_rate, info.channels, like=info, force=force) as writer,
-        Spool(path.parent, info.channels) as spool,
-    ):
-        done = 0
-        for block in blocks:
-            spool.append(block)
-            done += block.shape[1]
-            tick(done / info.sample_rate)
-        gain = peak_safe_gain(spool.peak, writer.subtype)
-        for block in spool.blocks():
-            writer.write(block if gain == 1 else block * np.float32(gain))
-    return gain
+def _find(item: str | Path, photos: bool) -> list[Path]:
+    """Return the files of one input, refusing what the model's kind cannot read."""
+    path = Path(item)
+    wrong = AUDIO_SUFFIXES if photos else PHOTO_SUFFIXES
+    if path.is_file() and path.suffix.lower() in wrong:
+        is_kind, is_for = ("a sound", "photos") if photos else ("a photo", "sound")
+        raise UsageError(f"{path} is {is_kind}, but this model is for {is_for}: choose another with --model")
+    return find_photos([item]) if photos else find_audio([item])
 
 
-def _shifted(progress: Progress | None, offset: float, total: float) -> Callable[[float], None]:
-    def tick(seconds: float) -> None:
-        if progress is not None:
-            progress(offset + seconds, total)
+def _found(inputs: Sequence[str | Path], to: str, photos: bool, out: Path | None) -> list[tuple[Path, Path]]:
+    """Return each input once, with its folder relative to the input folder that it was found in."""
+    found: dict[Path, tuple[Path, Path]] = {}
+    for item in inputs:
+        root = Path(item)
+        paths = _find(item, photos)
+        results = set() if root.is_file() else _earlier_results(paths, to) | _within(paths, root, out)
+        for path in paths:
+            if path not in results:
+                below = path.parent.relative_to(root) if root.is_dir() else Path()
+                found.setdefault(path.resolve(), (path, below))
+    if not found:
+        raise UsageError(f"no input: give {'photo' if photos else 'sound'} files, folders or patterns")
+    return list(found.values())
 
-    return tick
+
+def _within(paths: Sequence[Path], root: Path, out: Path | None) -> set[Path]:
+    """Return those that lie in an output folder inside the folder that is searched: results, of whatever name."""
+    if out is None or not root.is_dir() or out.resolve() == root.resolve():
+        return set()
+    return {path for path in paths if out.resolve() in path.resolve().parents}
+
+
+def _earlier_results(paths: Sequence[Path], to: str) -> set[Path]:
+    """Return those that an earlier run made of the others: converting a folder twice must not convert its results."""
+    stems = {path.parent / path.stem for path in paths}
+    results = set()
+    for path in paths:
+        stem, _, last = path.stem.rpartition(".")
+        made_of = stem if last.isdigit() else path.stem
+        if made_of.endswith(f".{to}") and path.parent / made_of.removesuffix(f".{to}") in stems:
+            results.add(path)
+    return results
+
+
+def _names_a_file(output: str) -> bool:
+    """Tell a file from a folder that may not exist yet: a file has an extension."""
+    path = Path(output)
+    return bool(path.suffix) and not path.is_dir() and not output.endswith(("/", os.sep))
+
+
+def _output(path: Path, below: Path, out: Path | None, to: str, as_file: bool) -> Path:
+    if out is not None and as_file:
+        return out
+    folder = path.parent if out is None else out / below
+    suffix = output_suffix(path) if path.suffix.lower() in AUDIO_SUFFIXES else path.suffix
+    return folder / short_name(path.stem, f".{to}{suffix}")
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    for output in (output for job in jobs for output in job.outputs if len(jobs) > 1):
+        if output.resolve() in sources:
+            raise UsageError(f"{output} is an input and would be overwritten: choose another folder with -o")
+    owners: dict[Path, Path] = {}
+    for job in jobs:
+        for output in job.outputs:
+            other = owners.setdefault(output, job.source)
+            if other != job.source:
+                raise UsageError(f"{other} and {job.source} would both become {output}: convert them one at a time")
 
 
 def check_output(path: Path, source: Path, *, force: bool) -> None:
@@ -196,31 +210,130 @@ def check_output(path: Path, source: Path, *, force: bool) -> None:
         raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
 
 
+def writers_of(job: Job, info: AudioInfo, *, force: bool) -> list[Writer]:
+    """Return what writes each output; this decides, once and before any work, whether it can and may be written.
+
+    Raises:
+        UsageError: with the way out.
+    """
+    for path in job.outputs:
+        check_output(path, job.source, force=force)
+    return [Writer(path, info.sample_rate, info.channels, like=info, force=True) for path in job.outputs]
+
+
 def check_space(folder: Path, needed: int) -> None:
     """Refuse, before any work, a folder whose disk cannot hold ``needed`` bytes.
 
     Raises:
         AudiotransError: naming both figures.
     """
-    there = next(place for place in (folder, *folder.parents) if place.exists())  # the folder may be yet to be made
     try:
-        disk = shutil.disk_usage(there)
+        disk = shutil.disk_usage(existing(folder))
     except OSError:
-        return  # a folder that cannot be asked is judged by the first write
+        return  # what the first write will tell
     free = disk.free
-    if free < needed and disk.total:  # what has no room at all, such as /proc, is no full disk
+    if free < needed and disk.total:  # what has no room at all, such as /proc, is not a full disk
         figures = f"{needed / 1e6:.0f} MB are needed while converting, {free / 1e6:.0f} MB are free"
         raise AudiotransError(f"no space left in {folder}: {figures}")
 
 
-def numbered(path: Path, samples: int) -> list[Path]:
-    """Name the files of several draws: ``name.wav``, or ``name.1.wav``, ``name.2.wav``, ... for more than one.
+def existing(folder: Path) -> Path:
+    """Return a folder that may be yet to be made, or the nearest above it that is there."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+@contextlib.contextmanager
+def naming(source: Path) -> Iterator[None]:
+    """Put the input before messages that do not name it.
 
     Raises:
-        UsageError: for fewer than one sample.
+        AudiotransError: the same kind of error.
     """
-    if samples < 1:
-        raise UsageError(f"samples {samples}: ask for 1 or more")
-    if samples == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}.{index}{path.suffix}") for index in range(1, samples + 1)]
+    try:
+        yield
+    except AudiotransError as error:
+        raise type(error)(str(error) if str(source) in str(error) else f"{source}: {error}") from error
+
+
+class Spool:
+    """Float32 samples on disk, beside the output: an hour of stereo does not belong in memory.
+
+    Args:
+        folder: where the unnamed file lies; it disappears on closing, whatever happens.
+        channels: of the sound.
+
+    Raises:
+        WriteError: if the folder cannot be written to or is full.
+    """
+
+    def __init__(self, folder: Path, channels: int) -> None:
+        self.folder, self.channels, self.peak = folder, channels, 0.0
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder)  # closed by __exit__
+        except OSError as error:
+            raise write_error(folder, error) from error
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, block: Wave) -> None:
+        """Add ``(channels, n)`` samples."""
+        self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
+        try:
+            self._file.write(np.ascontiguousarray(block.T, dtype=np.float32).data)
+            self._file.flush()
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+
+    def blocks(self) -> Iterator[Wave]:
+        """Yield all samples from the beginning, ``(channels, n)`` with n of at most `SPOOL_FRAMES`."""
+        self._file.seek(0)
+        while data := self._file.read(SPOOL_FRAMES * self.channels * 4):
+            yield np.frombuffer(data, np.float32).reshape(-1, self.channels).T
+
+    def write(self, writer: Writer) -> float:
+        """Write all samples as a sound file, turned down where their peak would clip; return the gain."""
+        gain = peak_safe_gain(self.peak, writer.subtype)
+        for block in self.blocks():
+            writer.write(block if gain == 1 else block * np.float32(gain))
+        return gain
+
+
+class SoundBar(tqdm):  # type: ignore[type-arg]  # not generic at run time
+    """A bar that counts seconds of sound."""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """Add ``speed`` to what the bar's format may name."""
+        values = dict(super().format_dict)
+        rate = values["rate"] or (values["n"] / values["elapsed"] if values["elapsed"] else 0.0)
+        values["speed"] = f"{rate:.1f} x real time" if rate else "starting"
+        return values
+
+
+@contextlib.contextmanager
+def sound_bar(label: str, *, quiet: bool = False) -> Iterator[Progress | None]:
+    """Show a bar on stderr while the context lasts: how far, how many times faster than real time, how long still.
+
+    Args:
+        label: what the bar is about, such as a file's name.
+        quiet: show nothing; so it is also where stderr is not a terminal.
+
+    Yields:
+        A function of seconds done and seconds in all (0 where that is not known, as of a stream), or None where nothing
+        is shown.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with SoundBar(desc=label, total=None, bar_format=OPEN_BAR, file=sys.stderr, leave=False) as bar:
+
+        def tick(done: float, total: float) -> None:
+            if total:
+                bar.total, bar.bar_format = total, BAR
+            bar.update(done - bar.n)
+
+        yield tick

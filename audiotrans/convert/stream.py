@@ -8,9 +8,14 @@ stream is cut into blocks.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,19 +24,18 @@ from torch import Tensor
 
 from audiotrans.audio import Wave
 from audiotrans.audio.formats import MAX_CHANNELS
+from audiotrans.audio.pipes import KINDS, PipeFormat, PipeReader, PipeWriter, read_wav_header
 from audiotrans.audio.resampling import Resampler, resampled_length, resampling_delay_seconds
-from audiotrans.convert.stream_phases import stream_phase
-from audiotrans.convert.waves import check_wave
+from audiotrans.convert.converter import Converter, check_wave
+from audiotrans.convert.files import Progress
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.spectrogram.imaging import LIMIT_DB, AudioSettings
+from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.options import ConvertOptions
+from audiotrans.spectrogram.imaging import LIMIT_DB, AudioImaging, AudioSettings
+from audiotrans.spectrogram.phase import PHASES, CausalPhase, PhaseTask
 from audiotrans.spectrogram.representations import Context, Decoded
 from audiotrans.spectrogram.stft import STFT
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
-
-if TYPE_CHECKING:
-    from audiotrans.convert.converter import Converter
-    from audiotrans.convert.options import Request
-    from audiotrans.model.avb_gtn import AVBGTN
 
 CHUNK_SECONDS = 0.5
 """Sound translated at a time: shorter waits less and computes more, because every chunk brings its surroundings."""
@@ -40,6 +44,17 @@ MOST_CHUNK_SECONDS = 30.0
 
 LEVEL_SECONDS = 60.0
 """How far back a stream's own level looks: long enough for a slow movement, short enough to get over a knock."""
+
+COLUMNWISE = ("source", "network")
+"""Phase methods that treat every column apart."""
+
+CAUSAL = "rtpghi"
+"""The phase method that needs nothing but the past and one column."""
+
+AHEAD_BLOCKS = 256
+"""Blocks of input that wait in memory at most, 4 MiB: a recorder must not lose sound while a chunk is computed."""
+
+MOST_GAIN_DB = 120.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +137,7 @@ class StreamConverter:
         converter: the model.
         sample_rate: of the stream in Hz; any.
         channels: of the stream.
-        request: what to do, from `Converter.request`. ``auto`` is the source's phase for models whose output is a gain
+        options: what to do, from `Converter.options`. ``auto`` is the source's phase for models whose output is a gain
             on it, and ``rtpghi`` for the others.
         level_db: level in dB re full scale that the model's images are made with, as `Converter.measure` gives it;
             None for the stream's own.
@@ -142,21 +157,21 @@ class StreamConverter:
         converter: Converter,
         sample_rate: int,
         channels: int,
-        request: Request,
+        options: ConvertOptions,
         *,
         level_db: float | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
     ) -> None:
         _check(sample_rate, channels, level_db)
-        settings = converter.settings
-        self.converter, self.request = converter, request
+        settings, options = converter.settings, converter.complete(options)
+        self.converter, self.options = converter, options
         self.sample_rate, self.channels = sample_rate, channels
         self.level_db = -math.inf if level_db is None else level_db
         self._given_level = level_db
         self._imaging = converter.imaging
-        self._phase = stream_phase(converter.imaging, request.phase or settings.phase, channels, request.seed)
+        self._phase = stream_phase(converter.imaging, options.phase or settings.phase, channels, options.seed)
         stft = converter.imaging.stft
-        further, settle = converter.further_columns(request), self._phase.delay_frames
+        further, settle = converter.further_columns(options), self._phase.delay_frames
         self._plan = plan_stream(settings, converter.model, stft, chunk_seconds, settle, further)
         self._meter = converter.imaging.level_meter(round(LEVEL_SECONDS / converter.imaging.seconds_per_frame))
         self._metered = 0
@@ -165,9 +180,9 @@ class StreamConverter:
         self._joiner = _Joiner(stft, channels)
         rate = settings.sample_rate
         self._vibrato_remover = (
-            VibratoRemover(rate, channels, request.remove_vibrato / 100) if request.remove_vibrato else None
+            VibratoRemover(rate, channels, options.faded("remove_vibrato") / 100) if options.remove_vibrato else None
         )
-        self._vibrato = Vibrato(rate, channels, request.vibrato, request.seed) if request.vibrato else None
+        self._vibrato = Vibrato(rate, channels, options.faded("vibrato"), options.seed) if options.vibrato else None
         self._inner, self._outer = Resampler(sample_rate, rate, channels), Resampler(rate, sample_rate, channels)
         self._taken = self._given = 0
         self._open = True
@@ -180,7 +195,7 @@ class StreamConverter:
     @property
     def delay_samples(self) -> int:
         """Most samples that the output lies behind the input."""
-        if self.request.strength == 0:
+        if self.options.strength == 0:
             return 0
         rate, inner = self.sample_rate, self.converter.settings.sample_rate
         delay = self._plan.delay + (self._vibrato.delay_samples if self._vibrato else 0)
@@ -214,7 +229,7 @@ class StreamConverter:
         if wave.shape[0] != self.channels:
             raise AudiotransError(f"the block has {wave.shape[0]} channels: the stream has {self.channels}")
         self._taken += wave.shape[1]
-        if self.request.strength == 0:
+        if self.options.strength == 0:
             return self._give(wave)  # exactly the input: not even resampled
         inner = self._inner.feed(wave)
         inner = self._vibrato_remover.push(inner) if self._vibrato_remover else inner
@@ -229,7 +244,7 @@ class StreamConverter:
         if not self._open:
             raise ValueError("the stream was finished already")
         self._open = False
-        if self.request.strength == 0 or not self._taken:
+        if self.options.strength == 0 or not self._taken:
             return self._give()
         inner = self._rest()
         return self._give(*map(self._outer.feed, inner), self._outer.finish(self._taken))
@@ -264,7 +279,7 @@ class StreamConverter:
         columns = self._plan.stft.frames(self._end)
         while self._chunk * self._plan.core < columns:
             out.append(self._convert_chunk(columns))
-        out.append(self._swing(self._joiner.push(self._phase.finish(), self._end)))
+        out.append(self._with_vibrato(self._joiner.push(self._phase.finish(), self._end)))
         return [*out, self._vibrato.finish()] if self._vibrato else out
 
     def _hold(self, part: Wave) -> None:
@@ -292,9 +307,9 @@ class StreamConverter:
         decoded, spectrum = self._translate(first, last, stop)
         self._chunk += 1
         self._forget(self._plan.start(self._chunk))
-        return self._swing(self._joiner.push(self._phase.push(decoded, spectrum)))
+        return self._with_vibrato(self._joiner.push(self._phase.push(decoded, spectrum)))
 
-    def _swing(self, wave: Wave) -> Wave:
+    def _with_vibrato(self, wave: Wave) -> Wave:
         return self._vibrato.push(wave) if self._vibrato else wave
 
     def _translate(self, first: int, last: int, stop: int) -> tuple[Decoded, Tensor]:
@@ -307,7 +322,7 @@ class StreamConverter:
         left = max(0, first - self._plan.context)
         image, context = self._imaging.to_image(wave, self.level_db)
         image = image[..., left - offset : stop - offset]
-        translated = self.converter.translate_image(image, left, self.request)
+        translated = self.converter.translate_image(image, left, self.options)
         core = slice(first - left, last - left)
         spectrum = context.spectrum[..., first - offset : last - offset]
         part = Context(spectrum, image[..., core], 0, self.level_db)
@@ -353,3 +368,215 @@ def _check(sample_rate: int, channels: int, level_db: float | None) -> None:
         raise UsageError(f"sample rate {sample_rate} Hz: give the stream's rate, a whole number above 0")
     if level_db is not None and not -LIMIT_DB <= level_db <= LIMIT_DB:
         raise UsageError(f"level {level_db:g} dB: give one that a sound can have, such as -23")
+
+
+class StreamPhase(Protocol):
+    """A phase method that takes a spectrum in parts."""
+
+    delay_frames: int
+
+    def push(self, decoded: Decoded, source: Tensor) -> Tensor:
+        """Take the next columns; return the spectrum of those whose phases are settled."""
+
+    def finish(self) -> Tensor:
+        """Return the spectrum of the columns that are left."""
+
+
+class _Columnwise:
+    """A method that treats every column apart."""
+
+    delay_frames = 0
+
+    def __init__(self, name: str, stft: STFT, channels: int, seed: int) -> None:
+        self._method, self._stft, self._seed = PHASES[name], stft, seed
+        self._none = torch.zeros(channels, stft.bins, 0, dtype=torch.complex64)
+
+    def push(self, decoded: Decoded, source: Tensor) -> Tensor:
+        return self._method(PhaseTask(decoded.magnitude, source, decoded.phase, self._stft, decoded.gain, self._seed))
+
+    def finish(self) -> Tensor:
+        return self._none
+
+
+class _Integrated:
+    """The causal phase integration, which keeps its own state."""
+
+    def __init__(self, stft: STFT, channels: int, seed: int) -> None:
+        self._phase = CausalPhase(stft, channels, seed=seed)
+        self.delay_frames = self._phase.delay_frames
+
+    def push(self, decoded: Decoded, source: Tensor) -> Tensor:
+        return self._phase.push(decoded.magnitude, source)
+
+    def finish(self) -> Tensor:
+        return self._phase.finish()
+
+
+def stream_phase(imaging: AudioImaging, name: str, channels: int, seed: int) -> StreamPhase:
+    """Build a phase method for a stream.
+
+    Raises:
+        UsageError: for one that needs the whole sound.
+    """
+    if name == "auto":
+        name = COLUMNWISE[0] if _is_gain(imaging) else CAUSAL
+    if name in COLUMNWISE:
+        return _Columnwise(name, imaging.stft, channels, seed)
+    if name == CAUSAL:
+        return _Integrated(imaging.stft, channels, seed)
+    raise UsageError(f"phase {name} needs the whole sound: choose source, {CAUSAL} or auto for a stream")
+
+
+def _is_gain(imaging: AudioImaging) -> bool:
+    """Ask the representation, with a column of silence, whether its images are gains on the source."""
+    spectrum = torch.zeros(1, imaging.stft.bins, 1, dtype=torch.complex64)
+    image = imaging.representation.encode(spectrum, 0.0)
+    return imaging.representation.decode(image, Context(spectrum, image, 0, 0.0)).gain is not None
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a pipe is converted.
+
+    Attributes:
+        raw: the pipe's format where no header tells; None for WAV.
+        gain_db: applied to the output.
+        level_db: see `StreamConverter`.
+        chunk_seconds: see `StreamConverter`.
+
+    Raises:
+        UsageError: for a gain out of range.
+    """
+
+    raw: PipeFormat | None = None
+    gain_db: float = 0.0
+    level_db: float | None = None
+    chunk_seconds: float = CHUNK_SECONDS
+
+    def __post_init__(self) -> None:
+        if not abs(self.gain_db) <= MOST_GAIN_DB:
+            raise UsageError(f"gain {self.gain_db:g} dB: give -{MOST_GAIN_DB:g} to {MOST_GAIN_DB:g}")
+
+
+@dataclass(frozen=True)
+class Piped:
+    """A finished stream.
+
+    Attributes:
+        seconds: of sound.
+        elapsed_seconds: from the first sample to the last.
+        warnings: one line each.
+    """
+
+    seconds: float
+    elapsed_seconds: float
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the line that a user sees."""
+        return f"{self.seconds:.1f} s of sound in {self.elapsed_seconds:.1f} s"
+
+
+def convert_pipe(
+    converter: Converter,
+    options: ConvertOptions,
+    source: BinaryIO,
+    sink: BinaryIO,
+    how: StreamOptions,
+    *,
+    begun: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Piped:
+    """Translate what flows in and let it flow out, in the same format, until the input ends.
+
+    Args:
+        converter: the model.
+        options: what to do, from `Converter.options`.
+        source: binary stream, unbuffered.
+        sink: binary stream.
+        how: format, gain and timing.
+        begun: called once, with a line that says what was found and how long the delay is.
+        progress: called with seconds of sound written, and seconds in all or 0 where they are not known.
+
+    Raises:
+        AudiotransError: for an empty input, or one that cannot be decoded.
+    """
+    form = how.raw or read_wav_header(source)
+    stream = StreamConverter(
+        converter, form.sample_rate, form.channels, options,
+        level_db=how.level_db, chunk_seconds=how.chunk_seconds,
+    )  # fmt: skip
+    if begun is not None:
+        begun(f"{form.sample_rate} Hz, {form.channels} channels, {form.kind}: {stream.delay_seconds:.2f} s behind")
+    reader = PipeReader(source, form)
+    writer = PipeWriter(sink, form, 10 ** (how.gain_db / 20))
+    started = time.perf_counter()
+    for block in _translated(stream, read_ahead(reader.blocks())):
+        writer.write(block)
+        if progress is not None:
+            progress(writer.frames / form.sample_rate, (form.frames or 0) / form.sample_rate)
+    writer.finish()
+    if not reader.frames:
+        raise AudiotransError("the input is empty: it has no samples")
+    warnings = tuple(_warnings(reader, writer, how.gain_db))
+    return Piped(reader.frames / form.sample_rate, time.perf_counter() - started, warnings)
+
+
+def _translated(stream: StreamConverter, blocks: Iterable[Wave]) -> Iterator[Wave]:
+    for block in blocks:
+        ready = stream.push(block)
+        if ready.shape[1]:
+            yield ready
+    yield stream.finish()
+
+
+def read_ahead(blocks: Iterator[Wave], most: int = AHEAD_BLOCKS) -> Iterator[Wave]:
+    """Read from another thread, so that whoever writes into the pipe need not wait for the computing.
+
+    Args:
+        blocks: what to read; an error it raises is raised here, after the blocks before it.
+        most: blocks that may wait.
+    """
+    waiting: queue.Queue[Wave | BaseException | None] = queue.Queue(most)
+    abandoned = threading.Event()
+    # A daemon: it may be waiting for a pipe that never says another word when the program ends.
+    threading.Thread(target=_fill, args=(blocks, waiting, abandoned), name="read-ahead", daemon=True).start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        abandoned.set()
+
+
+def _fill(
+    blocks: Iterator[Wave], waiting: queue.Queue[Wave | BaseException | None], abandoned: threading.Event
+) -> None:
+    """Put blocks, then their error or None, into a queue until nobody takes them any more."""
+
+    def items() -> Iterator[Wave | BaseException | None]:
+        try:
+            yield from blocks
+        except BaseException as error:  # whatever it is, whoever takes the blocks must hear of it
+            yield error
+        yield None
+
+    for item in items():
+        while not abandoned.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put(item, timeout=0.2)
+                break
+
+
+def _warnings(reader: PipeReader, writer: PipeWriter, gain_db: float) -> Iterator[str]:
+    form = reader.form
+    if not reader.complete:
+        there = f"the input was cut off after {reader.frames / form.sample_rate:.2f} s"
+        promised = "" if form.frames is None else f" of the {form.frames / form.sample_rate:.2f} s its header promises"
+        yield f"{there}{promised}: what came was translated"
+    if writer.clipped:
+        # Rounded towards silence, so that following the advice is enough.
+        enough = math.floor((gain_db - 20 * math.log10(writer.peak)) * 10) / 10
+        kind = f"{KINDS[form.kind].bits} bit"
+        yield f"{writer.clipped} samples lay beyond full scale and were cut to {kind}: --gain {enough:.1f} avoids that"

@@ -21,7 +21,6 @@ from audiotrans.audio import Wave, probe, read_blocks
 from audiotrans.convert import models
 from audiotrans.convert.chains import (
     Chain,
-    ChainOptions,
     Tick,
     chain_kind,
     chain_name,
@@ -33,7 +32,7 @@ from audiotrans.convert.chains import (
     write_sound,
 )
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.progress import sound_bar
+from audiotrans.convert.files import sound_bar
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.cycle_inputs import CycleClip, CycleRecipe, find_clips
 from audiotrans.evaluation.cycle_results import (
@@ -49,7 +48,8 @@ from audiotrans.evaluation.cycle_results import (
 )
 from audiotrans.evaluation.scoring import AnalysedSound, Case, measure
 from audiotrans.files import beside, file_digest, write_whole
-from audiotrans.processes import default_workers, in_processes, usable_cores
+from audiotrans.options import ConvertOptions
+from audiotrans.processes import default_workers, in_processes, usable_cores, use_threads
 from audiotrans.weights import find
 
 METRICS_OF_PITCH = ("pitch_error_cents", "pitch_fraction_off")
@@ -142,7 +142,7 @@ def run_cycles(
             raise UsageError(f"{name} {value}: give 1 or more")
     converter = models.load(recipe.model, device=device)
     chains = _chains(recipe, converter.domains)
-    options = ChainOptions(recipe.strength, recipe.phase, recipe.seed)
+    options = ConvertOptions(strength=recipe.strength, phase=recipe.phase, seed=recipe.seed)
     check_chains(converter, chains, options)
     starting = list(dict.fromkeys(chain[0] for chain in chains))
     clips = find_clips(inputs, converter.domains, recipe.source, starting=starting)
@@ -288,7 +288,7 @@ class Setup:
     device: str
     threads: int
     chains: Mapping[str, tuple[Chain, ...]]
-    options: ChainOptions
+    options: ConvertOptions
     scores: tuple[str, ...]
 
 
@@ -310,7 +310,7 @@ class Worker:
     """
 
     def __init__(self, setup: Setup, tick: Tick, converter: Converter | None = None) -> None:
-        models.use_threads(setup.threads)
+        use_threads(setup.threads)
         self.setup, self.tick = setup, tick
         self.converter = converter or models.load(setup.model, device=setup.device)
 

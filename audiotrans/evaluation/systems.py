@@ -32,7 +32,7 @@ from audiotrans.evaluation.testset import (
 
 if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter
-    from audiotrans.convert.options import Request
+    from audiotrans.options import ConvertOptions
 
 Array = npt.NDArray[np.floating[Any]]
 Kind = Literal["system", "baseline", "truth", "input"]
@@ -109,15 +109,15 @@ def model_system(name: str, path: Path, converter: Converter, direction: Directi
     Raises:
         UsageError: the model does not know one of the domains.
     """
-    maker = _ModelMaker(converter, converter.request(direction.target, direction.source, seed=seed), direction)
+    maker = _ModelMaker(converter, converter.options(direction.target, direction.source, seed=seed), direction)
     return System(name, "system", f"model {digest_of(path)} seed {seed}", maker)
 
 
 class _ModelMaker:
     """Converts with a model, and takes the time, the memory and the warnings."""
 
-    def __init__(self, converter: Converter, request: Request, direction: Direction) -> None:
-        self._converter, self._request, self._direction = converter, request, direction
+    def __init__(self, converter: Converter, options: ConvertOptions, direction: Direction) -> None:
+        self._converter, self._options, self._direction = converter, options, direction
         self._warm = False
 
     def __call__(self, _clip: Clip, source: AnalysedSound) -> Made:
@@ -131,17 +131,17 @@ class _ModelMaker:
         elapsed = time.perf_counter() - started
         scores = {"real_time_factor": wave.shape[1] / RATE / elapsed, "peak_memory_mb": peak.megabytes()}
         if self._converter.settings.sample_rate == RATE and output.any():
-            magnitude = wanted_magnitude(self._converter, wave, self._request)
+            magnitude = wanted_magnitude(self._converter, wave, self._options)
             # Partials that are moved are not where they were wanted: phases are measured without that.
-            moved = self._request.vibrato or self._request.remove_vibrato
+            moved = self._options.vibrato or self._options.remove_vibrato
             unmoved = self._convert(wave, vibrato=0.0, remove_vibrato=0.0) if moved else output
             scores["inconsistency_db"] = consistency_db(magnitude, unmoved, self._converter.imaging.stft)
         return Made(output, scores, warnings=self._warnings(wave))
 
-    def _convert(self, wave: Wave, **options: float) -> Wave:
-        asked: dict[str, Any] = {"to": self._direction.target, "source": self._direction.source, **options}
+    def _convert(self, wave: Wave, **changed: float) -> Wave:
+        asked: dict[str, Any] = {"to": self._direction.target, "source": self._direction.source, **changed}
         try:
-            return self._converter.convert(wave, RATE, seed=self._request.seed, **asked)
+            return self._converter.convert(wave, RATE, seed=self._options.seed, **asked)
         except UsageError:
             raise
         except AudiotransError:  # silence: the honest translation of nothing is nothing
@@ -154,13 +154,13 @@ class _ModelMaker:
             return (str(error),)
 
 
-def wanted_magnitude(converter: Converter, wave: Wave, request: Request) -> Array:
+def wanted_magnitude(converter: Converter, wave: Wave, options: ConvertOptions) -> Array:
     """Return the magnitudes that a model wants its output to have, (channels, bins, frames), before any phase."""
     import torch
 
     with torch.inference_mode():
         image, context = converter.imaging.to_image(torch.from_numpy(wave).to(converter.device))
-        translated = converter.translate_image(image, 0, request)
+        translated = converter.translate_image(image, 0, options)
         magnitude: Array = converter.imaging.representation.decode(translated, context).magnitude.cpu().numpy()
     return magnitude
 

@@ -414,7 +414,7 @@ def _record(
 def _check_fits(recipe: Recipe, data: ImageCache) -> None:
     data.check_suits(recipe, "the recipe", "run audiotrans prep with it")
     # Each domain is the input of conversions to the other one; older caches do not say.
-    for domain, percent in {"a": recipe.remove_vibrato.b, "b": recipe.remove_vibrato.a}.items():
+    for domain, percent in {"a": recipe.own("remove_vibrato", "b"), "b": recipe.own("remove_vibrato", "a")}.items():
         taken = data.manifest.get("remove_vibrato", {}).get(domain, percent)
         if taken != percent:
             name = getattr(recipe.domains, domain)

@@ -9,7 +9,7 @@ from audiotrans.errors import UsageError, lookup
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, layers_of, load_checkpoint, steps_of
 from audiotrans.training.statistics import profile_for
-from audiotrans.weights import SUFFIX, describe_weights, export_weights, read_recipe, shipped_by_name
+from audiotrans.weights import SUFFIX, describe_weights, export_weights, open_weights, shipped_by_name
 
 
 def export_run(
@@ -62,7 +62,7 @@ def export_run(
     if run.suffix == SUFFIX:
         if summary or half:
             raise UsageError(f"{run} is a weights file: its card and its precision stay as they are")
-        recipe = _converting(read_recipe(run)[0], by_target, shifts)
+        recipe = _converting(open_weights(run).recipe, by_target, shifts)
         profile = profile_for(recipe, cache, progress=progress)
         describe_weights(run, output, profile.to_dict() if profile else None, recipe)
         return output
@@ -75,7 +75,7 @@ def export_run(
     card = {"summary": summary, "steps": steps_of(state)}
     profile = profile_for(recipe, cache, progress=progress)
     values = profile.to_dict() if profile else None
-    export_weights(state["ema"], recipe, output, card=card, half=half, profile=values)
+    export_weights(state["ema"], recipe, output, card=card, half=half, statistics=values)
     return output
 
 

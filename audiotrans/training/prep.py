@@ -70,7 +70,8 @@ def prepare(
         raise UsageError("--where is for CelebA's photos: give a recipe of photos with --recipe")
     if is_celeba(source):
         raise UsageError(f"{source} is CelebA, but the recipe is for sounds: give one with imaging.type photo")
-    remove_vibrato = {"a": recipe.remove_vibrato.b, "b": recipe.remove_vibrato.a}  # each is the input of the other
+    # Each domain is the input of conversions to the other one.
+    remove_vibrato = {"a": recipe.own("remove_vibrato", "b"), "b": recipe.own("remove_vibrato", "a")}
     frames = recipe.train.crop_frames
     return prepare_sounds(
         source, output, settings=recipe.imaging, crop_frames=frames, remove_vibrato=remove_vibrato, **options

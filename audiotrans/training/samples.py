@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiotrans.audio import probe, read, write
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.noise import aligned_noise
+from audiotrans.convert.effects import aligned_noise
 from audiotrans.errors import AudiotransError
 from audiotrans.photo.files import write_photo
 from audiotrans.photo.imaging import Pixels

@@ -16,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audiotrans.convert.domain_check.domains import DomainProfile, Matrix, Profile, describe, likeness
-from audiotrans.convert.domain_check.features import Ear, Heard
+from audiotrans.convert.warnings import (
+    DomainStatistics,
+    FeatureExtractor,
+    Matrix,
+    SoundFeatures,
+    TrainingStatistics,
+    describe,
+    likeness,
+)
 from audiotrans.errors import AudiotransError
 from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
@@ -51,7 +58,7 @@ MOST_WINDOWS = 4000
 """Windows heard of a domain at most, evenly over the cache: half a minute's work however large it is."""
 
 
-def profile_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -> Profile | None:
+def profile_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -> TrainingStatistics | None:
     """Make the profile of the data that a recipe's model was trained on.
 
     Args:
@@ -81,7 +88,7 @@ def profile_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -
         raise
 
 
-def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = False) -> Profile:
+def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = False) -> TrainingStatistics:
     """Measure both domains of a cache on its training images.
 
     Args:
@@ -92,7 +99,7 @@ def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = Fal
     Raises:
         AudiotransError: if there is too little sound in it.
     """
-    ear = Ear(imaging)
+    ear = FeatureExtractor(imaging)
     sounds = {side: hear_domain(data, side, ear, progress=progress) for side in "ab"}
     plain = {}
     for side, heard in sounds.items():
@@ -104,10 +111,10 @@ def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = Fal
                 f"the cache {data.root} holds too little sound: {need}; leave it out for a model that does not warn"
             )
         plain[side] = replace(describe(name, features), recordings=len(heard))
-    return Profile({side: _limited(data, side, plain, sounds[side], ear) for side in "ab"})
+    return TrainingStatistics({side: _limited(data, side, plain, sounds[side], ear) for side in "ab"})
 
 
-def hear_domain(data: ImageCache, side: str, ear: Ear, *, progress: bool = False) -> list[Heard]:
+def hear_domain(data: ImageCache, side: str, ear: FeatureExtractor, *, progress: bool = False) -> list[SoundFeatures]:
     """Listen to the training images of one domain, with windows that overlap by half.
 
     Returns:
@@ -119,18 +126,22 @@ def hear_domain(data: ImageCache, side: str, ear: Ear, *, progress: bool = False
     stretch = 8 * ear.window  # columns read at once
     places = [(item, start) for item in items for start in range(0, int(item["frames"]), stretch)]
     kept = places[:: math.ceil(total / MOST_WINDOWS)] if total > MOST_WINDOWS else places
-    heard: dict[str, Heard] = {}
+    heard: dict[str, SoundFeatures] = {}
     name = data.manifest["domains"][side]
     for item, start in tqdm(kept, desc=f"listening to {name}", unit="stretch", disable=not progress, leave=False):
         image = data.read(item, start, min(stretch, int(item["frames"]) - start))
         recording = str(item.get("recording", item["file"]))
-        heard[recording] = heard.get(recording, ear.nothing()) + ear.hear(image[None], step)
+        heard[recording] = heard.get(recording, ear.none()) + ear.measure(image[None], step)
     return [heard[recording] for recording in sorted(heard)]
 
 
 def _limited(
-    data: ImageCache, side: str, plain: dict[str, DomainProfile], heard: Sequence[Heard], ear: Ear
-) -> DomainProfile:
+    data: ImageCache,
+    side: str,
+    plain: dict[str, DomainStatistics],
+    heard: Sequence[SoundFeatures],
+    ear: FeatureExtractor,
+) -> DomainStatistics:
     """Add to the statistics of one domain where its limits lie."""
     other = plain["b" if side == "a" else "a"]
     features = [sound.features for sound in heard]
@@ -149,7 +160,7 @@ def _limited(
 
 
 def held_out(
-    domain: DomainProfile, other: DomainProfile, recordings: Sequence[Matrix]
+    domain: DomainStatistics, other: DomainStatistics, recordings: Sequence[Matrix]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Measure windows by statistics that have not seen them.
 

@@ -58,7 +58,8 @@ def warm_start(trainer: Beginner, source: str) -> None:
         weights, discriminators, nets = state["ema"], state["discriminators"], layers_of(state, before, checkpoint)
         steps = steps_of(state)
     else:
-        model, before, card = read_weights(find(source))
+        stored = read_weights(find(source))
+        model, before, card = stored.model, stored.recipe, stored.card
         weights, discriminators, nets = model.state_dict(), None, before.model
         steps = card.get("steps", 0)
     wanted = _described(trainer.recipe, layers(trainer.model.settings))
@@ -135,10 +136,10 @@ def teacher(recipe: Recipe, device: str = "cpu") -> Teach | None:
     converter = load(recipe.teacher, device=device)
     check_alike(f"teacher {recipe.teacher}", _taught(converter.recipe), _taught(recipe), "choose another")
     names = dict(zip("ab", converter.domains, strict=True))
-    requests = {side: converter.request(names["b" if side == "a" else "a"], names[side]) for side in "ab"}
+    options = {side: converter.options(names["b" if side == "a" else "a"], names[side]) for side in "ab"}
 
     def teach(images: Tensor, source: Domain) -> Tensor:
-        return converter.translate_image(images, 0, requests[source])
+        return converter.translate_image(images, 0, options[source])
 
     return teach
 

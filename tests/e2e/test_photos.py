@@ -94,7 +94,7 @@ def test_mistakes_are_one_line(model: Path, tmp_path: Path):
     letter.write_text("dear reader")
     sound.write_bytes(b"RIFF")
     assert "not a photo" in refused(run("convert", letter, "--to", "blond", "--model", model), 1)
-    assert "is for pictures" in refused(run("convert", sound, "--to", "blond", "--model", model), 2)
+    assert "is for photos" in refused(run("convert", sound, "--to", "blond", "--model", model), 2)
     assert "is for sound" in refused(run("convert", face, "--to", "piano"), 2)
     assert "leave --phase out" in refused(
         run("convert", face, "--to", "blond", "--model", model, "--phase", "source"), 2

@@ -66,7 +66,7 @@ def test_a_recording_comes_out_as_the_file_command_translates_it() -> None:
     wave, rate = soundfile.read(ROOT / "data" / "violin_short.flac", dtype="float32", always_2d=True)
     wave = wave.T
     converter = models.load(device="cpu")
-    _, level_db = converter.measure([wave], rate, len(wave))
+    level_db = converter.measure([wave], rate, len(wave)).level_db
     with process("--level", repr(level_db), "--threads", 1) as running:
         out, err = running.communicate(wav(wave, rate), SECONDS)
     assert running.returncode == 0, err

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from audiotrans.cli import main
 from audiotrans.convert import models
-from audiotrans.convert.batch import plan_jobs, run_jobs
+from audiotrans.convert.files import plan_jobs
 from audiotrans.errors import AudiotransError
 from audiotrans.model import nets
 from audiotrans.weights import read_weights
@@ -58,7 +58,7 @@ def test_describing_a_model_changes_none_of_its_tensors(plain: Path, model: Path
         assert value.tobytes() == after[name].tobytes()
     again = model.with_name("again.safetensors")
     assert run("export-weights", model, "-o", again).exit_code == 0  # without its cache: it keeps its profile
-    assert models.load(again, device="cpu").profile == models.load(model, device="cpu").profile
+    assert models.load(again, device="cpu").statistics == models.load(model, device="cpu").statistics
     refused = run("export-weights", model, "-o", again, "--force", "--half")
     assert refused.exit_code == 2
     assert "its card and its precision stay as they are" in refused.stderr
@@ -86,7 +86,7 @@ def test_several_draws_of_several_inputs_warn_once_for_each(model: Path, sounds:
     converter = models.load(model, device="cpu")
     (sounds / "broken.wav").write_text("this is no sound")
     jobs = plan_jobs([sounds], sounds / "out", "plucked", samples=3)
-    outcomes = list(run_jobs(converter, jobs, converter.request("plucked")))
+    outcomes = list(models.run_jobs(converter, jobs, converter.options("plucked")))
     assert len(outcomes) == 7
     warned = [line for outcome in outcomes for line in outcome.warnings]
     assert len(warned) == 1
@@ -101,7 +101,7 @@ def test_the_array_check_says_what_the_file_says(model: Path, tmp_path: Path, ra
     noisy = np.clip(9 * wave, -1, 1)
     soundfile.write(tmp_path / "x.wav", noisy.T, rate, subtype="FLOAT")
     jobs = plan_jobs([tmp_path / "x.wav"], None, "plucked")
-    (done,) = run_jobs(converter, jobs, converter.request("plucked"))
+    (done,) = models.run_jobs(converter, jobs, converter.options("plucked"))
     lines = converter.check(noisy, rate, source="bowed")
     assert [line.partition(": ")[2] for line in done.warnings] == lines
     assert any(line.startswith("clipped") for line in lines)
@@ -121,11 +121,11 @@ def test_an_edited_preset_does_not_change_old_models(
     wider = replace(nets.PRESETS["tiny"], width=16, slope=0.01)
     monkeypatch.setitem(nets.PRESETS, "tiny", wider)
     for path in (plain, model):
-        found, _, _ = read_weights(path)
+        found = read_weights(path).model
         assert (found.settings.width, found.settings.slope) == (8, 0.2)
     out = tmp_path / "again.safetensors"
     assert run("export-weights", plain, "-o", out).exit_code == 0
-    assert read_weights(out)[0].settings.width == 8
+    assert read_weights(out).model.settings.width == 8
 
 
 def test_exporting_a_run_takes_the_recipes_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,15 +138,15 @@ def test_exporting_a_run_takes_the_recipes_cache(tmp_path: Path, monkeypatch: py
     save_checkpoint(Path("run/last.pt"), state, recipe)
     without = run("export-weights", "run", "-o", "a.safetensors")
     assert without.exit_code == 0
-    assert without.stderr.startswith("no profile of its training data: convert will not warn")
+    assert without.stderr.startswith("no statistics of its training data: convert will not warn")
     made_cache(Path(recipe.cache), recipe)
     within = run("export-weights", "run", "-o", "b.safetensors")
     assert (within.exit_code, within.stderr) == (0, "")
-    assert models.load("a.safetensors", device="cpu").profile is None
-    profile = models.load("b.safetensors", device="cpu").profile
-    assert profile is not None
-    assert [domain.name for domain in profile.sides.values()] == ["bowed", "plucked"]
-    values = json.dumps(profile.to_dict())
+    assert models.load("a.safetensors", device="cpu").statistics is None
+    statistics = models.load("b.safetensors", device="cpu").statistics
+    assert statistics is not None
+    assert [domain.name for domain in statistics.sides.values()] == ["bowed", "plucked"]
+    values = json.dumps(statistics.to_dict())
     assert "Infinity" not in values
     wrong = run("export-weights", "run", "-o", "c.safetensors", "--cache", "nowhere")
     assert wrong.exit_code == 1

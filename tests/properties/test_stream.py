@@ -16,7 +16,7 @@ MAGNITUDE = converter(Local(), representation="log_magnitude")
 
 def run(blocks: list[np.ndarray], rate: int, phase: str, level_db: float | None) -> list[np.ndarray]:
     model = GAIN if phase == "source" else MAGNITUDE
-    request = model.request("piano", phase=phase)
+    request = model.options("piano", phase=phase)
     maker = StreamConverter(model, rate, len(blocks[0]), request, level_db=level_db, chunk_seconds=0.1)
     return [*[maker.push(block) for block in blocks], maker.finish()]
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from audiotrans.convert.articulation import articulate, window
+from audiotrans.convert.effects import articulate, articulation_columns
 from audiotrans.errors import UsageError
 from tests.standins import RATE, Local, Silencer, converter, error_db, tone
 
@@ -75,30 +75,30 @@ def test_images_stay_in_range():
 
 @pytest.mark.parametrize(("rate", "hop", "columns"), [(44_100, 512, 21), (44_100, 256, 43), (16_000, 128, 31)])
 def test_the_window_is_a_quarter_of_a_second_and_odd(rate, hop, columns):
-    found = window(converter(Local(), sample_rate=rate, n_fft=2048, hop_length=hop).imaging)
+    found = articulation_columns(converter(Local(), sample_rate=rate, n_fft=2048, hop_length=hop).imaging)
     assert found == columns
     assert abs(found * hop / rate - 0.25) <= hop / rate
 
 
 def test_the_model_says_how_much_by_target_and_a_user_may_say_else():
     model = converter(Local(), articulation=(1.2, 1.5))
-    assert model.request("violin").articulation == 1.2
-    assert model.request("piano").articulation == 1.5
-    assert model.request("piano", articulation=1).articulation == 1
-    assert model.request("piano", "piano").articulation == 1  # a reconstruction shall be like its input
+    assert model.options("violin").articulation == 1.2
+    assert model.options("piano").articulation == 1.5
+    assert model.options("piano", articulation=1).articulation == 1
+    assert model.options("piano", "piano").articulation == 1  # a reconstruction shall be like its input
 
 
 @pytest.mark.parametrize("factor", [-0.1, 4.5, math.nan])
 def test_other_factors_are_refused(factor):
     with pytest.raises(UsageError, match=r"outside 0\.\.4"):
-        converter(Local()).request("piano", articulation=factor)
+        converter(Local()).options("piano", articulation=factor)
 
 
 def test_images_with_phases_are_refused():
     model = converter(Local(), representation="magnitude_phase")
     with pytest.raises(UsageError, match="logarithmic"):
-        model.request("piano", articulation=1.5)
-    assert model.request("piano", articulation=1).articulation == 1
+        model.options("piano", articulation=1.5)
+    assert model.options("piano", articulation=1).articulation == 1
 
 
 def test_a_fixed_gain_is_a_fixed_gain():
@@ -113,5 +113,5 @@ def test_tiles_agree_with_the_whole(monkeypatch):
     whole = converter(Local()).convert(wave, RATE, to="piano", articulation=3)
     monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     model = converter(Local())
-    assert len(model.plan_for(model.request("piano", articulation=3)).tiles(wave.shape[1])) > 2
+    assert len(model.plan_for(model.options("piano", articulation=3)).tiles(wave.shape[1])) > 2
     assert error_db(model.convert(wave, RATE, to="piano", articulation=3), whole) < -100

@@ -115,7 +115,8 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path, capsys):
 def test_exported_weights_translate_alike(tmp_path, net, half):
     card = {"data": "none", "steps": 0}
     export_weights(net.state_dict(), RECIPE, tmp_path / "m.safetensors", card=card, half=half)
-    found, recipe, read_card = read_weights(tmp_path / "m.safetensors")
+    stored = read_weights(tmp_path / "m.safetensors")
+    found, recipe, read_card = stored.model, stored.recipe, stored.card
     assert (recipe, read_card) == (RECIPE, card)
     assert not found.training
     assert not any(p.requires_grad for p in found.parameters())
@@ -180,10 +181,10 @@ def damaged(case, path, weights):
     [
         ("missing", "no model file .*m.safetensors; see: audiotrans models"),
         ("folder", "no model file"),
-        ("text", "is no audiotrans model: not a readable safetensors file"),
+        ("text", "is not an audiotrans model: not a readable safetensors file"),
         ("empty", "not a readable safetensors file"),
         ("truncated", "not a readable safetensors file"),
-        ("foreign", "is no audiotrans model: its metadata names no audiotrans-model"),
+        ("foreign", "is not an audiotrans model: its metadata names no audiotrans-model"),
         ("version", "is of version 2, this program reads 1"),
         ("no recipe", "its metadata holds no readable recipe"),
         ("broken recipe", "its metadata holds no readable recipe"),

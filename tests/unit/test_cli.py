@@ -4,19 +4,22 @@ import errno
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import numpy as np
 import pytest
 import soundfile
+import torch
 from click.testing import CliRunner, Result
 
 from audiotrans import __version__, weights
 from audiotrans.cli import main
 from audiotrans.convert import models
 from audiotrans.errors import AudiotransError
-from audiotrans.recipe import dump_recipe
+from audiotrans.processes import choose_device
+from audiotrans.recipe import Recipe, dump_recipe
 from audiotrans.training import engine, prep
 from tests.fakes import fake_cache, tiny_recipe
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
@@ -45,15 +48,16 @@ def violin(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shipped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Let ``load`` give a stand-in; return what it was called with."""
+    """Let models be stand-ins; return those that were loaded, and where to."""
     calls: list[Any] = []
 
-    def load(name: str, *, device: str) -> Any:
-        calls.append((name, device))
-        return converter(Silencer(0.3) if name == "loud" else Local())
+    def converter_of(stored: Any, device: torch.device) -> Any:
+        calls.append((stored.path, device))
+        return converter(Silencer(0.3) if stored.path == "loud" else Local())
 
-    monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr(weights, "is_photo_model", lambda _name: False)
+    monkeypatch.setattr(weights, "find", lambda name: name)
+    monkeypatch.setattr(weights, "open_weights", lambda path: SimpleNamespace(path=path, recipe=Recipe()))
+    monkeypatch.setattr(models, "converter_of", converter_of)
     return calls
 
 
@@ -109,7 +113,7 @@ def test_a_closed_pipe_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_convert_writes_beside_the_input_and_says_so(violin: Path, shipped: list[Any]) -> None:
     result = invoke("convert", violin, "--to", "piano")
     assert result.exit_code == 0, result.output
-    assert shipped == [("violin-piano", "auto")]
+    assert shipped == [("violin-piano", choose_device("auto"))]
     assert result.stdout.startswith(str(violin.with_name("violin.piano.wav")))
     assert "0.4 s of sound" in result.stdout
     assert result.stderr == ""  # no progress bar where there is no terminal
@@ -121,7 +125,7 @@ def test_convert_hands_every_option_on(violin: Path, shipped: list[Any], tmp_pat
     options = "--from piano --to violin --model loud --device cpu --phase source --strength 10 --seed 3 --force -q"
     result = invoke("convert", violin, "-o", out, *options.split())
     assert (result.exit_code, result.output) == (0, "")
-    assert shipped == [("loud", "cpu")]
+    assert shipped == [("loud", torch.device("cpu"))]
     before, after = (np.linalg.norm(soundfile.read(path)[0]) for path in (violin, out))
     # A tenth of the stand-in's 15 dB, less what is lost at the floor.
     assert 20 * np.log10(after / before) == pytest.approx(1.5, abs=0.1)
@@ -225,6 +229,17 @@ def test_recipe_show_prints_the_whole(tmp_path: Path) -> None:
     assert "missing.yaml" in refused(invoke("recipe", "show", tmp_path / "missing.yaml"), 1)
 
 
+def test_old_names_are_answered_with_todays_in_one_line(tmp_path: Path) -> None:
+    for old, new in (("--passes", "--shifts"), ("--straighten", "--remove-vibrato")):
+        line = refused(invoke("convert", "x.wav", "--to", "piano", old, 2))
+        assert line == f"audiotrans: error: {old} is now called {new}"
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("passes: 2\n")
+    result = invoke("recipe", "show", recipe)
+    assert "shifts: 2" in result.stdout
+    assert result.stderr == f"audiotrans: warning: {recipe}: passes is called shifts now: rename it\n"
+
+
 def test_export_refuses_before_it_reads(tmp_path: Path) -> None:
     assert ".safetensors" in refused(invoke("export-weights", tmp_path, "-o", tmp_path / "model.pt"))
     (tmp_path / "m.safetensors").touch()
@@ -237,7 +252,7 @@ def test_export_refuses_before_it_reads(tmp_path: Path) -> None:
 
 
 def test_the_bar_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from audiotrans.convert.progress import sound_bar
+    from audiotrans.convert.files import sound_bar
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with sound_bar("violin.wav") as tick:

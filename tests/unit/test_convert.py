@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from audiotrans.convert.converter import Converter, blend
+from audiotrans.convert.converter import Converter, check_wave
+from audiotrans.convert.effects import blend
 from audiotrans.convert.tiles import TilePlan
-from audiotrans.convert.waves import check_wave
 from audiotrans.errors import AudiotransError, UsageError
 from tests.standins import RATE, Identity, Local, Silencer, converter, error_db, tone
 
@@ -99,7 +99,7 @@ def test_to_equal_to_from_is_the_models_reconstruction() -> None:
     wave = tone(0.3)
     out = model.convert(wave, RATE, to="violin", source="violin", phase="source")
     assert error_db(out, wave) < -80
-    assert model.request("violin").source == "b"
+    assert model.options("violin").source == "piano"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_to_equal_to_from_is_the_models_reconstruction() -> None:
 )
 def test_requests_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        converter(Identity()).request(**{"to": "piano", **changes})
+        converter(Identity()).options(**{"to": "piano", **changes})
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_check_wave_returns_a_new_float32_matrix() -> None:
     assert not np.shares_memory(check_wave(wave, RATE), wave)
 
 
-def test_models_of_pictures_are_refused() -> None:
+def test_models_of_photos_are_refused() -> None:
     recipe = SimpleNamespace(imaging=SimpleNamespace(type="photo"))
-    with pytest.raises(AudiotransError, match="pictures"):
+    with pytest.raises(AudiotransError, match="photos"):
         Converter(Identity(), recipe)  # type: ignore[arg-type]

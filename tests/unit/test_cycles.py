@@ -11,7 +11,6 @@ import soundfile
 from torch import Tensor
 
 from audiotrans.convert.chains import (
-    ChainOptions,
     chain_kind,
     check_chains,
     default_chains,
@@ -34,6 +33,7 @@ from audiotrans.evaluation.cycle_results import (
 from audiotrans.evaluation.cycles import CYCLE_METRICS, chosen_scores, score_sound, scored_part
 from audiotrans.evaluation.scoring import METRICS
 from audiotrans.files import write_whole
+from audiotrans.options import ConvertOptions
 from tests.standins import RATE, Identity, Local, converter, error_db, tone
 
 DOMAINS = ("violin", "piano")
@@ -94,7 +94,7 @@ class TestRendering:
         wave = tone(0.8, 2)
         once = model.convert(wave, RATE, to="piano", seed=3)
         twice = model.convert(once, RATE, to="violin", seed=3)
-        found = render_chains(model, source, [VP, VPV], ChainOptions(seed=3), tmp_path)
+        found = render_chains(model, source, [VP, VPV], ConvertOptions(seed=3), tmp_path)
         sounds = {chain: np.concatenate(list(spool.blocks()), axis=1) for chain, spool in found}
         np.testing.assert_array_equal(sounds[VP], once)
         np.testing.assert_array_equal(sounds[VPV], twice)
@@ -102,7 +102,7 @@ class TestRendering:
     def test_a_step_starts_from_what_would_clip(self, source: Path, tmp_path: Path) -> None:
         model = converter(UpAndDown())
         peaks = {}
-        for chain, spool in render_chains(model, source, [VP, VPV], ChainOptions(), tmp_path):
+        for chain, spool in render_chains(model, source, [VP, VPV], ConvertOptions(), tmp_path):
             peaks[chain] = spool.peak
             wave = np.concatenate(list(spool.blocks()), axis=1)
         assert peaks[VP] > 2  # 0.5 raised by 20 dB
@@ -113,7 +113,7 @@ class TestRendering:
         model = UpAndDown()
         chains = [VP, VPV, VVP, (*VPV, "piano")]
         assert steps_of(chains) == 5  # V->P, its V, its P; V->V, its P
-        order = [chain for chain, _ in render_chains(converter(model), source, chains, ChainOptions(), tmp_path)]
+        order = [chain for chain, _ in render_chains(converter(model), source, chains, ConvertOptions(), tmp_path)]
         assert model.calls == 5  # a sound of one tile
         assert sorted(order) == sorted(chains)
 
@@ -124,7 +124,7 @@ class TestRendering:
         ((_, spool),) = [
             (chain, write_sound(spool, tmp_path / "out.flac", probe(tmp_path / "b.flac")))
             for chain, spool in render_chains(
-                converter(UpAndDown()), tmp_path / "b.flac", [VP], ChainOptions(), tmp_path
+                converter(UpAndDown()), tmp_path / "b.flac", [VP], ConvertOptions(), tmp_path
             )
         ]
         info = soundfile.info(tmp_path / "out.flac")
@@ -136,11 +136,11 @@ class TestRendering:
     def test_a_fault_names_the_file(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "silent.wav", np.zeros(4000), RATE)
         with pytest.raises(AudiotransError, match=r"silent\.wav: the sound is silent"):
-            list(render_chains(converter(Identity()), tmp_path / "silent.wav", [VP], ChainOptions(), tmp_path))
+            list(render_chains(converter(Identity()), tmp_path / "silent.wav", [VP], ConvertOptions(), tmp_path))
 
     def test_options_are_checked_before_any_work(self) -> None:
         with pytest.raises(UsageError, match="strength 101"):
-            check_chains(converter(Identity()), [VP], ChainOptions(strength=101))
+            check_chains(converter(Identity()), [VP], ConvertOptions(strength=101))
 
 
 class TestClips:

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from audiotrans.convert import files
-from audiotrans.convert.batch import Failure, plan_jobs, run_jobs
+from audiotrans.convert.files import Failure, Job, plan_jobs
+from audiotrans.convert.models import run_jobs
 from audiotrans.errors import AudiotransError, UsageError
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
 
@@ -62,13 +63,13 @@ def test_samples_are_numbered_and_drawn_with_successive_seeds(violin: Path, tmp_
 
 def test_loud_results_are_turned_down_and_it_is_said(violin: Path, tmp_path: Path) -> None:
     louder = converter(Silencer(0.3))  # 15 dB
-    request = louder.request("piano", phase="source")
-    (written,) = files.convert_file(louder, violin, [tmp_path / "out.wav"], request)
+    options = louder.options("piano", phase="source")
+    (written,) = louder.convert_job(Job(violin, (tmp_path / "out.wav",)), options)
     assert written.gain < 1
     assert "so that no peak clips" in str(written)
     wave, _ = soundfile.read(written.path)
     assert 0.9 < np.abs(wave).max() < 1
-    (quiet,) = files.convert_file(converter(Identity()), violin, [tmp_path / "two.wav"], request)
+    (quiet,) = converter(Identity()).convert_job(Job(violin, (tmp_path / "two.wav",)), options)
     assert quiet.gain == 1
     assert "clips" not in str(quiet)
 
@@ -143,7 +144,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
             pass
 
     monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda **_: Full())
-    with pytest.raises(AudiotransError, match="No space left on device"):
+    with pytest.raises(AudiotransError, match="no space is left on the disk"):
         converter(Identity()).convert_file(violin, tmp_path / "out.wav", to="piano")
     assert [path.name for path in tmp_path.iterdir()] == ["violin.wav"]
 
@@ -175,7 +176,7 @@ def test_a_folder_converted_twice_does_not_convert_its_results(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["out", "deep/out"])
 def test_results_in_an_output_folder_inside_are_no_inputs(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "in/one.wav", "in/out of tune.wav", f"in/{name}/one.piano.wav", f"in/{name}/gone.piano.wav")
-    jobs = plan_jobs([tmp_path / "in"], tmp_path / "in" / name, "piano", force=True)
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "in" / name, "piano")
     assert {job.source.name for job in jobs} == {"one.wav", "out of tune.wav"}
 
 
@@ -205,7 +206,6 @@ def test_what_fails_on_the_way_names_the_input(violin: Path, tmp_path: Path, mon
     with pytest.raises(AudiotransError, match=r"violin\.wav: not enough of something"):
         model.convert_file(violin, tmp_path / "out.wav", to="piano")
     monkeypatch.chdir(tmp_path)  # where the output's folder is "." and every sentence with a point would name it
-    monkeypatch.setattr(model, "measure", lambda *_: (1000, -20.0))
     with pytest.raises(AudiotransError, match=r"violin\.wav: not enough of something"):
         model.convert_file("violin.wav", "out.wav", to="piano")
 
@@ -230,8 +230,9 @@ def test_impossible_outputs_are_refused(tmp_path: Path) -> None:
     (job,) = plan_jobs([tmp_path / "a/one.wav"], f"{tmp_path}/new.folder/", "piano")
     assert job.outputs == (tmp_path / "new.folder" / "one.piano.wav",)
     touch(tmp_path, "a/one.piano.wav")
+    model = converter(Identity())
     with pytest.raises(UsageError, match="exists already"):
-        plan_jobs([tmp_path / "a/one.wav"], None, "piano")
+        list(run_jobs(model, plan_jobs([tmp_path / "a/one.wav"], None, "piano"), model.options("piano")))
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -239,10 +240,10 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("this is no sound")
     model = converter(Identity())
     jobs = plan_jobs([tmp_path], tmp_path / "out", "piano")
-    outcomes = list(run_jobs(model, jobs, model.request("piano")))
+    outcomes = list(run_jobs(model, jobs, model.options("piano")))
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert len(outcomes) == 3
     assert "bad.wav" in str(failures[0])
     assert len(list((tmp_path / "out").iterdir())) == 2
     with pytest.raises(AudiotransError, match=r"bad\.wav"):
-        list(run_jobs(model, plan_jobs([tmp_path / "bad.wav"], None, "piano"), model.request("piano")))
+        list(run_jobs(model, plan_jobs([tmp_path / "bad.wav"], None, "piano"), model.options("piano")))

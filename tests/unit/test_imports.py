@@ -18,7 +18,7 @@ PACKAGE = ROOT / "audiotrans"
 # So sound, photos and the model cannot know each other, and converting knows nothing of training.
 ROWS = (
     {"errors"},
-    {"files", "processes"},
+    {"files", "options", "processes"},
     {"audio", "photo", "model"},
     {"spectrogram"},
     {"recipe"},
@@ -141,6 +141,53 @@ def test_the_rule_itself_tells_right_from_wrong(tmp_path: Path, file: str, state
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(statement, encoding="utf-8")
     assert any(fault(found) for found in imports(tmp_path / "audiotrans")) == bad
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """List the groups of files that import one another, directly or through others."""
+    reached = {name: {name} | links for name, links in graph.items()}
+    for middle in graph:  # Warshall's closure
+        for name in graph:
+            if middle in reached[name]:
+                reached[name] |= reached[middle]
+    groups = {tuple(sorted(b for b in graph if b in reached[a] and a in reached[b])) for a in graph}
+    return sorted(list(group) for group in groups if len(group) > 1)
+
+
+def links(package: Path) -> dict[str, set[str]]:
+    """Return the files that each file of a package imports anywhere, also in functions and for types alone."""
+    files = {dotted(path, package) for path in package.rglob("*.py")}
+    found: dict[str, set[str]] = {name: set() for name in files}
+    for path in sorted(package.rglob("*.py")):
+        own = dotted(path, package)
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            names = [alias.name for alias in node.names]
+            module = "" if isinstance(node, ast.Import) else absolute(node, path, package)
+            wanted = names if isinstance(node, ast.Import) else [f"{module}.{name}" for name in names]
+            for target in (name.removeprefix(f"{package.name}.") for name in wanted):
+                inner = target if target in files else target.rpartition(".")[0]
+                if inner in files and inner != own:
+                    found[own].add(inner)
+    return found
+
+
+def test_no_files_import_one_another_not_even_inside_functions() -> None:
+    known = [["training.engine", "training.warm_start"]]  # for types alone
+    assert [group for group in circles(links(PACKAGE)) if group not in known] == []
+
+
+def test_the_search_for_circles_finds_them(tmp_path: Path) -> None:
+    package = tmp_path / "audiotrans"
+    for name, text in {
+        "a": "from audiotrans.b import x", "b": "def f():\n    from audiotrans import c", "c": "from .a import y",
+        "d": "import audiotrans.a",
+    }.items():  # fmt: skip
+        (package / f"{name}.py").parent.mkdir(exist_ok=True)
+        (package / f"{name}.py").write_text(text)
+    assert circles(links(package)) == [["a", "b", "c"]]
 
 
 @pytest.mark.parametrize(("library", "owner"), ONLY_USER.items())

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-
 from audiotrans.cli.memory import keep_freed_memory
 
 PAGES = """

@@ -13,6 +13,7 @@ from audiotrans import weights as model_files
 from audiotrans.convert import models
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.processes import choose_device, use_threads
 from audiotrans.recipe import Recipe, recipe_from_dict
 from audiotrans.training.checkpoints import save_checkpoint
 from audiotrans.training.export import export_run
@@ -56,7 +57,7 @@ def test_shipped_models_are_listed_and_loaded_by_name(shelf: Path) -> None:
 
 def test_models_are_loaded_by_path(shelf: Path) -> None:
     assert models.load(shelf, device="cpu").domains == ("violin", "piano")
-    assert models.load(str(shelf)).device == models.choose_device("auto")
+    assert models.load(str(shelf)).device == choose_device("auto")
 
 
 def test_unknown_names_list_what_exists(shelf: Path, tmp_path: Path) -> None:
@@ -78,14 +79,14 @@ def test_files_of_others_are_refused(tmp_path: Path, shelf: Path) -> None:
         with pytest.raises(AudiotransError, match=path.name) as caught:
             models.load(path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(AudiotransError, match=r"foreign\.safetensors is not a model of audiotrans"):
+    with pytest.raises(AudiotransError, match=r"foreign\.safetensors is not an audiotrans model"):
         model_files.list_models()
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:"])
 def test_unknown_devices_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"unknown device.*auto, cpu, cuda"):
-        models.choose_device(name)
+        choose_device(name)
 
 
 def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,20 +94,20 @@ def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name in ("cuda", "cuda:1"):
         with pytest.raises(UsageError, match=f"no device '{name}' here.*--device cpu"):
-            models.choose_device(name)
-    assert models.choose_device("auto") == torch.device("cpu")
+            choose_device(name)
+    assert choose_device("auto") == torch.device("cpu")
 
 
 def test_threads_are_set_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    models.use_threads(None)
+    use_threads(None)
     monkeypatch.setattr(workers, "usable_cores", lambda: 4)
-    models.use_threads(3)
-    models.use_threads(3000)
+    use_threads(3)
+    use_threads(3000)
     assert asked == [3, 4]
     with pytest.raises(UsageError, match="threads 0"):
-        models.use_threads(0)
+        use_threads(0)
 
 
 def test_how_a_model_converts_is_said_when_it_is_exported(
@@ -118,7 +119,7 @@ def test_how_a_model_converts_is_said_when_it_is_exported(
     again = export_run(out, tmp_path / "again.safetensors", vibrato={"violin": 9})
     for path, cents in ((out, 12), (again, 9)):
         model = models.load(path)
-        to_violin, to_piano = model.request("violin"), model.request("piano")
+        to_violin, to_piano = model.options("violin"), model.options("piano")
         assert (to_violin.vibrato, to_violin.articulation, to_violin.shifts) == (cents, 1, 3)
         assert (to_piano.vibrato, to_piano.articulation) == (0, 1.5)
     with pytest.raises(UsageError, match="viola"):

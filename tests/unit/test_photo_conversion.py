@@ -57,7 +57,7 @@ def test_a_model_trained_to_keep_keeps_as_it_was_trained():
     converter = PhotoConverter(Blurring(), trained)
     assert converter.keep == 0.5
     image = PhotoImaging(trained.imaging).to_image(pixels_of())[0]
-    found = converter._translated(image, torch.zeros(0), converter.request("brown"))
+    found = converter._translated(image, torch.zeros(0), converter.options("brown"))
     torch.testing.assert_close(found, Blurring().translate(image, "a", "b"))  # its translate does all by itself
     with pytest.raises(UsageError, match="keep 2"):
         PhotoConverter(Blurring(), recipe(), keep=2)
@@ -66,7 +66,7 @@ def test_a_model_trained_to_keep_keeps_as_it_was_trained():
 @pytest.mark.parametrize(("option", "value"), [("phase", "pghi"), ("articulation", 1.5), ("shifts", 2), ("vibrato", 9)])
 def test_what_is_for_sound_is_refused(option, value):
     with pytest.raises(UsageError, match=f"{option} '?{value}'? is for sound: leave --{option} out"):
-        PhotoConverter(Blurring(), recipe()).request("brown", **{option: value})
+        PhotoConverter(Blurring(), recipe()).options("brown", **{option: value})
 
 
 def test_strength_scales_the_change():

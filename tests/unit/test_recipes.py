@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.errors import AudiotransError, RenamedWarning, UsageError
 from audiotrans.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.training.engine import Trainer
 from tests.fakes import image
@@ -126,8 +126,8 @@ def test_an_empty_recipe_is_the_defaults(tmp_path):
         ("1: 2", r"1: Keys should be strings"),
         ("domains: {a: x, b: x}", r"both domains are called 'x'"),
         ("cache: [a]", r"cache: .*string"),
-        ("- a\n- b", r"is no recipe: it must hold keys such as model"),
-        ("just words", r"is no recipe"),
+        ("- a\n- b", r"is not a recipe: it must hold keys such as model"),
+        ("just words", r"is not a recipe"),
         ("a: [1", r"is not YAML: "),
         ("a: !!python/object:os.system x", r"is not YAML: "),
     ],
@@ -137,6 +137,32 @@ def test_mistakes_are_named_in_one_line(tmp_path, text, message):
         load_recipe(write(tmp_path, text))
     assert "\n" not in str(error.value)
     assert "r.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("kl", ["softplus", "linear", "paper", "adaptive"])
+def test_a_discriminator_that_is_asked_but_never_taught_is_refused(kl):
+    values = {"model": {"kl": kl}, "losses": {"discriminator": {"image": 10}}}
+    with pytest.raises(UsageError, match=f"T would never learn what vae_kl asks of it with kl {kl}: add latent: 1"):
+        recipe_from_dict(values)
+    for way_out in ({"model": {"kl": "mu2"}}, {"losses": {"discriminator": {"image": 10, "latent": 1}}}):
+        recipe_from_dict(values | way_out)
+    nobody_asks = {"generator": {"gan": 1, "cycle_reconstruction": 1}, "discriminator": {"image": 10}}
+    recipe_from_dict(values | {"losses": nobody_asks})
+
+
+def test_old_keys_are_read_and_answered_with_todays(tmp_path):
+    path = write(tmp_path, "passes: 2\nstraighten: {b: 50}\nmodel: {carry: 0.5}\ntrain: {critic_batch: 3}\n")
+    with pytest.warns(RenamedWarning) as said:
+        recipe = load_recipe(path)
+    assert (recipe.shifts, recipe.remove_vibrato.b, recipe.model.residual) == (2, 50, 0.5)
+    assert recipe.train.discriminator_batch == 3
+    lines = [str(warning.message) for warning in said]
+    assert [line.partition("r.yaml: ")[2] for line in lines] == [
+        "passes is called shifts now: rename it",
+        "straighten is called remove_vibrato now: rename it",
+        "carry is called residual now: rename it",
+        "critic_batch is called discriminator_batch now: rename it",
+    ]
 
 
 def test_a_missing_or_binary_recipe_is_named(tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model import nets
-from audiotrans.recipe import VibratoRemoval
+from audiotrans.recipe import recipe_from_dict, recipe_to_dict
 from audiotrans.training import engine
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.engine import Interruption, Trainer, train
@@ -283,7 +283,7 @@ def test_a_cache_that_does_not_fit_is_refused_by_name(cache, tmp_path, parts, me
 
 
 def test_a_cache_with_another_share_of_vibrato_removed_is_refused(tmp_path):
-    straight = tiny_recipe(train={"steps": 1}).model_copy(update={"remove_vibrato": VibratoRemoval(b=100)})
+    straight = recipe_from_dict(recipe_to_dict(tiny_recipe(train={"steps": 1})) | {"remove_vibrato": {"b": 100}})
     cache = fake_cache(tmp_path / "cache", straight)
     go(straight, cache, tmp_path / "old")  # of a version that did not say
     manifest = json.loads((cache / "manifest.json").read_text())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiotrans.convert import models
-from audiotrans.convert.shifts import reach, shift_average
+from audiotrans.convert.effects import shift_average, shift_columns
 from audiotrans.errors import UsageError
 from audiotrans.recipe import recipe_from_dict
 from tests.standins import RATE, Identity, Local, converter, error_db, tone
@@ -78,22 +78,22 @@ def test_images_of_the_grid_stay_images_of_the_grid(columns):
 
 
 def test_the_reach_grows_by_the_largest_move():
-    assert [reach(shifts, GRID) for shifts in (1, 2, 4, 8)] == [0, 1, 3, 3]
+    assert [shift_columns(shifts, GRID) for shifts in (1, 2, 4, 8)] == [0, 1, 3, 3]
 
 
 def test_the_model_says_how_many_and_a_user_may_say_else():
     model = converter(Local(), shifts=3)
-    assert model.request("piano").shifts == 3
-    assert model.request("piano", shifts=1).shifts == 1
+    assert model.options("piano").shifts == 3
+    assert model.options("piano", shifts=1).shifts == 1
     for wrong in (0, 9, -1):
         with pytest.raises(UsageError, match=r"outside 1\.\.8"):
-            model.request("piano", shifts=wrong)
+            model.options("piano", shifts=wrong)
 
 
 def test_painted_phases_are_not_averaged():
     model = converter(Local(), representation="magnitude_phase")
     with pytest.raises(UsageError, match="logarithmic"):
-        model.request("piano", shifts=2)
+        model.options("piano", shifts=2)
     with pytest.raises(UsageError, match=r"shifts needs a logarithmic representation: set it to 1"):
         recipe_from_dict({"imaging": {"representation": "magnitude_phase"}, "losses": NO_STRUCTURE, "shifts": 2})
 
@@ -104,7 +104,7 @@ def test_tiles_agree_with_the_whole(monkeypatch):
     assert error_db(converter(Local()).convert(wave, RATE, to="piano"), whole) > -60  # it does something
     monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     model = converter(Local())
-    assert len(model.plan_for(model.request("piano", shifts=4)).tiles(wave.shape[1])) > 2
+    assert len(model.plan_for(model.options("piano", shifts=4)).tiles(wave.shape[1])) > 2
     assert error_db(model.convert(wave, RATE, to="piano", shifts=4), whole) < -100
 
 
@@ -133,7 +133,7 @@ def test_one_pass_of_the_shipped_model_depends_little_on_the_row_of_a_partial(ti
             hertz = 440 * 2 ** ((midi - 69) / 12)
             wave = sum(np.sin(2 * np.pi * k * hertz * at) / k for k in range(1, 12))
             image, _ = model.imaging.to_image(torch.from_numpy(0.1 * wave[None].astype(np.float32)))
-            out = model.translate_image(image, 0, model.request("piano", shifts=shifts, articulation=1, tilt=tilt))
+            out = model.translate_image(image, 0, model.options("piano", shifts=shifts, articulation=1, tilt=tilt))
             row = int(np.argmin(np.abs(model.imaging.row_frequencies() - 2 * hertz)))
             gains.append(float((out - image)[..., row, 20:60].mean()))
         rough.append(float(np.abs(np.diff(gains, 2)).mean()))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from audiotrans.errors import AudiotransError
 from audiotrans.model.nets import PRESETS, layers
-from audiotrans.weights import describe_weights, read_recipe, read_weights
+from audiotrans.weights import describe_weights, open_weights, read_weights
 from tests.fakes import image
 from tests.profiles import made_weights, recipe_of
 
@@ -42,19 +42,19 @@ def change_preset(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
 def test_layers_are_written_and_used(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = image((1, 1, 64, 24), 0)
     with torch.inference_mode():
-        before = read_weights(stored)[0].translate(x, "a", "b")
+        before = read_weights(stored).model.translate(x, "a", "b")
         change_preset(monkeypatch, slope=0.01, norm_eps=0.5)  # same shapes: nothing else would notice
-        after = read_weights(stored)[0].translate(x, "a", "b")
+        after = read_weights(stored).model.translate(x, "a", "b")
     assert torch.equal(before, after)
     change_preset(monkeypatch, width=16)
-    assert read_weights(stored)[0].settings.width == 8
+    assert read_weights(stored).model.settings.width == 8
 
 
 def test_files_without_layers_follow_their_preset(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(stored, nets=None)
-    assert read_weights(stored)[0].settings == RECIPE.model
+    assert read_weights(stored).model.settings == RECIPE.model
     change_preset(monkeypatch, slope=0.01)
-    assert read_weights(stored)[0].settings.slope == 0.01
+    assert read_weights(stored).model.settings.slope == 0.01
     change_preset(monkeypatch, width=16)
     with pytest.raises(AudiotransError, match="does not fit its own recipe"):
         read_weights(stored)
@@ -66,17 +66,18 @@ def test_describing_an_old_file_writes_its_layers_down(
     rewrite(stored, nets=None)
     describe_weights(stored, stored, {"version": 1, "some": "thing"})
     change_preset(monkeypatch, slope=0.01)
-    assert read_weights(stored)[0].settings.slope == 0.2
+    assert read_weights(stored).model.settings.slope == 0.2
     describe_weights(stored, tmp_path / "again.safetensors", None)  # the layers of the file, not of today's preset
-    assert read_weights(tmp_path / "again.safetensors")[0].settings.slope == 0.2
-    assert read_recipe(tmp_path / "again.safetensors") == (RECIPE, {"version": 1, "some": "thing"})
+    assert read_weights(tmp_path / "again.safetensors").model.settings.slope == 0.2
+    again = open_weights(tmp_path / "again.safetensors")
+    assert (again.recipe, again.statistics) == (RECIPE, {"version": 1, "some": "thing"})
 
 
 def test_layers_of_an_earlier_program_take_the_defaults_of_later_settings(stored: Path) -> None:
     old = layers(RECIPE.model)
     del old["latent_discriminator"]
     rewrite(stored, nets=old)
-    assert read_weights(stored)[0].settings == RECIPE.model
+    assert read_weights(stored).model.settings == RECIPE.model
 
 
 @pytest.mark.parametrize(
@@ -98,5 +99,5 @@ def test_layers_that_cannot_be_built_are_refused_in_one_line(stored: Path, nets:
 
 def test_a_broken_profile_is_named(stored: Path) -> None:
     rewrite(stored, profile="{")
-    with pytest.raises(AudiotransError, match=r"m\.safetensors: its profile of the training data is broken"):
-        read_recipe(stored)
+    with pytest.raises(AudiotransError, match=r"m\.safetensors: its training-data statistics are broken"):
+        open_weights(stored)

@@ -16,9 +16,8 @@ from torch import Tensor
 from audiotrans.audio.pipes import PipeFormat
 from audiotrans.convert import models, stream
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.piping import StreamOptions, convert_pipe, read_ahead
-from audiotrans.convert.progress import stream_bar
-from audiotrans.convert.stream import StreamConverter
+from audiotrans.convert.files import sound_bar
+from audiotrans.convert.stream import StreamConverter, StreamOptions, convert_pipe, read_ahead
 from audiotrans.errors import AudiotransError, UsageError
 from tests.standins import RATE, Identity, Local, Silencer, converter, error_db, tone
 
@@ -34,13 +33,13 @@ def streamed(
 ) -> np.ndarray:
     """Convert a wave in blocks of ``cut`` samples."""
     asked = {name: options.pop(name) for name in ASKED if name in options}
-    maker = StreamConverter(model, rate, len(wave), model.request(to, **asked), **options)
+    maker = StreamConverter(model, rate, len(wave), model.options(to, **asked), **options)
     blocks = [maker.push(wave[:, start : start + cut]) for start in range(0, wave.shape[1], cut)]
     return np.concatenate([*blocks, maker.finish()], axis=1)
 
 
 def level_db(model: Converter, wave: np.ndarray, rate: int = RATE) -> float:
-    return model.measure([wave], rate, len(wave))[1]
+    return model.measure([wave], rate, len(wave)).level_db
 
 
 @pytest.mark.parametrize("phase", ["source", "rtpghi"])
@@ -63,7 +62,7 @@ def test_a_stream_articulates_as_the_whole_does_and_waits_for_it() -> None:
     assert error_db(model.convert(wave, RATE, to="piano", phase="source"), whole) > -40  # it does something
     got = streamed(model, wave, level_db=level_db(model, wave), chunk_seconds=0.2, **asked)
     assert error_db(got, whole) < EXACT_DB
-    delays = [StreamConverter(model, RATE, 2, model.request("piano", **asked | {"articulation": f})).delay_samples
+    delays = [StreamConverter(model, RATE, 2, model.options("piano", **asked | {"articulation": f})).delay_samples
               for f in (1.0, 2.0)]  # fmt: skip
     assert delays[1] - delays[0] == 16 * 128  # 15 columns of 8 ms on each side, on the model's grid of 4
 
@@ -113,7 +112,7 @@ def test_a_sound_that_ends_early_is_converted_like_a_file(samples: int, rate: in
 
 
 def test_nothing_in_nothing_out() -> None:
-    maker = StreamConverter(converter(Local()), RATE, 2, converter(Local()).request("piano"))
+    maker = StreamConverter(converter(Local()), RATE, 2, converter(Local()).options("piano"))
     assert maker.push(np.zeros((2, 0), np.float32)).shape == (2, 0)
     assert maker.finish().shape == (2, 0)
 
@@ -122,7 +121,7 @@ def test_nothing_in_nothing_out() -> None:
 @pytest.mark.parametrize("chunk_seconds", [0.05, 0.5])
 def test_the_delay_is_exact(phase: str, chunk_seconds: float) -> None:
     model, wave = converter(Local()), tone(1.2)
-    maker = StreamConverter(model, RATE, 1, model.request("piano", phase=phase), chunk_seconds=chunk_seconds)
+    maker = StreamConverter(model, RATE, 1, model.options("piano", phase=phase), chunk_seconds=chunk_seconds)
     given, lags = 0, []
     for at in range(wave.shape[1]):
         given += maker.push(wave[:, at : at + 1]).shape[1]
@@ -135,7 +134,7 @@ def test_the_delay_is_exact(phase: str, chunk_seconds: float) -> None:
 @pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000, 96_000])
 def test_the_delay_holds_with_resampling(rate: int) -> None:
     model = converter(Identity())
-    maker = StreamConverter(model, rate, 1, model.request("piano"), level_db=-20)
+    maker = StreamConverter(model, rate, 1, model.options("piano"), level_db=-20)
     wave, given, worst = tone(4.0, 1, rate), 0, 0
     for start in range(0, wave.shape[1], 37):
         given += maker.push(wave[:, start : start + 37]).shape[1]
@@ -146,7 +145,7 @@ def test_the_delay_holds_with_resampling(rate: int) -> None:
 
 def test_memory_does_not_grow() -> None:
     model = converter(Local())
-    maker = StreamConverter(model, RATE, 1, model.request("piano"), chunk_seconds=0.5)
+    maker = StreamConverter(model, RATE, 1, model.options("piano"), chunk_seconds=0.5)
     block = tone(2.0)
 
     def held() -> int:
@@ -180,7 +179,7 @@ def test_the_level_follows_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     watching = Watching()
     model, note = converter(watching), tone(0.7, gain=0.1)
     loud, quiet = np.tile(note, 8), np.tile(note, 8) * np.float32(0.001)
-    maker = StreamConverter(model, RATE, 1, model.request("piano"), chunk_seconds=0.2)
+    maker = StreamConverter(model, RATE, 1, model.options("piano"), chunk_seconds=0.2)
     maker.push(loud)
     assert maker.level_db == pytest.approx(level_db(model, loud), abs=0.5)
     top = watching.tops[-1]
@@ -193,7 +192,7 @@ def test_the_level_follows_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_silence_stays_silence_until_something_sounds(phase: str) -> None:
     model = converter(Silencer(0.3))
     wave = np.concatenate([np.zeros((1, 3 * RATE), np.float32), tone(1.0)], axis=1)
-    maker = StreamConverter(model, RATE, 1, model.request("piano", phase=phase))
+    maker = StreamConverter(model, RATE, 1, model.options("piano", phase=phase))
     first = maker.push(wave[:, : 2 * RATE])
     assert first.shape[1] > RATE
     assert not first.any()
@@ -209,7 +208,7 @@ def test_silence_stays_silence_until_something_sounds(phase: str) -> None:
 
 def test_strength_zero_passes_everything_at_once() -> None:
     model, wave = converter(Local()), tone(0.3, 2, 44_100)
-    maker = StreamConverter(model, 44_100, 2, model.request("piano", strength=0))
+    maker = StreamConverter(model, 44_100, 2, model.options("piano", strength=0))
     assert maker.delay_samples == 0
     np.testing.assert_array_equal(maker.push(wave), wave)
     assert maker.finish().shape == (2, 0)
@@ -225,7 +224,7 @@ def test_auto_is_the_sources_phase_for_gains_and_causal_for_others() -> None:
 def test_methods_that_need_the_whole_sound_are_refused() -> None:
     model = converter(Local())
     with pytest.raises(UsageError, match=r"griffin_lim needs the whole sound: choose source, rtpghi or auto"):
-        StreamConverter(model, RATE, 1, model.request("piano", phase="griffin_lim"))
+        StreamConverter(model, RATE, 1, model.options("piano", phase="griffin_lim"))
 
 
 @pytest.mark.parametrize(
@@ -245,18 +244,18 @@ def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str
     model = converter(Local())
     values = {"sample_rate": RATE, "channels": 1} | options
     with pytest.raises(UsageError, match=message):
-        StreamConverter(model, values.pop("sample_rate"), values.pop("channels"), model.request("piano"), **values)
+        StreamConverter(model, values.pop("sample_rate"), values.pop("channels"), model.options("piano"), **values)
 
 
 def test_down_sampled_images_are_refused() -> None:
     model = converter(Local(), representation="magnitude_phase", time_stride=2)
     with pytest.raises(UsageError, match="time_stride above 1"):
-        StreamConverter(model, RATE, 1, model.request("piano", phase="source"))
+        StreamConverter(model, RATE, 1, model.options("piano", phase="source"))
 
 
 def test_wrong_blocks_are_refused() -> None:
     model = converter(Local())
-    maker = StreamConverter(model, RATE, 2, model.request("piano"))
+    maker = StreamConverter(model, RATE, 2, model.options("piano"))
     with pytest.raises(AudiotransError, match="1 channels: the stream has 2"):
         maker.push(tone(0.1))
     with pytest.raises(AudiotransError, match="NaN"):
@@ -279,7 +278,7 @@ RAW = PipeFormat(RATE, 1, "f32le")
 
 def piped(model: Converter, data: bytes, options: StreamOptions) -> tuple[bytes, Any]:
     sink = io.BytesIO()
-    done = convert_pipe(model, model.request("piano"), io.BytesIO(data), sink, options)
+    done = convert_pipe(model, model.options("piano"), io.BytesIO(data), sink, options)
     return sink.getvalue(), done
 
 
@@ -329,11 +328,11 @@ def test_errors_of_reading_arrive_after_the_blocks_before_them() -> None:
 def test_the_bar_knows_open_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for total, shown in ((0.0, "stream: 2 s of sound, "), (8.0, "25%")):
-        with stream_bar("stream") as tick:
+        with sound_bar("stream") as tick:
             assert tick is not None
             tick(1.0, total)
             time.sleep(0.15)  # tqdm redraws ten times a second
             tick(2.0, total)
         assert shown in capsys.readouterr().err
-    with stream_bar("stream", quiet=True) as tick:
+    with sound_bar("stream", quiet=True) as tick:
         assert tick is None

@@ -55,7 +55,7 @@ def test_a_teacher_gives_what_it_would_convert_to(master):
     teach, converter = teacher(recipe), load(master)
     a, b = crops(recipe)
     for images, side, to in ((a, "a", converter.domains[1]), (b, "b", converter.domains[0])):
-        request = converter.request(to)
+        request = converter.options(to)
         assert (request.shifts, request.articulation) == (2, {"a": 1.2, "b": 1.5}[side])
         assert torch.equal(teach(images, side), converter.translate_image(images, 0, request))
 
@@ -104,17 +104,17 @@ def test_the_command_trains_a_student_and_its_model_names_the_teacher(master, tm
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     out = export_run(tmp_path / "run", tmp_path / "student.safetensors")
-    assert read_weights(out)[1].teacher == "master.safetensors"
+    assert read_weights(out).recipe.teacher == "master.safetensors"
 
 
 def test_a_machine_without_sound_libraries_says_what_the_teacher_needs(master, tmp_path, monkeypatch):
     monkeypatch.setattr("audiotrans.cli.train._sample_writer", lambda *_: None)
-    monkeypatch.setitem(sys.modules, "audiotrans.convert.converter", None)
+    monkeypatch.setitem(sys.modules, "audiotrans.convert.models", None)
     (tmp_path / "recipe.yaml").write_text(dump_recipe(taught(master)), encoding="utf-8")
     result = CliRunner().invoke(main, ["train", str(tmp_path / "recipe.yaml"), "--device", "cpu", "-q"])
     assert isinstance(result.exception, SystemExit)
     assert result.exit_code == 1
-    assert f"the teacher {master} needs audiotrans.convert.converter, which is not installed" in result.output
+    assert f"the teacher {master} needs audiotrans.convert.models, which is not installed" in result.output
 
 
 def test_training_without_the_teacher_at_hand_is_refused(master, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from audiotrans.convert.converter import plan_tiles
-from audiotrans.convert.noise import aligned_noise
+from audiotrans.convert.effects import aligned_noise
 from audiotrans.convert.tiles import SlidingWindow, TilePlan, convert_tiles, cross_fade
 from tests.standins import Identity, Silencer, settings
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from audiotrans.convert.effects import tilt
 from audiotrans.convert.photos import PhotoConverter
-from audiotrans.convert.tilt import tilt
 from audiotrans.errors import UsageError
+from audiotrans.options import ConvertOptions
 from audiotrans.recipe import recipe_from_dict
 from audiotrans.spectrogram.imaging import AudioImaging
 from tests.standins import RATE, Identity, Local, converter, error_db, settings, streamed, tone
@@ -62,16 +63,16 @@ def test_the_network_hears_it_and_the_sound_is_not_changed_by_more_than_the_netw
 
 def test_the_model_says_how_much_by_target_and_a_user_may_say_else():
     model = converter(Local(), tilt=(2.0, -1.5))
-    assert [model.request(to).tilt for to in ("violin", "piano")] == [2, -1.5]
-    assert model.request("piano", tilt=0).tilt == 0
-    assert model.request("piano", "piano").tilt == 0  # a reconstruction shall be like its input
-    assert model.request("piano", "piano", tilt=1).tilt == 1
+    assert [model.options(to).tilt for to in ("violin", "piano")] == [2, -1.5]
+    assert model.options("piano", tilt=0).tilt == 0
+    assert model.options("piano", "piano").tilt == 0  # a reconstruction shall be like its input
+    assert model.options("piano", "piano", tilt=1).tilt == 1
 
 
 @pytest.mark.parametrize("slope", [-6.1, 7, math.nan])
 def test_other_slopes_are_refused(slope):
-    with pytest.raises(UsageError, match=r"tilt \S+ is outside -6\.\.6 dB per octave \(0 is as it is\)"):
-        converter(Local()).request("piano", tilt=slope)
+    with pytest.raises(UsageError, match=r"tilt \S+ is outside -6\.\.6 dB per octave \(0 leaves it as it is\)"):
+        converter(Local()).options("piano", tilt=slope)
 
 
 def test_photos_and_painted_phases_know_none():
@@ -80,15 +81,15 @@ def test_photos_and_painted_phases_know_none():
         with pytest.raises(UsageError, match=f"tilt {what}.*: set it to 0"):
             recipe_from_dict({"imaging": imaging, "losses": losses, "tilt": {"b": 1}})
     with pytest.raises(UsageError, match="tilt needs a model of logarithmic images"):
-        converter(Local(), representation="magnitude_phase", rows=None).request("piano", tilt=1)
+        converter(Local(), representation="magnitude_phase", rows=None).options("piano", tilt=1)
     with pytest.raises(UsageError, match="tilt 1 is for sound: leave --tilt out"):
-        PhotoConverter.request(object(), "blond", tilt=1)  # type: ignore[arg-type]
+        PhotoConverter.complete(object(), ConvertOptions("blond", tilt=1))  # type: ignore[arg-type]
 
 
 def test_tiles_and_streams_agree_with_the_whole(monkeypatch):
     model, wave = converter(Local(), tilt=(0.0, -3.0)), tone(4.0, 2)
     whole = model.convert(wave, RATE, to="piano", phase="source")
     assert error_db(whole, model.convert(wave, RATE, to="piano", phase="source", tilt=0)) > -30
-    assert error_db(streamed(model, wave, RATE, model.request("piano", phase="source")), whole) < -100
+    assert error_db(streamed(model, wave, RATE, model.options("piano", phase="source")), whole) < -100
     monkeypatch.setattr("audiotrans.convert.tiles.TILE_PIXELS", 64 * 64)
     assert error_db(model.convert(wave, RATE, to="piano", phase="source"), whole) < -100

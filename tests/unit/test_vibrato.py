@@ -101,18 +101,18 @@ def test_the_same_seed_gives_the_same_samples():
 
 def test_the_model_says_how_much_by_target_and_a_user_may_say_else():
     model = converter(Local(), vibrato=(12.0, 0.0))
-    assert model.request("violin").vibrato == 12
-    assert model.request("piano").vibrato == 0
-    assert model.request("violin", vibrato=0).vibrato == 0
-    assert model.request("piano", vibrato=25).vibrato == 25
-    assert model.request("violin", "violin").vibrato == 0  # a reconstruction shall be like its input
-    assert model.request("violin", strength=50).vibrato == 6
+    assert model.options("violin").vibrato == 12
+    assert model.options("piano").vibrato == 0
+    assert model.options("violin", vibrato=0).vibrato == 0
+    assert model.options("piano", vibrato=25).vibrato == 25
+    assert model.options("violin", "violin").vibrato == 0  # a reconstruction shall be like its input
+    assert model.options("violin", strength=50).faded("vibrato") == 6
 
 
 @pytest.mark.parametrize("cents", [-1, 101, math.nan])
 def test_other_extents_are_refused(cents):
-    with pytest.raises(UsageError, match=r"vibrato \S+ is outside 0\.\.100 cents \(0 is none\)"):
-        converter(Local()).request("piano", vibrato=cents)
+    with pytest.raises(UsageError, match=r"vibrato \S+ is outside 0\.\.100 cents \(0 adds none\)"):
+        converter(Local()).options("piano", vibrato=cents)
 
 
 def test_photos_know_no_vibrato():
@@ -140,7 +140,7 @@ def test_tiles_agree_with_the_whole(monkeypatch):
 @pytest.mark.parametrize("rate", [RATE, 22_050])
 def test_a_stream_has_vibrato_as_the_whole_does_and_says_its_lag(rate):
     model, wave = converter(Local()), tone(3.1, 2, rate)
-    got = streamed(model, wave, rate, model.request("violin", vibrato=20, phase="source"))
+    got = streamed(model, wave, rate, model.options("violin", vibrato=20, phase="source"))
     assert got.shape == wave.shape
     assert error_db(got, model.convert(wave, rate, to="violin", vibrato=20, phase="source")) < -100
 
@@ -255,17 +255,17 @@ def test_silence_stays_silence_where_vibrato_is_removed():
 
 def test_the_model_says_how_much_is_removed_by_target_and_a_user_may_say_else():
     model = converter(Local(), remove_vibrato=(0.0, 100.0))
-    assert model.request("piano").remove_vibrato == 100
-    assert model.request("violin").remove_vibrato == 0
-    assert model.request("piano", remove_vibrato=0).remove_vibrato == 0
-    assert model.request("piano", "piano").remove_vibrato == 0  # a reconstruction shall be like its input
-    assert model.request("piano", strength=50).remove_vibrato == 50
+    assert model.options("piano").remove_vibrato == 100
+    assert model.options("violin").remove_vibrato == 0
+    assert model.options("piano", remove_vibrato=0).remove_vibrato == 0
+    assert model.options("piano", "piano").remove_vibrato == 0  # a reconstruction shall be like its input
+    assert model.options("piano", strength=50).faded("remove_vibrato") == 50
 
 
 @pytest.mark.parametrize("percent", [-1, 101, math.nan])
 def test_other_shares_are_refused(percent):
     with pytest.raises(UsageError, match=r"remove_vibrato \S+ is outside 0\.\.100 percent \(0 leaves"):
-        converter(Local()).request("piano", remove_vibrato=percent)
+        converter(Local()).options("piano", remove_vibrato=percent)
 
 
 def test_photos_know_no_vibrato_to_take_out():
@@ -284,6 +284,6 @@ def test_tiles_with_vibrato_removed_agree_with_the_whole(monkeypatch):
 @pytest.mark.parametrize("rate", [RATE, 22_050])
 def test_a_stream_loses_vibrato_as_the_whole_does_and_says_its_lag(rate):
     model, wave = converter(Local()), tone(3.1, 2, rate)
-    got = streamed(model, wave, rate, model.request("piano", remove_vibrato=100, phase="source"))
+    got = streamed(model, wave, rate, model.options("piano", remove_vibrato=100, phase="source"))
     assert got.shape == wave.shape
     assert error_db(got, model.convert(wave, rate, to="piano", remove_vibrato=100, phase="source")) < -100

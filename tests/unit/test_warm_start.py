@@ -126,7 +126,8 @@ def test_steps_are_counted_over_all_runs(cache, parent, tmp_path):
     child, grandchild = tiny_recipe(train={"steps": 3}), tiny_recipe(train={"steps": 4})
     train(child.model_copy(update={"init": str(parent)}), cache, tmp_path / "child", progress=False)
     own = export_run(tmp_path / "child", tmp_path / "child.safetensors")
-    _, recipe, card = read_weights(own)
+    stored = read_weights(own)
+    recipe, card = stored.recipe, stored.card
     assert (recipe.init, card["steps"]) == (parent.name, 2 + 3)
     train(grandchild.model_copy(update={"init": str(own)}), cache, tmp_path / "grandchild", progress=False)
     train(grandchild, cache, tmp_path / "grandchild", resume=True, progress=False)

@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from audiotrans.convert.domain_check import Profile, check
-from audiotrans.convert.domain_check.domains import SHRINK, DomainProfile, describe, likeness
-from audiotrans.convert.domain_check.features import NAMES, Ear
-from audiotrans.convert.domain_check.levels import PeakMeter
-from audiotrans.convert.domain_check.listening import MOST_TILES, Listener
 from audiotrans.convert.tiles import TilePlan
+from audiotrans.convert.warnings import (
+    MOST_TILES,
+    NAMES,
+    SHRINK,
+    ClippingMeter,
+    DomainCheck,
+    DomainStatistics,
+    FeatureExtractor,
+    TrainingStatistics,
+    describe,
+    findings,
+    likeness,
+)
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.imaging import AudioImaging
 from audiotrans.training.data import ImageCache
@@ -32,7 +40,7 @@ from tests.standins import RATE, settings
 
 
 def domain(mean, scale, correlation=(0.0,), **rest):
-    return DomainProfile("x", tuple(mean), tuple(scale), tuple(correlation), **rest)
+    return DomainStatistics("x", tuple(mean), tuple(scale), tuple(correlation), **rest)
 
 
 def test_distance_is_mahalanobis_per_root_of_the_feature_count():
@@ -96,24 +104,26 @@ def test_limits_are_found_on_recordings_that_were_not_measured(rng):
     np.testing.assert_allclose(alone, known.distances(players[0]))
 
 
-def test_a_profile_comes_back_from_a_file():
+def test_statistics_come_back_from_a_file():
     size = len(NAMES)
     known = describe("x", np.random.default_rng(0).standard_normal((100, size)))
-    whole = Profile({"a": replace(known, pitch_hz=(200.0, 900.0), distance=2.5), "b": replace(known, name="y")})
+    whole = TrainingStatistics(
+        {"a": replace(known, pitch_hz=(200.0, 900.0), distance=2.5), "b": replace(known, name="y")}
+    )
     text = json.dumps(whole.to_dict(), allow_nan=False)
-    assert Profile.from_dict(json.loads(text), size) == whole
+    assert TrainingStatistics.from_dict(json.loads(text), size) == whole
     assert len(text) < 6000
     assert whole.side("y") == "b"
 
 
-def test_a_profile_of_another_program_is_no_profile_and_a_broken_one_is_named():
-    assert Profile.from_dict({"version": 2}, 3) is None
+def test_statistics_of_another_program_are_not_used_and_broken_ones_are_named():
+    assert TrainingStatistics.from_dict({"version": 2}, 3) is None
     for broken in ({}, [], {"version": 1}, {"version": 1, "domains": {"a": {}, "b": {}}}):
-        with pytest.raises(AudiotransError, match="profile of the training data is broken"):
-            Profile.from_dict(broken, 3)
-    two = Profile({"a": domain((0.0, 0.0), (1.0, 1.0)), "b": domain((1.0, 1.0), (1.0, 1.0))})
+        with pytest.raises(AudiotransError, match="training-data statistics are broken"):
+            TrainingStatistics.from_dict(broken, 3)
+    two = TrainingStatistics({"a": domain((0.0, 0.0), (1.0, 1.0)), "b": domain((1.0, 1.0), (1.0, 1.0))})
     with pytest.raises(AudiotransError, match="of another size"):
-        Profile.from_dict(two.to_dict(), 3)
+        TrainingStatistics.from_dict(two.to_dict(), 3)
 
 
 def sine(gain, pitch=220.0, seconds=1.0, rate=44_100):
@@ -122,7 +132,7 @@ def sine(gain, pitch=220.0, seconds=1.0, rate=44_100):
 
 @pytest.mark.parametrize("block", [441, 44_100])
 def test_samples_cut_off_flat_are_counted(block):
-    meter, wave = PeakMeter(), np.clip(sine(2.0), -1, 1)
+    meter, wave = ClippingMeter(), np.clip(sine(2.0), -1, 1)
     for start in range(0, wave.shape[1], block):
         meter.update(wave[:, start : start + block])
     # sin > 1/2 for two thirds of the time; runs that a border between blocks cuts lose two samples at most.
@@ -132,53 +142,54 @@ def test_samples_cut_off_flat_are_counted(block):
 
 @pytest.mark.parametrize(("gain", "pitch"), [(1.0, 60.0), (1.0, 5_000.0), (0.01, 60.0), (3.0, 441.0)])
 def test_clean_crests_are_not_flat_even_in_16_bits(gain, pitch):
-    meter = PeakMeter()
+    meter = ClippingMeter()
     meter.update(np.round(sine(gain, pitch) * 32767).astype(np.float32) / 32767)
     assert meter.clipped_share < 2e-4
 
 
 def test_a_later_peak_forgets_what_stood_flat_below_it():
-    meter = PeakMeter()
+    meter = ClippingMeter()
     meter.update(np.full((1, 100), 0.5, np.float32))
     assert meter.clipped == 100
     meter.update(np.array([[0.1, 0.9, 0.1]], np.float32))
     assert (meter.clipped, meter.samples) == (0, 103)
-    assert PeakMeter().peak_db == -math.inf
+    assert ClippingMeter().peak_db == -math.inf
 
 
 @pytest.mark.parametrize(
     "changes",
     [{}, {"representation": "log_magnitude"}, {"representation": "magnitude_phase", "time_stride": 2}, {"channels": 1}],
 )
-def test_every_representation_can_be_heard(changes):
+def test_every_representation_can_be_measured(changes):
     imaging = AudioImaging(settings(**changes))
     wave = np.concatenate([melody("bowed", 1), 0.5 * melody("bowed", 2)])
-    heard = Ear(imaging).hear(imaging.to_image(torch.from_numpy(wave))[0])
-    assert heard.features.shape == (4, len(NAMES))
-    assert np.isfinite(heard.features).all()
-    assert heard.sounding == heard.columns
+    found = FeatureExtractor(imaging).measure(imaging.to_image(torch.from_numpy(wave))[0])
+    assert found.features.shape == (4, len(NAMES))
+    assert np.isfinite(found.features).all()
+    assert found.sounding == found.columns
 
 
-def test_a_tone_is_heard_where_it_is_and_silence_is_not_heard():
+def test_a_tone_is_found_where_it_is_and_silence_is_not_counted():
     imaging = AudioImaging(settings())
-    ear = Ear(imaging)
+    extractor = FeatureExtractor(imaging)
     wave = np.concatenate([sine(0.3, 500.0, 4.0, RATE), np.zeros((1, 4 * RATE), np.float32)], axis=1)
-    heard = ear.hear(imaging.to_image(torch.from_numpy(wave))[0])
-    assert ear.frequencies[int(np.argmax(heard.partials))] == pytest.approx(500, abs=16)  # half a row
-    assert heard.sounding / heard.columns == pytest.approx(0.5, abs=0.02)
-    assert len(heard.features) == 1  # of four seconds that sound
-    assert len((heard + ear.nothing() + heard).features) == 2
-    assert len(ear.hear(imaging.to_image(torch.from_numpy(sine(0.3, 500.0, 0.5, RATE)))[0]).features) == 0
+    found = extractor.measure(imaging.to_image(torch.from_numpy(wave))[0])
+    assert extractor.frequencies[int(np.argmax(found.partials))] == pytest.approx(500, abs=16)  # half a row
+    assert found.sounding / found.columns == pytest.approx(0.5, abs=0.02)
+    assert len(found.features) == 1  # of four seconds that sound
+    assert len((found + extractor.none() + found).features) == 2
+    assert len(extractor.measure(imaging.to_image(torch.from_numpy(sine(0.3, 500.0, 0.5, RATE)))[0]).features) == 0
 
 
 def test_decay_noise_and_sustain_are_told_apart():
     imaging = AudioImaging(settings())
     noise = np.random.default_rng(0).standard_normal((1, 6 * RATE)).astype(np.float32)
 
-    def heard(wave):
-        return dict(zip(NAMES, Ear(imaging).hear(imaging.to_image(torch.from_numpy(wave))[0]).features[0], strict=True))
+    def found(wave):
+        image, _ = imaging.to_image(torch.from_numpy(wave))
+        return dict(zip(NAMES, FeatureExtractor(imaging).measure(image).features[0], strict=True))
 
-    bowed, plucked, hiss = heard(melody("bowed", 7)), heard(melody("plucked", 7)), heard(0.1 * noise)
+    bowed, plucked, hiss = found(melody("bowed", 7)), found(melody("plucked", 7)), found(0.1 * noise)
     assert plucked["slope_50"] < -20 < bowed["slope_50"]  # dB a second; plucked notes lose 43 to 70
     assert plucked["rise_99"] > 1.5 * bowed["rise_99"]
     assert hiss["partials_low"] < bowed["partials_low"] / 2
@@ -195,13 +206,13 @@ def trained(tmp_path_factory):
 
 def said(trained, source, wave):
     profile, imaging = trained
-    listener = Listener(profile, imaging, profile.side(source))
-    (tile,) = listener.expect(TilePlan(wave.shape[1], 0, 0).tiles(wave.shape[1]))
-    (block,) = listener.hearing([wave])
-    image, context = imaging.to_image(torch.from_numpy(block))
-    listener.see(image, tile.start)
-    listener.see(image, tile.start)  # another draw of the same tile is not heard again
-    return listener.warnings(context.level_db)
+    check = DomainCheck(profile, imaging, profile.side(source))
+    (tile,) = check.expect(TilePlan(wave.shape[1], 0, 0).tiles(wave.shape[1]))
+    check.meter.update(wave)
+    image, context = imaging.to_image(torch.from_numpy(wave))
+    check.add(image, tile.start)
+    check.add(image, tile.start)  # another draw of the same tile is not found again
+    return check.warnings(context.level_db)
 
 
 @pytest.mark.parametrize("kind", ["bowed", "plucked"])
@@ -250,18 +261,18 @@ def test_levels_that_cannot_be_right_are_named(trained):
 
 def test_clipping_alone_needs_no_images(trained):
     profile, imaging = trained
-    meter = PeakMeter()
+    meter = ClippingMeter()
     meter.update(np.clip(sine(1.2), -1, 1))
-    ear = Ear(imaging)
-    lines = check(profile, "a", ear.nothing(), ear.frequencies, -20.0, meter)
+    extractor = FeatureExtractor(imaging)
+    lines = findings(profile, "a", extractor.none(), extractor.frequencies, -20.0, meter)
     assert [line.partition(":")[0] for line in lines] == ["clipped"]
     assert "cut off flat at +0.0 dB" in lines[0]
 
 
-def test_long_inputs_are_heard_in_tiles_spread_evenly(trained):
+def test_long_inputs_are_measured_in_tiles_spread_evenly(trained):
     profile, imaging = trained
     tiles = TilePlan(RATE, 0, 0).tiles(1000 * RATE)
-    chosen = Listener(profile, imaging, "a").expect(tiles)
+    chosen = DomainCheck(profile, imaging, "a").expect(tiles)
     assert len(chosen) == MOST_TILES
     assert (chosen[0], chosen[-1]) == (tiles[0], tiles[-1])
     gaps = np.diff([tile.begin for tile in chosen]) / RATE
