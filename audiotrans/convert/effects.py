@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from audiotrans.spectrogram.representations import RANGE_DB
+from audiotrans.spectrogram.representations import DB_PER_UNIT
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
@@ -103,7 +103,7 @@ def tilt(image: Tensor, slope: float, imaging: AudioImaging) -> Tensor:
         return image
     hertz = torch.as_tensor(imaging.row_frequencies())
     octaves = torch.log2(hertz / PIVOT_HZ).clamp(-TILT_OCTAVES, TILT_OCTAVES)  # 0 Hz is as far away as any row
-    change = slope / (RANGE_DB / 2) * octaves
+    change = slope / DB_PER_UNIT * octaves
     lifted = change.clamp(min=0) * (1 + torch.log2(hertz / LOWEST_TILTED_HZ)).clamp(0, 1)
     return (image + torch.where(change > 0, lifted, change)[:, None].to(image)).clamp(-1, 1)
 
