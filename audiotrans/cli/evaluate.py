@@ -46,7 +46,7 @@ PATH = click.Path(path_type=Path)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table.")
 def evaluate(test_set: Path, *, output: Path, quiet: bool, **options: Any) -> None:
     """Score models and folders of converted sounds beside baselines; TESTSET has a folder of sounds for each domain."""
-    from audiotrans.evaluation.results import terminal
+    from audiotrans.evaluation.summaries import terminal
 
     result = _evaluate(test_set, output, quiet=quiet, **options)
     if not quiet:

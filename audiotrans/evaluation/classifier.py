@@ -1,4 +1,4 @@
-"""The instrument classifier: which domain does a sound belong to?
+"""The instrument classifier: which domain a sound belongs to.
 
 A small convolutional network on log-mel spectrograms. It is trained on recordings of the domains alone, never on what a
 translation model made, and never serves as a training loss: otherwise a model would be graded by what it was taught to
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.evaluation.metrics.spectral import band_matrix
-from audiotrans.evaluation.waves import Wave, mono_blocks, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono_blocks, validate_wave
 from audiotrans.files import write_whole
 
 Array = npt.NDArray[np.float32]

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from audiotrans.audio import read
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.classifier import FeatureSettings, window_starts
-from audiotrans.evaluation.waves import mono
+from audiotrans.evaluation.wave_checks import mono
 from audiotrans.training.sources import SPLITS, Sound, assign_splits, find_sources
 
 Samples = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ import numpy as np
 
 from audiotrans import __version__
 from audiotrans.errors import UsageError
-from audiotrans.evaluation import results
+from audiotrans.evaluation import summaries
 from audiotrans.evaluation.baselines import BaselineOptions, build_baselines
 from audiotrans.evaluation.scoring import KERNEL_OF, METRICS, AnalysedSound, Case, measure
 from audiotrans.evaluation.store import CSV, SOUNDS, TABLE, Record, Store
@@ -97,12 +97,12 @@ def evaluate(
     plans, notes = make_plans(options)
     store = Store(output, force=force, resume=resume)
     run = _Run(store, plans, progress)
-    summaries = [
-        results.summarise(plan.direction, run.rows(plan), run.reals(plan), plan.embeddings, options.seed)
+    found = [
+        summaries.summarise(plan.direction, run.rows(plan), run.reals(plan), plan.embeddings, options.seed)
         for plan in plans
     ]
-    metrics = {name: about for summary in summaries for name, about in summary.metrics.items()}
-    comparisons = [comparison for summary in summaries for comparison in summary.comparisons]
+    metrics = {name: about for summary in found for name, about in summary.metrics.items()}
+    comparisons = [comparison for summary in found for comparison in summary.comparisons]
     result = {
         "format": FORMAT,
         "version": VERSION,
@@ -111,13 +111,13 @@ def evaluate(
         "test_set": options.test_set.resolve().name,
         "seed": options.seed,
         "metrics": {name: metrics[name] for name in METRICS if name in metrics},
-        "directions": [summary.direction for summary in summaries],
+        "directions": [summary.direction for summary in found],
         "conclusions": [str(comparison) for comparison in comparisons],
         "comparisons": [comparison.as_dict() for comparison in comparisons],
         "warnings": notes,
     }
-    store.write_text(TABLE, results.markdown(result))
-    store.write_text(CSV, results.as_csv(result))
+    store.write_text(TABLE, summaries.markdown(result))
+    store.write_text(CSV, summaries.as_csv(result))
     store.write_json(result)
     return result
 
@@ -329,14 +329,14 @@ class _Run:
         self._total = sum(len(plan.direction.clips) * len(plan.systems) for plan in plans)
         self._done = 0
 
-    def rows(self, plan: Plan) -> list[results.Row]:
+    def rows(self, plan: Plan) -> list[summaries.Row]:
         """Return every system of a plan with its records, clip by clip."""
         found: dict[str, list[tuple[Clip, Record]]] = {system.name: [] for system in plan.systems}
         domain = self._domain(plan)
         for clip in plan.direction.clips:
             for system, record in self._clip(plan, clip, domain):
                 found[system.name].append((clip, record))
-        return [results.Row(system.name, system.kind, found[system.name]) for system in plan.systems]
+        return [summaries.Row(system.name, system.kind, found[system.name]) for system in plan.systems]
 
     def reals(self, plan: Plan) -> list[tuple[Clip, Record]]:
         """Return the real clips of the target with their attack, decay and embeddings."""

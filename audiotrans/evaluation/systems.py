@@ -1,4 +1,4 @@
-"""What is compared: models that convert here, folders that others converted, the truth, and the input itself."""
+"""Systems, the rows of an evaluation: models that convert here, converted folders, the truth, and the input itself."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class _ModelMaker:
             return self._converter.convert(wave, RATE, seed=self._options.seed, **asked)
         except UsageError:
             raise
-        except AudiotransError:  # silence: the honest translation of nothing is nothing
+        except AudiotransError:  # silence is translated to silence
             return np.zeros_like(wave)
 
     def _warnings(self, wave: Wave) -> tuple[str, ...]:

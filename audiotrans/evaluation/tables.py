@@ -8,7 +8,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from audiotrans.evaluation.statistics import Interval
+from audiotrans.evaluation.intervals import Interval
 
 ARROWS = {"higher": "↑", "lower": "↓", "closer to truth": "≈"}
 """By the direction that is better; the words are those of `audiotrans.evaluation.scoring.Metric`."""

@@ -1,4 +1,4 @@
-"""The music tagger musicnn: which of ten instruments does a network hear that was trained elsewhere, on other music?
+"""The music tagger musicnn: which of ten instruments a network recognises that was trained elsewhere, on other music.
 
 The instrument classifier of `audiotrans.evaluation.classifier` is trained on the recordings that models here learn
 from. The tagger is not: it learned 50 tags, ten instruments among them, from the songs of MagnaTagATune. That makes it
@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from audiotrans.evaluation.waves import Wave, mono_blocks, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono_blocks, validate_wave
 
 Array = npt.NDArray[np.float32]
 
@@ -71,7 +71,7 @@ def tag(wave: Wave, sample_rate: int) -> Array:
     """Return how likely each tag is, window by window.
 
     Args:
-        wave: shape (channels, samples); the mono mix is heard at 16 kHz, and its level does not count.
+        wave: shape (channels, samples); the mono mix at 16 kHz counts, and its level does not count.
         sample_rate: Hz.
 
     Returns:

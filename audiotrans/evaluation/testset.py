@@ -1,4 +1,4 @@
-"""A folder of sounds -> the clips of each direction, with their truths and scores where there are any."""
+"""The test set: a folder of sounds -> the clips of each direction, with truths and scores where there are any."""
 
 from __future__ import annotations
 

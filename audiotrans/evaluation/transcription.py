@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics.pitch import Note
-from audiotrans.evaluation.waves import Wave, mono_blocks, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono_blocks, validate_wave
 
 Array = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from audiotrans.evaluation.compare.summary import Reach, curve, ratio, reach
-from audiotrans.evaluation.statistics import student_interval
+from audiotrans.evaluation.intervals import student_interval
 
 
 def run(*values: float, every: int = 100) -> list[dict[str, float]]:

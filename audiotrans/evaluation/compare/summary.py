@@ -21,8 +21,8 @@ from torch import Tensor
 
 from audiotrans.evaluation.compare import imagenet
 from audiotrans.evaluation.compare.evaluation_set import METRICS, EvaluationSet
+from audiotrans.evaluation.intervals import student_interval
 from audiotrans.evaluation.plots import comparison_curves, ends_sheet, progress_sheet
-from audiotrans.evaluation.statistics import student_interval
 from audiotrans.evaluation.tables import markdown_table, with_interval
 from audiotrans.files import write_whole
 from audiotrans.recipe import load_recipe

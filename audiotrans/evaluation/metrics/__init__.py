@@ -56,7 +56,7 @@ from audiotrans.evaluation.metrics.timing import (
     onset_times,
     silent_fraction,
 )
-from audiotrans.evaluation.waves import Wave, mono, validate
+from audiotrans.evaluation.wave_checks import Wave, mono, validate
 
 __all__ = [
     "BandStatistics",

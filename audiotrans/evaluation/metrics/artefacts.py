@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono, validate, validate_wave
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
@@ -44,7 +44,7 @@ _CLICK_FLOOR_DB = 60.0
 
 
 def consistency_db(magnitude: Array, wave: Wave, stft: STFT | None = None) -> float:
-    """Measure how much of a wanted magnitude a wave does not have: 20 log10(|| |STFT(wave)| - M || / ||M||), in dB.
+    """Compute the inconsistency of a wave with a wanted magnitude M: 20 log10(|| |STFT(wave)| - M || / ||M||), in dB.
 
     Args:
         magnitude: M, >= 0, shape (channels, bins, frames).
@@ -72,7 +72,7 @@ def consistency_db(magnitude: Array, wave: Wave, stft: STFT | None = None) -> fl
 
 
 def attack_times(wave: Wave, sample_rate: int) -> Array:
-    """Find the sharp attacks of a sound, within 2 ms.
+    """Detect the sharp attacks of a sound, within 2 ms.
 
     Above 2 kHz the mean power of the 10 ms after an attack is at least 10 dB above that of the 25 to 2 ms before it,
     and its position is where this ratio is largest within 50 ms. Attacks more than 40 dB below the loudest are left
@@ -133,7 +133,7 @@ def _peaks(rise: Array, spacing: int) -> list[int]:
 
 
 def pre_echo_db(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Measure what sounds ahead of the attacks and should not: energy above 2 kHz, 25 to 2 ms before them, in dB.
+    """Compute the pre-echo of an estimate: energy above 2 kHz, 25 to 2 ms before attacks, over the reference's, in dB.
 
     At every attack of the reference (`attack_times`), 10 log10((P' + f) / (P + f)) with P the mean power above 2 kHz in
     that time in the reference, P' in the estimate, and f 60 dB below the 10 ms that follow in the reference; then the
@@ -161,7 +161,7 @@ def pre_echo_db(reference: Wave, estimate: Wave, sample_rate: int) -> float:
 
 
 def pre_echo_level_db(wave: Wave, sample_rate: int, attacks: Array | None = None) -> float:
-    """Measure how loud the 25 to 2 ms before an attack are against the 10 ms after it, above 2 kHz, in dB.
+    """Compute the pre-echo of one sound: level above 2 kHz, 25 to 2 ms before attacks, over the 10 ms after, in dB.
 
     Without a reference the sound that is still going on when a note begins counts as well, so the figure is for
     comparing outputs with the same notes, best at the same attacks.
@@ -209,7 +209,7 @@ class _Partials:
 
 
 def modulation_noise_db(wave: Wave, sample_rate: int) -> float:
-    """Measure the roughness of sustained partials: energy of their side bands, up to 150 Hz away, over theirs, in dB.
+    """Compute the modulation noise of sustained partials: energy of side bands up to 150 Hz away, over theirs, in dB.
 
     In frames of about 0.19 s (four-term Blackman-Harris window), a partial is the loudest peak within 150 Hz, within
     40 dB of the loudest of its frame, above 170 Hz, and sustained: in the frames before and after (a quarter of the
@@ -239,7 +239,7 @@ def modulation_noise_db(wave: Wave, sample_rate: int) -> float:
 
 
 def modulation_noise_excess_db(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Measure by how much rougher the estimate is at the reference's sustained partials (`modulation_noise_db`), in dB.
+    """Compute the excess of modulation noise (`modulation_noise_db`) at the reference's sustained partials, in dB.
 
     Both are measured at the partials, and with the neighbours left out, that the reference has.
 
@@ -325,7 +325,7 @@ def _side_level_db(power: Array, partials: _Partials) -> float:
 
 
 def clicks_per_second(wave: Wave, sample_rate: int) -> float:
-    """Count the clicks of a sound: jumps that stand out from what is before *and* after them.
+    """Count clicks per second: jumps that stand out from what is before *and* after them.
 
     A click is a place where the second difference of the samples is 12 dB above its largest value in the 20 ms before
     and in the 20 ms after it, the nearest millisecond left out. An attack is not a click, since what follows is as

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from audiotrans.evaluation.metrics.pitch import Note
 from audiotrans.evaluation.metrics.timing import onset_times
-from audiotrans.evaluation.waves import Wave, mono, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono, validate_wave
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -37,7 +37,7 @@ _FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class NoteShapes:
-    """How every note of a sound begins and fades; nan where a note does not show it.
+    """Attack and decay of every note of a sound; nan where a note does not show it.
 
     Attributes:
         attack_seconds: rise from 10 to 90 % of the way to the peak, shape (notes,).
@@ -49,7 +49,7 @@ class NoteShapes:
 
 
 def note_shapes(wave: Wave, sample_rate: int, notes: Sequence[Note] | None = None) -> NoteShapes:
-    """Measure how each note begins and fades.
+    """Compute attack time and decay of each note.
 
     - Attack: the peak of the envelope is sought up to 250 ms after the onset (no further than the next onset). The
       attack is the time from the last crossing of 10 % to the first crossing of 90 % of the way from the lowest level

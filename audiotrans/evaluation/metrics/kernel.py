@@ -1,14 +1,22 @@
-"""The kernel distance (maximum mean discrepancy, MMD) between two sets of embeddings, without pairs."""
+"""The kernel distance (KAD; maximum mean discrepancy, MMD) between sets of embeddings, without pairs.
+
+`kernel_distance` is the plain one; `KernelDistances` compares several systems with the same real clips, with intervals
+by recording.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError
+from audiotrans.evaluation.intervals import Interval, Resamples, expanded_interval
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -19,7 +27,7 @@ _MEDIAN_ROWS = 2048
 
 
 def kernel_distance(reference: Array, estimate: Array, *, bandwidth: float | None = None) -> float:
-    """Measure how far two sets of embeddings are apart: squared maximum mean discrepancy, unbiased.
+    """Compute the kernel distance of two sets of embeddings: squared maximum mean discrepancy, unbiased.
 
     The kernel is Gaussian, k(a, b) = exp(-|a - b|^2 / (2 s^2)). With it the result is the mean of k over all pairs of
     different rows of the reference, plus the same of the estimate, minus twice the mean over all pairs across. Both
@@ -97,3 +105,89 @@ def _squared_distances(x: Array, y: Array) -> npt.NDArray[np.float64]:
     # Not by |a|^2 - 2ab + |b|^2: its rounding leaves equal rows a distance, which a small bandwidth would see.
     squared: npt.NDArray[np.float64] = cdist(x, y, "sqeuclidean")
     return squared
+
+
+class KernelDistances:
+    """Kernel distances (KAD) of several systems to the same real clips, with intervals by recording.
+
+    The squared maximum mean discrepancy of `kernel_distance`, with one difference: only pairs of windows of different
+    recordings count, within each set and across. Windows of one recording are alike whatever plays them, and an output
+    would be praised for the music that it shares with its truth. So real clips have exactly 0 to themselves.
+
+    Args:
+        reals: embeddings (windows, dims) of each real clip, with the recording of each.
+        resamples: of the recordings that the systems' clips come from.
+        seed: of the resamples of real recordings, where they are not the same as the systems'.
+    """
+
+    def __init__(self, reals: Sequence[tuple[str, Array]], resamples: Resamples, seed: int = 0) -> None:
+        self._resamples = resamples
+        names = tuple(sorted({name for name, _ in reals}))
+        same = names == resamples.recordings
+        real_resamples = resamples if same else Resamples.of(names, seed + 1, len(resamples.counts))
+        self._reals = _Windows.of([(name, name, rows) for name, rows in reals], real_resamples)
+        rows = self._reals.rows
+        self.bandwidth = median_bandwidth(rows) if len(rows) > 1 else math.nan
+
+    @cached_property
+    def _within_reals(self) -> Array:
+        return self._mean_kernel(self._reals, self._reals)
+
+    def statistics(self, clips: Sequence[tuple[str, str, Array]]) -> Array:
+        """Return a system's distance for all recordings once, then for every resample; shape (1 + resamples,).
+
+        Args:
+            clips: recording of the input, recording that the output's notes come from (the same but for a random
+                clip), and embedding (windows, dims).
+        """
+        own = _Windows.of(clips, self._resamples)
+        if not len(own.rows) or not self.bandwidth > 0:
+            return np.full(1 + len(self._resamples.counts), math.nan)
+        distances: Array = self._mean_kernel(own, own) + self._within_reals - 2.0 * self._mean_kernel(own, self._reals)
+        return distances
+
+    def interval(self, statistics: Array, n: int) -> Interval:
+        """Turn `statistics`, or a difference of two of them, into a figure with its interval."""
+        recordings = min(len(self._resamples.recordings), len(self._reals.resamples.recordings))
+        return Interval(float(statistics[0]), *expanded_interval(statistics[1:], recordings, float(statistics[0])), n)
+
+    def _mean_kernel(self, x: _Windows, y: _Windows) -> Array:
+        """Average the kernel over pairs of different recordings, for all recordings once, then for every resample."""
+        kernel = np.exp(_squared_distances(x.rows, y.rows) / (-2.0 * self.bandwidth**2))
+        counted = (np.array(x.content)[:, None] != np.array(y.content)[None, :]).astype(np.float64)
+        # First sums over the windows of each pair of recordings, then over the recordings of each resample.
+        sums, counts = (x.members.T @ pairs @ y.members for pairs in (kernel * counted, counted))
+        left, right = (
+            np.vstack([np.ones((1, len(set_.resamples.recordings))), set_.resamples.counts]) for set_ in (x, y)
+        )
+        with np.errstate(invalid="ignore"):  # a resample of one recording alone has no pair
+            mean: Array = np.einsum("di,ij,dj->d", left, sums, right) / np.einsum("di,ij,dj->d", left, counts, right)
+        return mean
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """The windows of a set of clips.
+
+    Attributes:
+        rows: embeddings, shape (windows, dims).
+        content: the recording that each window's notes come from.
+        members: 1 where a window belongs to a recording of the resamples, shape (windows, recordings).
+        resamples: of the recordings.
+    """
+
+    rows: Array
+    content: list[str]
+    members: Array
+    resamples: Resamples
+
+    @classmethod
+    def of(cls, clips: Sequence[tuple[str, str, Array]], resamples: Resamples) -> _Windows:
+        """Join clips: recording that is resampled, recording that the notes come from, and embedding."""
+        rows = np.concatenate([rows for *_, rows in clips]).astype(np.float64) if clips else np.zeros((0, 1))
+        names = [name for name, _, windows in clips for _ in windows]
+        content = [source for _, source, windows in clips for _ in windows]
+        place = {name: index for index, name in enumerate(resamples.recordings)}
+        members = np.zeros((len(rows), len(place)))
+        members[np.arange(len(rows)), [place[name] for name in names]] = 1.0
+        return cls(rows, content, members, resamples)

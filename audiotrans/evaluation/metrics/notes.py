@@ -34,7 +34,7 @@ def note_f1(
     onset_seconds: float = ONSET_SECONDS,
     pitch_cents: float = PITCH_CENTS,
 ) -> float:
-    """Measure how many notes agree in onset and pitch: F1 over pairs of notes; where they end does not count.
+    """Compute the note F1 of two lists: pairs that agree in onset and pitch; where notes end does not count.
 
     A note of one side is paired with one note of the other at most, so as to make the most pairs.
 
@@ -71,7 +71,7 @@ def note_f1(
 
 
 def note_jaccard_distance(reference_notes: Sequence[Note], estimate_notes: Sequence[Note]) -> float:
-    """Measure how the pitches that sound at the same time differ: mean over frames of 1 - |A and B| / |A or B|.
+    """Compute the Jaccard distance of sounding pitches: mean over frames of 1 - |A and B| / |A or B|.
 
     A and B are the sets of pitches, rounded to semitones, that sound in the middle of a frame of 10 ms; frames in which
     neither side sounds are left out. Unlike `note_f1` this counts how long notes last, and not how often they begin.

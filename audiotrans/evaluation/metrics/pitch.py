@@ -1,4 +1,4 @@
-"""Pitch of two sounds, frame by frame and note by note."""
+"""Pitch tracks and pitch errors of two sounds, frame by frame and note by note; vibrato; scores in CSV files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono, validate, validate_wave
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -50,7 +50,7 @@ class PitchTrack:
 
 @dataclass(frozen=True)
 class PitchError:
-    """How far the pitch of one sound is from that of another.
+    """Pitch error of one sound against another.
 
     Attributes:
         median_cents: median absolute difference over the frames voiced in both, nan without any.
@@ -222,7 +222,7 @@ def note_pitch(note: Note, track: PitchTrack) -> float:
 
 
 def vibrato_extent_cents(track: PitchTrack) -> float:
-    """Measure the extent of vibrato: how far the pitch of lasting notes swings.
+    """Compute the vibrato extent of lasting notes in cents: how far their pitch swings.
 
     A note is a stretch of at least `_NOTE_SECONDS` in which the pitch stays within `_SAME_NOTE_CENTS` of its median
     over a third of a second. Its first and last frames, where the window spans two notes, and a straight glide

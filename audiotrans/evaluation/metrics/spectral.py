@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono, validate, validate_wave
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
@@ -44,7 +44,7 @@ def power_spectrum(wave: Wave, n_fft: int = N_FFT, hop_length: int = HOP_LENGTH)
 
 
 def log_spectral_distance(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Measure how far apart two sounds are, bin by bin, in dB.
+    """Compute the log-spectral distance of two sounds, bin by bin, in dB.
 
     With R and E the power spectra (Hann window of 2048 samples, hop 512) of the two mono mixes in dB, both raised to
     a floor 80 dB below the loudest bin of R: the root mean square of R - E over the bins of a frame, then the mean
@@ -63,7 +63,7 @@ def log_spectral_distance(reference: Wave, estimate: Wave, sample_rate: int) -> 
 
 
 def band_distance(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Measure `log_spectral_distance` on 256 mel-spaced bands up to 12 kHz instead of on bins, in dB.
+    """Compute the `log_spectral_distance` on 256 mel-spaced bands up to 12 kHz instead of on bins, in dB.
 
     Half of the linear bins lie above 11 kHz, where lossy sources are empty or full of artefacts; bands weigh the
     spectrum as the ear does and leave that range out.
@@ -136,7 +136,7 @@ def _mel_spaced(low_hz: float, high_hz: float, count: int) -> Array:
 def multi_resolution_stft_distance(
     reference: Wave, estimate: Wave, sample_rate: int, sizes: Sequence[int] = (512, 1024, 2048)
 ) -> float:
-    """Measure spectral convergence plus mean absolute log-magnitude difference, averaged over several windows.
+    """Compute the multi-resolution STFT distance: spectral convergence plus mean absolute log-magnitude difference.
 
     With A and B the magnitudes at one window size, both raised to 80 dB below the loudest bin of A, the term is
     ||A - B|| / ||A|| (Frobenius) + mean |ln A - ln B|; the hop is a quarter of the window. No unit; 0 for equal sounds.
@@ -166,7 +166,7 @@ def multi_resolution_stft_distance(
 
 
 def snr_db(reference: Wave, estimate: Wave) -> float:
-    """Measure the energy of the reference over that of the difference, all channels together, in dB.
+    """Compute the signal-to-noise ratio: energy of the reference over that of the difference, all channels, in dB.
 
     Returns:
         Infinity where the two are equal.
@@ -183,7 +183,7 @@ def snr_db(reference: Wave, estimate: Wave) -> float:
 
 
 def seam_level_db(reference: Wave, estimate: Wave, seams: Iterable[int], *, radius: int = 2048) -> float:
-    """Measure what is left at the joints of a conversion done in tiles, in dB.
+    """Compute the level of what is left at the seams of a conversion done in tiles, in dB.
 
     The difference of the two waves is taken within `radius` samples of every seam; the result is its largest absolute
     value over the root mean square of the whole reference. A peak, since a click of one sample is audible.
@@ -222,7 +222,7 @@ class BandStatistics:
 
 
 def band_statistics(waves: Iterable[Wave], sample_rate: int) -> BandStatistics:
-    """Describe how a body of sound is spread over frequency: per band, mean and standard deviation over all frames.
+    """Compute mean and standard deviation over all frames of the level in each band, for a body of sound.
 
     Every wave is first brought to the same root mean square, so that loudness does not count, and every band is
     raised to a floor 80 dB below the loudest of its own wave.
@@ -248,7 +248,7 @@ def band_statistics(waves: Iterable[Wave], sample_rate: int) -> BandStatistics:
 
 
 def distribution_distance(first: BandStatistics, second: BandStatistics) -> float:
-    """Measure how far two bodies of sound are apart without pairs, in dB.
+    """Compute the distance of two bodies of sound without pairs, in dB.
 
     Each band is modelled as a normal distribution of levels; the result is the root mean square over the bands of their
     2-Wasserstein distances, sqrt((difference of means)^2 + (difference of deviations)^2).

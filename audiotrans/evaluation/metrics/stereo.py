@@ -32,7 +32,7 @@ import torch
 
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.metrics.spectral import HOP_LENGTH, N_FFT
-from audiotrans.evaluation.waves import Wave, validate, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, validate, validate_wave
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
@@ -66,7 +66,7 @@ def band_edges_hz(bands: int = BANDS) -> Array:
 
 
 def stereo_image(wave: Wave, sample_rate: int, *, block_seconds: float | None = None) -> StereoImage:
-    """Measure coherence and level difference of a sound, as the head of this module defines them.
+    """Compute coherence and level difference of a sound, as the head of this module defines them.
 
     Args:
         wave: shape (2, samples).
@@ -85,7 +85,7 @@ def stereo_image(wave: Wave, sample_rate: int, *, block_seconds: float | None = 
 def stereo_coherence_error(
     reference: Wave, estimate: Wave, sample_rate: int, *, block_seconds: float | None = None
 ) -> float:
-    """Measure how far the coherence of the channels is from the reference's: the mean of |c' - c| over the bands.
+    """Compute the stereo coherence error: the mean of |c' - c| over the bands.
 
     Bands more than 60 dB below the reference's loudest are left out. With blocks, those of a band count by their
     energy in the reference.
@@ -112,7 +112,7 @@ def stereo_coherence_error(
 def level_difference_error_db(
     reference: Wave, estimate: Wave, sample_rate: int, *, block_seconds: float | None = None
 ) -> float:
-    """Measure how far the channels' difference of level is from the reference's: the mean of |d' - d| over the bands.
+    """Compute the error of the left-right level difference: the mean of |d' - d| over the bands, in dB.
 
     Args:
         reference: shape (channels, samples).

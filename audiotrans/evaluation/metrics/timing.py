@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiotrans.evaluation.waves import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono, validate, validate_wave
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -20,7 +20,7 @@ _FRAME_SECONDS = 0.05
 
 
 def onset_f1(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Measure how well the note onsets of two sounds agree: F1 over onsets within 50 ms of each other.
+    """Compute the onset F1 of two sounds: onsets within 50 ms of each other agree.
 
     Onsets come from librosa's spectral-flux detector on both sounds, so a soft attack that it misses counts against
     the agreement. 1.0 where neither sound has an onset.
@@ -78,7 +78,7 @@ def match_onsets(first: Array, second: Array, window_seconds: float = ONSET_WIND
 
 
 def loudness_correlation(reference: Wave, estimate: Wave, sample_rate: int) -> float:
-    """Measure how alike two sounds rise and fall: Pearson's r between their levels in dB, frames of 50 ms.
+    """Compute the correlation of two loudness curves: Pearson's r between levels in dB, frames of 50 ms.
 
     Levels more than 60 dB below a sound's own loudest frame count as that floor. Two sounds of constant level agree
     (1.0); where only one is constant there is nothing to follow (0.0).

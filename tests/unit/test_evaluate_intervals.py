@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from audiotrans.evaluation.metrics.kernel import kernel_distance
-from audiotrans.evaluation.statistics import KernelDistances, Resamples, Value, expanded_interval, paired_difference
+from audiotrans.evaluation.intervals import Resamples, Value, expanded_interval, paired_difference
+from audiotrans.evaluation.metrics.kernel import KernelDistances, kernel_distance
 
 
 def values(*figures: float) -> list[Value]:

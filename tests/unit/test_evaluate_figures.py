@@ -9,9 +9,9 @@ import numpy as np
 
 from audiotrans.evaluation import evaluator
 from audiotrans.evaluation.classifier import InstrumentClassifier
-from audiotrans.evaluation.results import Figures, Row
 from audiotrans.evaluation.scoring import GROUPS, METRICS
 from audiotrans.evaluation.store import Record
+from audiotrans.evaluation.summaries import Figures, Row
 from tests.unit.test_evaluate import NAMES
 
 

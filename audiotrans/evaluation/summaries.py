@@ -1,4 +1,4 @@
-"""The results of an evaluation: means with intervals, comparisons with baselines, and their tables.
+"""What an evaluation says: means with intervals, comparisons with baselines, and their tables.
 
 The comparisons ask whether the order is right: truth above a system above a copy in timbre and distance; content kept
 and not made up. A difference counts when its 95 % interval leaves out zero. Where it does not, the conclusion says so
@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.evaluation.baselines import COPY, EQUALISED, RANDOM, SYNTHESISED
+from audiotrans.evaluation.intervals import Interval, Resamples, Value, paired_difference
+from audiotrans.evaluation.metrics.kernel import KernelDistances
 from audiotrans.evaluation.scoring import GROUPS, KERNEL_DISTANCES, METRICS
-from audiotrans.evaluation.statistics import Interval, KernelDistances, Resamples, Value, paired_difference
 from audiotrans.evaluation.store import Record, plain
 from audiotrans.evaluation.tables import (
     aligned_tables,

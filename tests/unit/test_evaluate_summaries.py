@@ -9,7 +9,8 @@ import re
 
 import pytest
 
-from audiotrans.evaluation.results import (
+from audiotrans.evaluation.intervals import Interval
+from audiotrans.evaluation.summaries import (
     NO,
     UNKNOWN,
     UNSURE,
@@ -22,7 +23,6 @@ from audiotrans.evaluation.results import (
     markdown,
     terminal,
 )
-from audiotrans.evaluation.statistics import Interval
 from audiotrans.evaluation.tables import number
 
 

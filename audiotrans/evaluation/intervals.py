@@ -1,4 +1,4 @@
-"""Confidence intervals: the bootstrap by recording for means, paired differences and kernel distances; Student's t.
+"""Confidence intervals: the bootstrap by recording, for means and paired differences, and Student's t.
 
 Clips of one recording share its player, room and music, so they are not independent: whole recordings are resampled
 with replacement, with all their clips. With few recordings the plain percentile interval is too narrow (its spread is
@@ -14,15 +14,12 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from audiotrans.evaluation.metrics.kernel import median_bandwidth
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -156,107 +153,3 @@ def paired_difference(resamples: Resamples, first: Sequence[Value], second: Sequ
     """Average the differences first - second over the clips that have both; the two are of the same clips in order."""
     differences = [Value(a.recording, a.value - b.value) for a, b in zip(first, second, strict=True)]
     return resamples.mean(differences)
-
-
-class KernelDistances:
-    """Kernel distances (KAD) of several systems to the same real clips, with intervals by recording.
-
-    The squared maximum mean discrepancy of `kernel_distance`, with one difference: only pairs of windows of different
-    recordings count, within each set and across. Windows of one recording are alike whatever plays them, and an output
-    would be praised for the music that it shares with its truth. So real clips have exactly 0 to themselves.
-
-    Args:
-        reals: embeddings (windows, dims) of each real clip, with the recording of each.
-        resamples: of the recordings that the systems' clips come from.
-        seed: of the resamples of real recordings, where they are not the same as the systems'.
-    """
-
-    def __init__(self, reals: Sequence[tuple[str, Array]], resamples: Resamples, seed: int = 0) -> None:
-        self._resamples = resamples
-        names = tuple(sorted({name for name, _ in reals}))
-        same = names == resamples.recordings
-        self._real_resamples = resamples if same else Resamples.of(names, seed + 1, len(resamples.counts))
-        self._reals, self._real_names = _stacked(reals)
-        self.bandwidth = median_bandwidth(self._reals) if len(self._reals) > 1 else math.nan
-
-    @cached_property
-    def _within_reals(self) -> Array:
-        return self._mean_kernel(
-            self._blocks(
-                self._reals, self._real_names, self._reals, self._real_names, self._real_resamples, self._real_resamples
-            ),
-            self._real_resamples,
-            self._real_resamples,
-        )
-
-    def statistics(self, clips: Sequence[tuple[str, str, Array]]) -> Array:
-        """Return a system's distance for all recordings once, then for every resample; shape (1 + resamples,).
-
-        Args:
-            clips: recording of the input, recording that the output's notes come from (the same but for a random
-                clip), and embedding (windows, dims).
-        """
-        rows, inputs = _stacked([(name, rows) for name, _, rows in clips])
-        _, content = _stacked([(name, rows) for _, name, rows in clips])
-        if not len(rows) or not self.bandwidth > 0:
-            return np.full(1 + len(self._resamples.counts), math.nan)
-        own = self._blocks(rows, content, rows, content, self._resamples, self._resamples, inputs, inputs)
-        across = self._blocks(
-            rows, content, self._reals, self._real_names, self._resamples, self._real_resamples, inputs
-        )
-        distances: Array = (
-            self._mean_kernel(own, self._resamples, self._resamples)
-            + self._within_reals
-            - 2.0 * self._mean_kernel(across, self._resamples, self._real_resamples)
-        )
-        return distances
-
-    def interval(self, statistics: Array, n: int) -> Interval:
-        """Turn `statistics`, or a difference of two of them, into a figure with its interval."""
-        recordings = min(len(self._resamples.recordings), len(self._real_resamples.recordings))
-        return Interval(float(statistics[0]), *expanded_interval(statistics[1:], recordings, float(statistics[0])), n)
-
-    def _blocks(
-        self,
-        x: Array,
-        x_content: list[str],
-        y: Array,
-        y_content: list[str],
-        x_resamples: Resamples,
-        y_resamples: Resamples,
-        x_inputs: list[str] | None = None,
-        y_inputs: list[str] | None = None,
-    ) -> tuple[Array, Array]:
-        """Sum and count the kernel over pairs of different recordings; both (recordings of x, recordings of y)."""
-        from scipy.spatial.distance import cdist
-
-        kernel = np.exp(cdist(x, y, "sqeuclidean") / (-2.0 * self.bandwidth**2))
-        counted = (np.array(x_content)[:, None] != np.array(y_content)[None, :]).astype(np.float64)
-        left = _membership(x_inputs or x_content, x_resamples)
-        right = _membership(y_inputs or y_content, y_resamples)
-        return left.T @ (kernel * counted) @ right, left.T @ counted @ right
-
-    @staticmethod
-    def _mean_kernel(blocks: tuple[Array, Array], first: Resamples, second: Resamples) -> Array:
-        sums, counts = blocks
-        left: Array = np.vstack([np.ones((1, len(first.recordings))), first.counts])
-        right: Array = np.vstack([np.ones((1, len(second.recordings))), second.counts])
-        with np.errstate(invalid="ignore"):  # a resample of one recording alone has no pair
-            mean: Array = np.einsum("di,ij,dj->d", left, sums, right) / np.einsum("di,ij,dj->d", left, counts, right)
-        return mean
-
-
-def _stacked(clips: Sequence[tuple[str, Array]]) -> tuple[Array, list[str]]:
-    """Put the windows of all clips under each other; returns them and the name for each."""
-    if not clips:
-        return np.zeros((0, 1)), []
-    names = [name for name, rows in clips for _ in range(len(rows))]
-    return np.concatenate([rows for _, rows in clips]).astype(np.float64), names
-
-
-def _membership(names: Sequence[str], resamples: Resamples) -> Array:
-    """Return a 1 where a window belongs to a recording; shape (windows, recordings)."""
-    index: Mapping[str, int] = {name: place for place, name in enumerate(resamples.recordings)}
-    member = np.zeros((len(names), len(index)))
-    member[np.arange(len(names)), [index[name] for name in names]] = 1.0
-    return member
