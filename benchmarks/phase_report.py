@@ -279,8 +279,7 @@ def draw(findings: Findings, path: Path) -> None:
         for kind in names([record for record in findings.mono if record["group"] == group], "set")
         if not math.isnan(mean(findings.mono, "mr", group=group, set=kind))
     ]
-    figure = canvas.new_figure(len(panels), 3)
-    axes = canvas.grid(figure, len(panels), 3)
+    figure, axes = canvas.grid(len(panels), 3)
     methods = [name for name in names(findings.mono, "method") if name in findings.cost]
     for axis, (group, kind) in zip(axes, panels, strict=True):
         for index, method in enumerate(methods):

@@ -68,8 +68,7 @@ def test_no_bin_is_lost_between_the_rows_of_a_figure(tmp_path, sheet_figure, sca
     rate, bins = 44100, 1025
     levels = np.full((bins, bins), -80.0)
     np.fill_diagonal(levels, 0.0)
-    figure = canvas.new_figure(1, 1)
-    (axis,) = canvas.grid(figure, 1, 1)
+    _, (axis,) = canvas.grid(1, 1)
     hertz = np.arange(bins) * rate / 2048
     drawn = canvas.draw_spectrogram(axis, levels, hertz, 1.0, (-80.0, 0.0), scale=scale)
     lowest = 0 if scale == "linear" else np.flatnonzero(hertz >= 40.0)[0]

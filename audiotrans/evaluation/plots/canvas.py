@@ -64,29 +64,26 @@ SCALES: Mapping[str, Scale] = {
 }
 
 
-def new_figure(panels: int, columns: int, panel_height: float = 3.0) -> Figure:
-    """Make a figure for panels in rows of ``columns``.
+def grid(panels: int, columns: int, panel_height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels in rows of ``columns``.
 
     Args:
         panels: how many in all, at least 1.
         columns: side by side.
         panel_height: inches.
+
+    Returns:
+        The figure, and its panels row by row.
     """
     across = min(columns, panels)
-    width = 10.0 if across == 1 else 3.6 * across + 1.0
-    return Figure(figsize=(width, panel_height * math.ceil(panels / across)), layout="constrained")
+    down = math.ceil(panels / across)
+    figure = blank_figure(10.0 if across == 1 else 3.6 * across + 1.0, panel_height * down)
+    return figure, [figure.add_subplot(down, across, index + 1) for index in range(panels)]
 
 
 def blank_figure(width: float, height: float) -> Figure:
     """Make a figure of so many inches, to be divided by the caller."""
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def grid(figure: Figure, panels: int, columns: int) -> list[Axes]:
-    """Place the panels of `new_figure`, row by row."""
-    across = min(columns, panels)
-    down = math.ceil(panels / across)
-    return [figure.add_subplot(down, across, index + 1) for index in range(panels)]
 
 
 def even_grid(down: int, across: int) -> tuple[Figure, list[list[Axes]]]:
@@ -99,7 +96,7 @@ def even_grid(down: int, across: int) -> tuple[Figure, list[list[Axes]]]:
     Returns:
         The figure, and its panels by row and column.
     """
-    figure = Figure(figsize=(2.0 * across + 2.2, 1.75 * down + 0.8), layout="constrained")
+    figure = blank_figure(2.0 * across + 2.2, 1.75 * down + 0.8)
     axes = figure.subplots(down, across, squeeze=False, sharex="col", sharey="row")
     return figure, [list(row) for row in axes]
 
@@ -113,7 +110,7 @@ def label_grid(axes: Sequence[Sequence[Axes]], titles: Sequence[str]) -> None:
 
 
 def label_outer(axes: Sequence[Axes], columns: int) -> None:
-    """Leave out what the panels to the left or below say already: names of axes inside the grid of `grid`."""
+    """Leave out what the panels to the left or below say already: names of axes inside a `grid`."""
     across = min(columns, len(axes))
     for index, axis in enumerate(axes):
         if index % across:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audiotrans.evaluation.plots import canvas
-from audiotrans.evaluation.plots.canvas import COLOUR_MAP, grid, new_figure
+from audiotrans.evaluation.plots.canvas import COLOUR_MAP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,8 @@ def comparison_curves(
         path: a PNG or SVG file.
     """
     shown = [m for m in names if any(np.isfinite(of[m].mean).any() for of in curves.values())]
-    figure = new_figure(len(shown), 3, panel_height=2.6)
-    for axis, metric in zip(grid(figure, len(shown), 3), shown, strict=True):
+    figure, axes = canvas.grid(len(shown), 3, panel_height=2.6)
+    for axis, metric in zip(axes, shown, strict=True):
         for name, of_metric in curves.items():
             found = of_metric[metric]
             (line,) = axis.plot(found.steps, found.mean, label=name, linewidth=1.6)
@@ -100,8 +100,8 @@ def ends_sheet(folders: Mapping[str, Path], sources: Mapping[str, Tensor], path:
 def _both_ways(rows: list[tuple[str, dict[str, Tensor]]], path: Path) -> Path:
     """Draw labelled rows of images, those from A to B beside those from B to A."""
     count = min(len(images) for _, row in rows for images in row.values())
-    figure = new_figure(2, 2, panel_height=0.55 * len(rows) + 0.6)
-    for axis, way in zip(grid(figure, 2, 2), ("ab", "ba"), strict=True):
+    figure, axes = canvas.grid(2, 2, panel_height=0.55 * len(rows) + 0.6)
+    for axis, way in zip(axes, ("ab", "ba"), strict=True):
         sheet, height = _sheet([row[way][:count] for _, row in rows])
         axis.imshow(sheet, cmap=COLOUR_MAP if sheet.ndim == 2 else None, interpolation="nearest", aspect="equal")
         axis.set_yticks([height * (i + 0.5) for i in range(len(rows))], [label for label, _ in rows], fontsize=7)

@@ -49,9 +49,8 @@ def training_curves(metrics_jsonl: str | Path, path: str | Path) -> Path:
         AudiotransError: where the log cannot be read, holds no numbers, or the figure cannot be written.
     """
     curves = read_curves(Path(metrics_jsonl))
-    columns = min(3, len(curves))
-    figure = canvas.new_figure(len(curves), columns, panel_height=2.2)
-    for axis, (name, points) in zip(canvas.grid(figure, len(curves), columns), sorted(curves.items()), strict=True):
+    figure, axes = canvas.grid(len(curves), 3, panel_height=2.2)
+    for axis, (name, points) in zip(axes, sorted(curves.items()), strict=True):
         steps, values = zip(*points, strict=True)
         axis.plot(steps, values, linewidth=0.8)
         axis.set_title(name, fontsize="small")

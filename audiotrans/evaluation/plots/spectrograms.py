@@ -78,8 +78,7 @@ def spectrogram_figure(
     if not spectra:
         raise AudiotransError("there is no sound to draw; give at least one")
     loudest = max(float(decibels.max()) for decibels, _, _ in spectra.values())
-    figure = canvas.new_figure(len(spectra), columns)
-    axes = canvas.grid(figure, len(spectra), columns)
+    figure, axes = canvas.grid(len(spectra), columns)
     for axis, (name, (decibels, hertz, seconds)) in zip(axes, spectra.items(), strict=True):
         drawn = canvas.draw_spectrogram(axis, decibels - loudest, hertz, seconds, (-RANGE_DB, 0.0), scale=scale)
         axis.set_title(name)
@@ -193,8 +192,7 @@ def sample_sheet(
     """
     panels = _panels(images, row_frequencies)
     label, low, high = _colour_scale([panel for _, panel in panels])
-    figure = canvas.new_figure(len(panels), columns)
-    axes = canvas.grid(figure, len(panels), columns)
+    figure, axes = canvas.grid(len(panels), columns)
     for axis, (title, panel) in zip(axes, panels, strict=True):
         drawn = canvas.draw_spectrogram(axis, panel, row_frequencies, panel.shape[1] * seconds_per_frame, (low, high))
         axis.set_title(title)
@@ -417,8 +415,7 @@ def figure9(
     pixels = phase_pixels(wave[channel - 1], stft)
     if bare:
         return canvas.save_image(Image.fromarray(np.ascontiguousarray(pixels[::-1])), path)
-    figure = canvas.new_figure(1, 1, panel_height=6.0)
-    (axis,) = canvas.grid(figure, 1, 1)
+    figure, (axis,) = canvas.grid(1, 1, panel_height=6.0)
     hertz = np.arange(stft.bins) * rate / stft.n_fft
     shown = pixels.astype(np.float64)
     drawn = canvas.draw_spectrogram(

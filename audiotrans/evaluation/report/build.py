@@ -16,7 +16,7 @@ from tqdm import tqdm
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.evaluation.report.content import MARKER, Material
 from audiotrans.evaluation.report.folders import read_source
-from audiotrans.evaluation.report.page import FORMAT, write_page
+from audiotrans.evaluation.report.page import FORMAT, environment, write_page
 from audiotrans.evaluation.report.sounds import FORMATS, write_sounds
 
 
@@ -72,6 +72,7 @@ def build_report(
     if not places:
         raise UsageError("no source was named; name a folder that evaluate, cycle or train wrote, or one of sounds.")
     check_output(target, places, force=force)
+    environment()  # before the work: its library may be missing
     materials = [read_source(place) for place in places]
     name = title or ", ".join(material.heading for material in materials)
     total = sum(_sounds(material) for material in materials)

@@ -242,19 +242,19 @@ function resultTables(session, counts) {
     element("tbody", {}, ...rows.map(([first, ...rest]) => element("tr", {}, element("th", { scope: "row" }, first), ...rest.map((text) => element("td", {}, text))))));
   if (session.question === "abx") {
     const told = counts.p < 0.05 ? "The two were told apart." : "The two were not told apart.";
-    return [element("p", { class: "verdict" }, `${counts.correct} of ${counts.n} right (${percent(counts.share)}). ${told}`),
+    return [element("p", { class: "outcome" }, `${counts.correct} of ${counts.n} right (${percent(counts.share)}). ${told}`),
       table(["right", "95 % interval", "by guessing"], [[`${counts.correct} / ${counts.n}`, interval(counts.interval), chance(counts.p)]]),
       element("p", { class: "note" }, "Interval: exact (Clopper-Pearson). p: how often guessing gets as many right or more, exact, one-sided.")];
   }
   const several = counts.pairs.length > 1;
   const [duel] = counts.pairs;
   const [first, second] = counts.systems;
-  const verdict = several ? [] : [element("p", { class: "verdict" },
+  const outcome = several ? [] : [element("p", { class: "outcome" },
     `${first.system} was chosen ${first.chosen} times of ${duel.n} over ${second.system} (${chance(duel.p)}): ${duel.p < 0.05 ? "a preference." : "no clear preference."}`)];
   const duels = several ? [table(["pair", "first chosen", "95 % interval", "against even odds", "corrected"],
     counts.pairs.map((each) => [`${each.one} : ${each.other}`, `${each.chosen} / ${each.n}`, interval(each.interval), chance(each.p), chance(each.holm)]))] : [];
   return [
-    ...verdict,
+    ...outcome,
     table(["sound", "chosen", "share", "95 % interval"], counts.systems.map((row) => [row.system, `${row.chosen} / ${row.n}`, percent(row.chosen / row.n), interval(row.interval)])),
     ...duels,
     element("p", { class: "note" }, `Intervals: exact (Clopper-Pearson). p: exact binomial test, two-sided.${several ? " Corrected for the number of pairs (Holm)." : ""}`)];
