@@ -31,7 +31,7 @@ from audiotrans.model.avb_gtn import LossSettings
 from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss
 from audiotrans.model.nets import NetSettings, as_recipe, net_settings, with_preset
 from audiotrans.options import BY_MODEL, OLD_NAMES, Side
-from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.photo.images import PhotoSettings
 from audiotrans.spectrogram.imaging import AudioSettings
 
 

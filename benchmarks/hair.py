@@ -34,8 +34,8 @@ from audiotrans.evaluation.compare.evaluation_set import (
     train_classifier,
     translations,
 )
-from audiotrans.photo.files import read_photo, write_photo
-from audiotrans.photo.imaging import Pixels
+from audiotrans.photo.images import Pixels
+from audiotrans.photo.pillow import read_photo, write_photo
 from audiotrans.training.data import ImageCache, open_images
 from benchmarks.table import Row, markdown, write_json
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from audiotrans.audio import AUDIO_SUFFIXES, AudioInfo, Wave, Writer, find_audio, output_suffix, peak_safe_gain
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import short_name, write_error
-from audiotrans.photo.files import PHOTO_SUFFIXES, find_photos
+from audiotrans.photo.pillow import PHOTO_SUFFIXES, find_photos
 
 Progress = Callable[[float, float], None]
 """Takes seconds of sound done and seconds of sound in all."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from audiotrans.convert.files import Job, Progress, Written, check_output, naming
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options_of
-from audiotrans.photo.files import read_photo, without_warnings, write_photo
-from audiotrans.photo.imaging import PhotoImaging, PhotoSettings, Pixels
+from audiotrans.photo.images import PhotoImaging, PhotoSettings, Pixels
+from audiotrans.photo.pillow import read_photo, without_warnings, write_photo
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN

@@ -25,8 +25,8 @@ from audiotrans.photo.celeba import (
     parse_domain,
     read_partition,
 )
-from audiotrans.photo.files import find_photos, read_photo, without_warnings
-from audiotrans.photo.imaging import PhotoImaging, PhotoSettings, Pixels
+from audiotrans.photo.images import PhotoImaging, PhotoSettings, Pixels
+from audiotrans.photo.pillow import find_photos, read_photo, without_warnings
 from audiotrans.training.cache import IMAGES, SUFFIX, open_cache, packed, remove_orphans, write_images, write_manifest
 from audiotrans.training.sources import assign_splits
 

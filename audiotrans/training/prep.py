@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.photo.images import PhotoSettings
 from audiotrans.processes import default_workers, in_processes
 from audiotrans.recipe import Domains, Losses, Recipe
 from audiotrans.spectrogram.imaging import AudioSettings

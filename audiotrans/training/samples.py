@@ -16,8 +16,8 @@ from audiotrans.audio import probe, read, write
 from audiotrans.convert.converter import Converter
 from audiotrans.convert.effects import aligned_noise
 from audiotrans.errors import AudiotransError
-from audiotrans.photo.files import write_photo
-from audiotrans.photo.imaging import Pixels
+from audiotrans.photo.images import Pixels
+from audiotrans.photo.pillow import write_photo
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.data import ImageCache, PhotoCache, stream
 

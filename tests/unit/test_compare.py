@@ -34,7 +34,7 @@ from audiotrans.evaluation.compare.summary import AT_ONCE, Scale, distinct, leve
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import layers
-from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.photo.images import PhotoSettings
 from audiotrans.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict
 from audiotrans.training.data import open_images
 from audiotrans.training.photo_images import prepare_photos

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.celeba import Attributes, Condition, parse_condition, parse_domain, read_partition
-from audiotrans.photo.files import find_photos, read_photo, without_warnings, write_photo
-from audiotrans.photo.imaging import PhotoImaging, PhotoSettings
+from audiotrans.photo.images import PhotoImaging, PhotoSettings
+from audiotrans.photo.pillow import find_photos, read_photo, without_warnings, write_photo
 
 
 def pixels_of(height: int = 30, width: int = 40, seed: int = 0) -> np.ndarray:

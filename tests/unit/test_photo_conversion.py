@@ -10,9 +10,9 @@ from torch import Tensor
 from audiotrans.convert.photos import KEPT, PhotoConverter
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.photo import imaging
+from audiotrans.photo import images
 from audiotrans.photo.guided import follow_edges, rows_of
-from audiotrans.photo.imaging import PhotoImaging, PhotoSettings
+from audiotrans.photo.images import PhotoImaging, PhotoSettings
 from audiotrans.recipe import Recipe, recipe_from_dict
 
 
@@ -119,7 +119,7 @@ def test_strips_join_without_a_seam(monkeypatch: pytest.MonkeyPatch):
     image, context = road.to_image(pixels)
     change = 0.2 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     whole = road.from_image(image + change, context)
-    monkeypatch.setattr(imaging, "STRIP_PIXELS", 97 * 7)
+    monkeypatch.setattr(images, "STRIP_PIXELS", 97 * 7)
     np.testing.assert_array_equal(road.from_image(image + change, context), whole)
 
 

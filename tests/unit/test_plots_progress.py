@@ -17,7 +17,7 @@ from audiotrans.cli import main
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas, training_progress
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.photo.files import write_photo
+from audiotrans.photo.pillow import write_photo
 from audiotrans.recipe import dump_recipe, recipe_from_dict
 from audiotrans.training.samples import photo_sheet
 

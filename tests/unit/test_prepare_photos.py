@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.photo.imaging import PhotoSettings
+from audiotrans.photo.images import PhotoSettings
 from audiotrans.recipe import Recipe, recipe_from_dict
 from audiotrans.training.data import ImageCache, PhotoCache, open_images
 from audiotrans.training.engine import train

@@ -14,7 +14,7 @@ import numpy as np
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import find_files, replacing
-from audiotrans.photo.imaging import Pixels
+from audiotrans.photo.images import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
