@@ -38,6 +38,13 @@ _LONGEST_MP3_FRAME = 1441  # bytes
 _PADDING_FRAMES = 4096  # an encoder's padding at the end is shorter than two of its frames
 
 
+def is_marked(stream: Any, mark: str, *, otherwise: bool) -> bool:
+    """Tell whether a file marks a stream as ``default`` or ``attached_pic``, where this release of PyAV knows it."""
+    marks = getattr(stream, "disposition", None)
+    wanted = getattr(type(marks), mark, None)
+    return otherwise if marks is None or wanted is None else bool(marks & wanted)
+
+
 class Damage(Exception):
     """The file breaks off or cannot be decoded from here on; the text says where."""
 
@@ -72,11 +79,12 @@ class Decoder:
         self._seconds, self._torn = 0.0, False
         self._file = path.open("rb")
         try:
-            self._container: Any = av.open(self._file, options={"format_whitelist": DEMUXERS})
+            # For the container alone: handed to the streams too, older releases crash where these come late, as FLV's.
+            self._container: Any = av.open(self._file, container_options={"format_whitelist": DEMUXERS})
             streams = self._container.streams.audio
             if not streams:
                 raise LookupError
-            defaults = [stream for stream in streams if getattr(stream, "disposition", 0) & 1]
+            defaults = [stream for stream in streams if is_marked(stream, "default", otherwise=False)]
             self._stream: Any = (defaults or streams)[0]
             if len(streams) > 1:
                 self.note = f"holds {len(streams)} sound streams; number {streams.index(self._stream) + 1} is read"
