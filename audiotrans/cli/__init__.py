@@ -35,6 +35,7 @@ COMMANDS = (
     train.export_weights,
     report.report,
     classifier.train_classifier,
+    renamed_command("pack", "prep"),
     renamed_command("train-judge", "train-classifier"),
     evaluate.evaluate,
 )

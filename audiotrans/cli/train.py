@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.options import BY_MODEL
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.recipe import Recipe
     from audiotrans.training.engine import OnSample
     from audiotrans.training.warm_start import Teach
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 
@@ -177,52 +181,51 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
     click.echo(dump_recipe(load_recipe(recipe_path, overrides)), nl=False)
 
 
+def _own_options(function: F) -> F:
+    """Add the options of conversion that a model has its own values of."""
+    for name, info in reversed(BY_MODEL.items()):
+        flag, text = f"--{name.replace('_', '-')}", f"{info.help}, {info.least:g} to {info.most:g}"
+        text += f" {info.unit}" if info.unit else ""
+        if info.by_target:
+            add = click.option(flag, multiple=True, metavar="TO=VALUE", help=f"{text}; for each domain.")
+        else:
+            add = click.option(flag, type=info.kind, help=f"{text}.")
+        function = add(function)
+    return function
+
+
 @click.command("export-weights")
 @click.argument("run", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Weights file to write (.safetensors).")
 @click.option("--summary", default="", help="One line for the model's card.")
 @click.option("--half", is_flag=True, help="Store float16: half the size, no audible difference.")
 @click.option("--cache", type=PATH, help="Prepared data to know right inputs by.  [default: the recipe's]")
-@click.option(
-    "--articulation", multiple=True, metavar="TO=FACTOR", help="How clearly notes begin and end; may be repeated."
-)
-@click.option("--vibrato", multiple=True, metavar="TO=CENTS", help="How far lasting notes swing; may be repeated.")
-@click.option(
-    "--remove-vibrato",
-    multiple=True,
-    metavar="TO=PERCENT",
-    help="How much of an input's vibrato goes; may be repeated.",
-)
-@click.option("--tilt", multiple=True, metavar="TO=DB", help="How much brighter it hears; may be repeated.")
-@click.option("--shifts", type=int, help="Translations of a sound that convert averages.  [default: the recipe's]")
+@_own_options
 @click.option("--force", is_flag=True, help="Overwrite an output that exists.")
 def export_weights(run: Path, output: Path, **options: Any) -> None:
     """Write the averaged weights of a run as a model for convert.
 
-    RUN may be a weights file or a shipped model's name, to be described anew.
+    RUN may be a weights file or a shipped model's name, to be described anew. Options of conversion become the model's
+    own; what is not given stays as the recipe has it.
     """
     from audiotrans.training.export import export_run
     from audiotrans.weights import open_weights
 
-    for name, unit, example in _BY_TARGET:
-        options[name] = dict(_named_value(f"--{name}", unit, example, text) for text in options[name])
-    click.echo(str(export_run(run, output, progress=sys.stderr.isatty(), **options)))
+    own = {name: options.pop(name) for name in BY_MODEL}
+    conversion = {
+        name: dict(_by_target(name, text) for text in value) if BY_MODEL[name].by_target else value
+        for name, value in own.items()
+        if value not in (None, ())
+    }
+    click.echo(str(export_run(run, output, conversion, progress=sys.stderr.isatty(), **options)))
     stored = open_weights(output)
     if stored.statistics is None and stored.recipe.imaging.type == "audio":  # photos are not checked
         click.echo("no statistics of its training data: convert will not warn (name its cache with --cache)", err=True)
 
 
-_BY_TARGET = (
-    ("articulation", "FACTOR", "piano=1.3"),
-    ("vibrato", "CENTS", "violin=12"),
-    ("remove_vibrato", "PERCENT", "piano=100"),
-    ("tilt", "DB", "piano=-2"),
-)
-
-
-def _named_value(option: str, unit: str, example: str, text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
+def _by_target(name: str, text: str) -> tuple[str, float]:
+    target, _, value = text.partition("=")
     try:
-        return name, float(value)
+        return target, float(value)
     except ValueError:
-        raise UsageError(f"{option} {text!r}: write TO={unit}, such as {example}") from None
+        raise UsageError(f"--{name.replace('_', '-')} {text!r}: write TO=VALUE, such as piano=1") from None

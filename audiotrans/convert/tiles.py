@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiotrans.audio import Wave
-
 if TYPE_CHECKING:
+    from audiotrans.audio import Wave
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.spectrogram.imaging import AudioSettings
 

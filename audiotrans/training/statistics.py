@@ -1,4 +1,4 @@
-"""A profile of a model's training data, made of the prepared cache: needs torch and numpy, no sound library.
+"""Training-data statistics of a model, measured on the prepared cache: needs torch and numpy, no sound library.
 
 Where the limits lie is found on windows that the statistics have not seen: recordings are held out a third at a time,
 neighbours by name together, since those often share a player, a room or an instrument. A model's users have other
@@ -55,11 +55,11 @@ LEAST_WINDOWS = 40
 """Two minutes of sound: fewer windows say nothing of twenty features."""
 
 MOST_WINDOWS = 4000
-"""Windows heard of a domain at most, evenly over the cache: half a minute's work however large it is."""
+"""Windows measured of a domain at most, evenly over the cache: half a minute's work however large it is."""
 
 
-def profile_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -> TrainingStatistics | None:
-    """Make the profile of the data that a recipe's model was trained on.
+def statistics_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -> TrainingStatistics | None:
+    """Measure the data that a recipe's model was trained on.
 
     Args:
         recipe: of the model.
@@ -67,28 +67,28 @@ def profile_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -
         progress: show a bar.
 
     Returns:
-        The profile; None where no cache was named, and the recipe's own is not here (any more) or is of other data,
+        The statistics; None where no cache was named, and the recipe's own is not here (any more) or is of other data,
         or is too small.
 
     Raises:
-        AudiotransError: if the cache that was named is none, is too small or does not suit the recipe.
+        AudiotransError: if the cache that was named is not a cache, is too small or does not suit the recipe.
     """
     if not isinstance(recipe.imaging, AudioSettings):
-        return None  # pictures have no pitch or level
+        return None  # photos have no pitch or level
     try:
         root = Path(recipe.cache) if cache is None else cache
         if cache is None and not (root / MANIFEST).is_file():
             return None
         data = ImageCache(root)
         data.check_suits(recipe, "the model", "name the cache that it was trained on")
-        return fit_profile(data, AudioImaging(recipe.imaging), progress=progress)
+        return fit_statistics(data, AudioImaging(recipe.imaging), progress=progress)
     except AudiotransError:
         if cache is None:
             return None
         raise
 
 
-def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = False) -> TrainingStatistics:
+def fit_statistics(data: ImageCache, imaging: AudioImaging, *, progress: bool = False) -> TrainingStatistics:
     """Measure both domains of a cache on its training images.
 
     Args:
@@ -99,52 +99,54 @@ def fit_profile(data: ImageCache, imaging: AudioImaging, *, progress: bool = Fal
     Raises:
         AudiotransError: if there is too little sound in it.
     """
-    ear = FeatureExtractor(imaging)
-    sounds = {side: hear_domain(data, side, ear, progress=progress) for side in "ab"}
+    extractor = FeatureExtractor(imaging)
+    sounds = {side: measure_domain(data, side, extractor, progress=progress) for side in "ab"}
     plain = {}
-    for side, heard in sounds.items():
+    for side, measured in sounds.items():
         name = data.manifest["domains"][side]
-        features = np.concatenate([sound.features for sound in heard])
+        features = np.concatenate([sound.features for sound in measured])
         if len(features) < LEAST_WINDOWS:
-            need = f"{len(features)} windows of 3 s sound in {name!r}, a profile needs {LEAST_WINDOWS}"
+            need = f"{len(features)} windows of 3 s sound in {name!r}, statistics need {LEAST_WINDOWS}"
             raise AudiotransError(
                 f"the cache {data.root} holds too little sound: {need}; leave it out for a model that does not warn"
             )
-        plain[side] = replace(describe(name, features), recordings=len(heard))
-    return TrainingStatistics({side: _limited(data, side, plain, sounds[side], ear) for side in "ab"})
+        plain[side] = replace(describe(name, features), recordings=len(measured))
+    return TrainingStatistics({side: _limited(data, side, plain, sounds[side], extractor) for side in "ab"})
 
 
-def hear_domain(data: ImageCache, side: str, ear: FeatureExtractor, *, progress: bool = False) -> list[SoundFeatures]:
-    """Listen to the training images of one domain, with windows that overlap by half.
+def measure_domain(
+    data: ImageCache, side: str, extractor: FeatureExtractor, *, progress: bool = False
+) -> list[SoundFeatures]:
+    """Measure the training images of one domain, in windows that overlap by half.
 
     Returns:
-        What was heard of each recording, by name.
+        The features of each recording, by name.
     """
     items = data.items[side, "train"]
-    step = max(ear.window // 2, 1)
+    step = max(extractor.window // 2, 1)
     total = sum(int(item["frames"]) // step for item in items)
-    stretch = 8 * ear.window  # columns read at once
+    stretch = 8 * extractor.window  # columns read at once
     places = [(item, start) for item in items for start in range(0, int(item["frames"]), stretch)]
     kept = places[:: math.ceil(total / MOST_WINDOWS)] if total > MOST_WINDOWS else places
-    heard: dict[str, SoundFeatures] = {}
+    measured: dict[str, SoundFeatures] = {}
     name = data.manifest["domains"][side]
-    for item, start in tqdm(kept, desc=f"listening to {name}", unit="stretch", disable=not progress, leave=False):
+    for item, start in tqdm(kept, desc=f"statistics of {name}", unit="stretch", disable=not progress, leave=False):
         image = data.read(item, start, min(stretch, int(item["frames"]) - start))
         recording = str(item.get("recording", item["file"]))
-        heard[recording] = heard.get(recording, ear.none()) + ear.measure(image[None], step)
-    return [heard[recording] for recording in sorted(heard)]
+        measured[recording] = measured.get(recording, extractor.none()) + extractor.measure(image[None], step)
+    return [measured[recording] for recording in sorted(measured)]
 
 
 def _limited(
     data: ImageCache,
     side: str,
     plain: dict[str, DomainStatistics],
-    heard: Sequence[SoundFeatures],
-    ear: FeatureExtractor,
+    measured: Sequence[SoundFeatures],
+    extractor: FeatureExtractor,
 ) -> DomainStatistics:
     """Add to the statistics of one domain where its limits lie."""
     other = plain["b" if side == "a" else "a"]
-    features = [sound.features for sound in heard]
+    features = [sound.features for sound in measured]
     distances, scores = held_out(plain[side], other, features)
     margin = MARGIN if len(features) > 1 else IN_SAMPLE_MARGIN
     sounds = [sound for item in data.items[side, "train"] for sound in (item, *item.get("joined", ()))]
@@ -153,9 +155,9 @@ def _limited(
         plain[side],
         distance=round(distance_limit(distances, margin), 4),
         likeness=round(likeness_limit(scores), 4),
-        pitch_hz=pitch_range(np.sum([sound.partials for sound in heard], axis=0), ear.frequencies),
+        pitch_hz=pitch_range(np.sum([sound.partials for sound in measured], axis=0), extractor.frequencies),
         level_db=(round(min(levels), 2), round(max(levels), 2)) if levels else None,
-        sounding=round(min(sound.sounding / max(sound.columns, 1) for sound in heard), 4),
+        sounding=round(min(sound.sounding / max(sound.columns, 1) for sound in measured), 4),
     )
 
 

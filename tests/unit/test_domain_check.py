@@ -29,11 +29,11 @@ from audiotrans.spectrogram.imaging import AudioImaging
 from audiotrans.training.data import ImageCache
 from audiotrans.training.statistics import (
     distance_limit,
-    fit_profile,
+    fit_statistics,
     held_out,
     likeness_limit,
     pitch_range,
-    profile_for,
+    statistics_for,
 )
 from tests.profiles import made_cache, melody, recipe_of
 from tests.standins import RATE, settings
@@ -201,7 +201,7 @@ def trained(tmp_path_factory):
     recipe = recipe_of()
     data = ImageCache(made_cache(tmp_path_factory.mktemp("profile") / "cache", recipe))
     imaging = AudioImaging(recipe.imaging)
-    return fit_profile(data, imaging), imaging
+    return fit_statistics(data, imaging), imaging
 
 
 def said(trained, source, wave):
@@ -281,16 +281,16 @@ def test_long_inputs_are_measured_in_tiles_spread_evenly(trained):
 
 def test_a_cache_that_does_not_suit_is_refused_by_name_and_passed_over_by_default(tmp_path):
     recipe = recipe_of()
-    assert profile_for(recipe, None) is None  # the recipe's own cache is not here
+    assert statistics_for(recipe, None) is None  # the recipe's own cache is not here
     with pytest.raises(AudiotransError, match="holds no prepared data"):
-        profile_for(recipe, tmp_path)
+        statistics_for(recipe, tmp_path)
     root = made_cache(tmp_path / "cache", recipe, recordings=1)
     with pytest.raises(AudiotransError, match=r"too little sound: 7 windows of 3 s sound in 'bowed'"):
-        profile_for(recipe, root)
+        statistics_for(recipe, root)
     with pytest.raises(AudiotransError, match=r"imaging.rows 64, the model 32; name the cache"):
-        profile_for(recipe_of(rows=32), root)
+        statistics_for(recipe_of(rows=32), root)
     manifest = json.loads((root / "manifest.json").read_text())
     (root / "manifest.json").write_text(json.dumps(manifest | {"domains": {"a": "x", "b": "plucked"}}))
     with pytest.raises(AudiotransError, match="holds x and plucked, the model translates bowed and plucked"):
-        profile_for(recipe, root)
-    assert profile_for(recipe.model_copy(update={"cache": str(root)}), None) is None
+        statistics_for(recipe, root)
+    assert statistics_for(recipe.model_copy(update={"cache": str(root)}), None) is None

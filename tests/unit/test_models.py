@@ -115,17 +115,17 @@ def test_how_a_model_converts_is_said_when_it_is_exported(
 ) -> None:
     save_checkpoint(tmp_path / "run" / "last.pt", {"step": 12, "ema": weights}, recipe)
     chosen = {"shifts": 3, "articulation": {"piano": 1.5}, "vibrato": {"violin": 12}}
-    out = export_run(tmp_path / "run", tmp_path / "m.safetensors", **chosen)
-    again = export_run(out, tmp_path / "again.safetensors", vibrato={"violin": 9})
+    out = export_run(tmp_path / "run", tmp_path / "m.safetensors", chosen)
+    again = export_run(out, tmp_path / "again.safetensors", {"vibrato": {"violin": 9}})
     for path, cents in ((out, 12), (again, 9)):
         model = models.load(path)
         to_violin, to_piano = model.options("violin"), model.options("piano")
         assert (to_violin.vibrato, to_violin.articulation, to_violin.shifts) == (cents, 1, 3)
         assert (to_piano.vibrato, to_piano.articulation) == (0, 1.5)
     with pytest.raises(UsageError, match="viola"):
-        export_run(tmp_path / "run", tmp_path / "n.safetensors", vibrato={"viola": 9})
+        export_run(tmp_path / "run", tmp_path / "n.safetensors", {"vibrato": {"viola": 9}})
     with pytest.raises(UsageError, match="vibrato"):
-        export_run(tmp_path / "run", tmp_path / "n.safetensors", vibrato={"violin": 900})
+        export_run(tmp_path / "run", tmp_path / "n.safetensors", {"vibrato": {"violin": 900}})
 
 
 def test_a_run_becomes_a_model(tmp_path: Path, recipe: Recipe, weights: dict[str, torch.Tensor]) -> None:
@@ -142,5 +142,5 @@ def test_a_run_becomes_a_model(tmp_path: Path, recipe: Recipe, weights: dict[str
 
 
 def test_a_shipped_model_can_be_described_anew_by_its_name(tmp_path: Path) -> None:
-    export_run(Path("violin-piano"), tmp_path / "mine.safetensors", vibrato={"violin": 0})
+    export_run(Path("violin-piano"), tmp_path / "mine.safetensors", {"vibrato": {"violin": 0}})
     assert models.load(str(tmp_path / "mine.safetensors"), device="cpu").recipe.vibrato.a == 0
