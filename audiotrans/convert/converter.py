@@ -208,6 +208,7 @@ class Converter:
         check_space(folder, (info.frames + inner) * info.channels * 4)
         check = self.domain_check(options.source)
         written: list[Written] = []
+        said = [info.note] if info.note else []
         with naming(job.source), Spool(folder, info.channels) as spool:
             untouched = not options.strength
             blocks = read_blocks(job.source)
@@ -217,10 +218,9 @@ class Converter:
                 sample = replace(options, seed=options.seed + index)
                 out = self.stream(spool.blocks(), found, sample, check)
                 written.append(_write(out, writer, info, found, tick))
-                if check is not None:
-                    lines = tuple(f"{job.source}: {line}" for line in check.warnings(found.level_db))
-                    written[-1] = replace(written[-1], warnings=lines)
-                check = None  # further samples are made of the same sound
+                said += check.warnings(found.level_db) if check is not None else []
+                written[-1] = replace(written[-1], warnings=tuple(f"{job.source}: {line}" for line in said))
+                check, said = None, []  # further samples are made of the same sound
         return written
 
     def check(self, wave: NDArray[np.floating], sample_rate: int, *, source: str) -> list[str]:

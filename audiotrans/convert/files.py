@@ -49,8 +49,8 @@ class Written:
         elapsed_seconds: what it took.
         gain: factor that kept its peaks from clipping; 1 if none was needed.
         sample_rate: of the file in Hz, where the format could not take the input's; else 0.
-        warnings: what of the input is unlike the model's training data, one line each that names the input; the first
-            of several samples has them.
+        warnings: how the input was read, where that is not plain, and what of it is unlike the model's training data,
+            one line each that names the input; the first of several samples has them.
     """
 
     path: Path

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiotrans import audio
 from audiotrans.convert import files
 from audiotrans.convert.files import Failure, Job, plan_jobs
 from audiotrans.convert.models import run_jobs
@@ -165,6 +166,45 @@ def test_outputs_are_named_beside_the_input_or_in_the_folder(tmp_path: Path) -> 
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")
     outputs = {str(job.outputs[0].relative_to(tmp_path)) for job in jobs}
     assert outputs == {"out/one.piano.wav", "out/deep/two.piano.flac"}
+
+
+def test_a_folder_of_many_kinds_is_converted_whole(tmp_path: Path) -> None:
+    touch(tmp_path, "in/one.wav", "in/three.wav")
+    for name in ("two.m4a", "four.mp3"):
+        audio.write(tmp_path / "in" / name, tone(0.1), RATE)
+    (tmp_path / "in/two.m4a").rename(tmp_path / "in/two.mov")  # as a camera's sound
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")
+    model = converter(Identity())
+    outcomes = list(run_jobs(model, jobs, model.options("piano")))
+    assert not any(outcome.failed for outcome in outcomes)
+    made = {path.name: audio.probe(path) for path in (tmp_path / "out").iterdir()}
+    assert {name: info.format for name, info in made.items()} == {
+        "one.piano.wav": "WAV", "two.piano.m4a": "MP4", "three.piano.wav": "WAV", "four.piano.mp3": "MP3",
+    }  # fmt: skip
+    assert len({info.frames for info in made.values()}) == 1
+
+
+def test_how_an_unfinished_file_was_read_is_said_once(violin: Path, tmp_path: Path) -> None:
+    data = bytearray(violin.read_bytes())
+    data[4:8] = data[40:44] = bytes(4)
+    violin.write_bytes(data)
+    job = Job(violin, (tmp_path / "1.wav", tmp_path / "2.wav"))
+    model = converter(Identity())
+    first, second = model.convert_job(job, model.options("piano"))
+    assert first.warnings == (f"{violin}: its header was never finished: it is read to its end",)
+    assert second.warnings == ()
+    assert soundfile.info(first.path).frames == round(0.6 * 22_050)
+
+
+def test_the_longest_names_are_converted(tmp_path: Path) -> None:
+    touch(tmp_path, f"{'n' * 251}.wav")
+    (job,) = plan_jobs([tmp_path], None, "piano")
+    (path,) = job.outputs
+    assert (len(path.name), path.suffixes) == (255, [".piano", ".wav"])
+    model = converter(Identity())
+    assert model.convert_job(job, model.options("piano"))[0].path.exists()
+    model.convert_file(job.source, tmp_path / f"{'m' * 251}.wav", to="piano")
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_folder_converted_twice_does_not_convert_its_results(tmp_path: Path) -> None:
