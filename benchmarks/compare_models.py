@@ -18,7 +18,7 @@ import torch
 import audiotrans
 from audiotrans import audio
 from audiotrans.evaluation import metrics
-from benchmarks import paired
+from benchmarks import paired, rulers
 
 RATE = 44_100
 CLIP_SECONDS = 15.0
@@ -34,12 +34,12 @@ def valid_figures(
     """Distance of the band distributions to the target domain's, and what became of pitch and onsets."""
     waves = read_clips(folder / source, limit)
     outputs = [converter.convert(wave, RATE, to=target) for wave in waves]
-    goal = metrics.band_statistics(read_clips(reference / target), RATE)
+    goal = rulers.band_statistics(read_clips(reference / target), RATE)
     before, after = (
-        metrics.distribution_distance(metrics.band_statistics(body, RATE), goal) for body in (waves, outputs)
+        rulers.distribution_distance(rulers.band_statistics(body, RATE), goal) for body in (waves, outputs)
     )
-    pitch = [metrics.pitch_error(wave, output, RATE) for wave, output in zip(waves, outputs, strict=True)]
-    onsets = [metrics.onset_f1(wave, output, RATE) for wave, output in zip(waves, outputs, strict=True)]
+    pitch = [metrics.pitch.pitch_error(wave, output, RATE) for wave, output in zip(waves, outputs, strict=True)]
+    onsets = [metrics.timing.onset_f1(wave, output, RATE) for wave, output in zip(waves, outputs, strict=True)]
     return {
         "input to target (dB)": before,
         "output to target (dB)": after,

@@ -26,10 +26,10 @@ import torch
 import audiotrans
 from audiotrans import audio
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation import metrics
+from audiotrans.evaluation.metrics import spectral
 from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from benchmarks import paired, scale
+from benchmarks import paired, rulers, scale
 from benchmarks.table import Row, markdown, write_json
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -96,7 +96,7 @@ def round_trip_rows() -> Iterator[Row]:
         for sound, wave in sounds().items():
             image, context = imaging.to_image(torch.from_numpy(np.ascontiguousarray(wave)))
             back = imaging.from_image(image, context, phase=phase).numpy()
-            yield Row("round trip", f"{name}, {phase} phase, {sound}.wav: SNR", metrics.snr_db(wave, back), "dB", bar)
+            yield Row("round trip", f"{name}, {phase} phase, {sound}.wav: SNR", spectral.snr_db(wave, back), "dB", bar)
 
 
 def without_tiles(converter, wave: np.ndarray, to: str, phase: str | None = None) -> np.ndarray:
@@ -125,14 +125,14 @@ def seam_rows() -> Iterator[Row]:
 
 def seam_level(converter, reference: np.ndarray, wave: np.ndarray, to: str, phase: str | None = None) -> float:
     seams = [tile.begin for tile in converter.plan.tiles(wave.shape[1])][1:]
-    return metrics.seam_level_db(reference, converter.convert(wave, RATE, to=to, phase=phase), seams)
+    return rulers.seam_level_db(reference, converter.convert(wave, RATE, to=to, phase=phase), seams)
 
 
 def model_rows(converter) -> Iterator[Row]:
     """Strength 0, and the seams of the model itself (whose image-wide statistics, if any, differ between tiles)."""
     for target, (name, wave) in zip(reversed(converter.domains), sounds().items(), strict=True):
         back = converter.convert(wave, RATE, to=target, strength=0)
-        yield Row("strength 0", f"{name}.wav to {target}: SNR", metrics.snr_db(wave, back), "dB", 40)
+        yield Row("strength 0", f"{name}.wav to {target}: SNR", spectral.snr_db(wave, back), "dB", 40)
         # With the source's phase: phases that are estimated differ from piece to piece whatever the model does.
         long = sounds(30.0)[name]
         level = seam_level(converter, without_tiles(converter, long, target, "source"), long, target, "source")

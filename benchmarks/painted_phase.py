@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiotrans import audio
-from audiotrans.evaluation.metrics import log_spectral_distance, multi_resolution_stft_distance, snr_db
+from audiotrans.evaluation.metrics.spectral import log_spectral_distance, multi_resolution_stft_distance, snr_db
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from benchmarks.table import Row, markdown
 

@@ -14,6 +14,7 @@ from audiotrans.evaluation import metrics
 from audiotrans.evaluation.baselines import equalise, folder_spectrum
 from audiotrans.evaluation.metrics.pitch import OFF_CENTS
 from audiotrans.evaluation.testset import RATE
+from benchmarks import rulers
 from benchmarks.table import Row, bootstrap
 
 
@@ -66,11 +67,11 @@ def score(
         if spectrum is not None:
             methods["copy + EQ"] = equalise(clip.source, spectrum)
         for method, wave in methods.items():
-            bins.setdefault(method, []).append(metrics.log_spectral_distance(clip.truth, wave, RATE))
-            bands.setdefault(method, []).append(metrics.band_distance(clip.truth, wave, RATE))
-        pitch.append(metrics.pitch_error(clip.source, output, RATE))
+            bins.setdefault(method, []).append(metrics.spectral.log_spectral_distance(clip.truth, wave, RATE))
+            bands.setdefault(method, []).append(metrics.spectral.band_distance(clip.truth, wave, RATE))
+        pitch.append(metrics.pitch.pitch_error(clip.source, output, RATE))
         if clip.notes is not None:
-            notes.append(np.abs(metrics.note_pitch_errors(clip.source, output, RATE, clip.notes)))
+            notes.append(np.abs(rulers.note_pitch_errors(clip.source, output, RATE, clip.notes)))
     errors = np.concatenate(notes) if notes else np.zeros(0)
     return Scores(
         {method: np.array(values) for method, values in bins.items()},

@@ -132,7 +132,7 @@ def magnitude_cases(group: str, excerpt: Excerpt, stft: STFT) -> Iterator[Case]:
     """Yield the sets (a) to (c) of one excerpt, mixed down to mono."""
     truth = excerpt.mono
     exact = spectrum(truth, stft).abs()
-    attacks = metrics.attack_times(truth, RATE)
+    attacks = metrics.artefacts.attack_times(truth, RATE)
     for kind in SPOILT:
         magnitude = torch.from_numpy(spoil(exact[0].numpy(), kind, stft.n_fft))[None]
         task = PhaseTask(magnitude, torch.zeros_like(magnitude, dtype=torch.complex64), None, stft)
@@ -150,7 +150,7 @@ def model_case(group: str, excerpt: Excerpt, converter, *, stereo: bool = False)
     # Out of inference mode: methods may write into what they are given.
     magnitude = picture.magnitude.clone()
     task = PhaseTask(magnitude, context.spectrum, None, imaging.stft, picture.gain)
-    attacks = metrics.attack_times(wave, RATE)
+    attacks = metrics.artefacts.attack_times(wave, RATE)
     return Case(group, "model", excerpt.name, task, None, wave.shape[1], attacks, has_source=True)
 
 
@@ -167,7 +167,7 @@ def oracle_cases(folder: Path, converter, seconds: float, limit: int) -> Iterato
             wanted, _ = imaging.to_image(torch.from_numpy(waves[1]), context.level_db)
             picture = imaging.representation.decode(wanted, context)
             task = PhaseTask(picture.magnitude, context.spectrum, None, imaging.stft, picture.gain)
-            attacks = metrics.attack_times(waves[1], RATE)
+            attacks = metrics.artefacts.attack_times(waves[1], RATE)
             group = f"{source} to {target}"
             yield Case(group, "oracle gain", clip.name, task, waves[1], samples, attacks, has_source=True)
 

@@ -105,7 +105,7 @@ def true_phase(case: Case) -> np.ndarray:
 def mr_distance(truth: np.ndarray, wave: np.ndarray) -> float:
     """Multi-resolution STFT distance; nan where the truth is silent."""
     try:
-        return metrics.multi_resolution_stft_distance(truth, wave, RATE, MR_SIZES)
+        return metrics.spectral.multi_resolution_stft_distance(truth, wave, RATE, MR_SIZES)
     except AudiotransError:
         return float("nan")
 
@@ -113,14 +113,14 @@ def mr_distance(truth: np.ndarray, wave: np.ndarray) -> float:
 def measure(case: Case, wave: np.ndarray) -> dict[str, float]:
     """Compare a wave with the case's magnitudes, and with its truth where there is one."""
     found = {
-        "inconsistency_db": metrics.consistency_db(case.task.magnitude.numpy(), wave, case.task.stft),
-        "pre_echo_level_db": metrics.pre_echo_level_db(wave, RATE, case.attacks),
+        "inconsistency_db": metrics.artefacts.consistency_db(case.task.magnitude.numpy(), wave, case.task.stft),
+        "pre_echo_level_db": metrics.artefacts.pre_echo_level_db(wave, RATE, case.attacks),
     }
     if case.truth is not None:
         found["mr"] = mr_distance(case.truth, wave)
-        found["log_spectral_distance_db"] = metrics.log_spectral_distance(case.truth, wave, RATE)
-        found["pre_echo_db"] = metrics.pre_echo_db(case.truth, wave, RATE)
-        found["roughness_db"] = metrics.modulation_noise_excess_db(case.truth, wave, RATE)
+        found["log_spectral_distance_db"] = metrics.spectral.log_spectral_distance(case.truth, wave, RATE)
+        found["pre_echo_db"] = metrics.artefacts.pre_echo_db(case.truth, wave, RATE)
+        found["roughness_db"] = metrics.artefacts.modulation_noise_excess_db(case.truth, wave, RATE)
     return found
 
 

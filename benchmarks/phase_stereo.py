@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from audiotrans.evaluation import metrics
+from audiotrans.evaluation.metrics import stereo
 from audiotrans.spectrogram.phase import PHASES, PhaseTask
 from audiotrans.spectrogram.stft import STFT
 from benchmarks.phase_cases import RATE, Excerpt, model_case, spectrum, spoil
@@ -115,10 +115,10 @@ def methods(quick: bool = False) -> dict[str, Run]:
 def measure(case: StereoCase, wave: np.ndarray) -> dict[str, float]:
     """Compare two channels, their middle and side, and their image with the truth."""
     found = {
-        "coherence_error": metrics.stereo_coherence_error(case.truth, wave, RATE),
-        "level_difference_error_db": metrics.level_difference_error_db(case.truth, wave, RATE),
-        "coherence_error_blocks": metrics.stereo_coherence_error(case.truth, wave, RATE, block_seconds=BLOCK_SECONDS),
-        "level_difference_error_blocks_db": metrics.level_difference_error_db(
+        "coherence_error": stereo.stereo_coherence_error(case.truth, wave, RATE),
+        "level_difference_error_db": stereo.level_difference_error_db(case.truth, wave, RATE),
+        "coherence_error_blocks": stereo.stereo_coherence_error(case.truth, wave, RATE, block_seconds=BLOCK_SECONDS),
+        "level_difference_error_blocks_db": stereo.level_difference_error_db(
             case.truth, wave, RATE, block_seconds=BLOCK_SECONDS
         ),
     }

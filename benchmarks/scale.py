@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from audiotrans.evaluation.metrics import Note, note_pitch_errors
+from audiotrans.evaluation.metrics.pitch import Note
 from audiotrans.evaluation.soundfont import midi_file
+from benchmarks.rulers import note_pitch_errors
 from benchmarks.table import Row
 
 RATE = 44_100

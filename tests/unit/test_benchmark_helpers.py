@@ -8,10 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from audiotrans.evaluation import baselines, metrics
+from audiotrans.evaluation import baselines
+from audiotrans.evaluation.metrics import pitch
 from audiotrans.evaluation.metrics.spectral import power_spectrum
 from audiotrans.evaluation.soundfont import midi_file
-from benchmarks import paired, scale
+from benchmarks import paired, rulers, scale
 from benchmarks.compare_models import table
 from benchmarks.table import Row, bootstrap, markdown, write_json
 
@@ -26,11 +27,11 @@ def three_notes(monkeypatch):
 @pytest.mark.parametrize("instrument", ["violin", "piano"])
 def test_the_scale_is_in_tune_and_every_note_is_heard(instrument):
     wave = scale.synthesise(instrument)
-    track = metrics.pitch_track(wave, scale.RATE)
+    track = pitch.pitch_track(wave, scale.RATE)
     for note in scale.score():
         written = 440 * 2 ** ((note.midi - 69) / 12)
         # A stiff string sounds up to 8 cents sharp at the top of the scale.
-        assert -1 < 1200 * math.log2(metrics.pitch.note_pitch(note, track) / written) < 10
+        assert -1 < 1200 * math.log2(rulers.note_pitch(note, track) / written) < 10
 
 
 @pytest.mark.usefixtures("three_notes")

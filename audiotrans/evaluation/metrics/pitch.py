@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -175,50 +175,6 @@ def compare_tracks(reference: PitchTrack, estimate: PitchTrack) -> PitchError:
     if not len(distance):
         return PitchError(math.nan, math.nan, 0)
     return PitchError(float(np.median(distance)), float(np.mean(distance > OFF_CENTS)), len(distance))
-
-
-def note_pitch_errors(
-    reference: Wave, estimate: Wave, sample_rate: int, notes: Sequence[Note] | str | Path
-) -> npt.NDArray[np.float64]:
-    """Compare the pitch of two sounds note by note: median pitch of the estimate against that of the reference.
-
-    The pitch of a note is the median over the frames of its middle part, without the attack and the release. The score
-    only says where the notes are, and which of them the tracker finds in the reference: a note that it places
-    more than 50 cents from the score there (a chord, a bass note under a melody) says nothing about the estimate.
-
-    Args:
-        reference: shape (channels, samples).
-        estimate: the same shape.
-        sample_rate: Hz.
-        notes: the score, or a CSV file that `read_notes` can read.
-
-    Returns:
-        Signed cents of every note, shape (notes,); nan for a note that is not found in the reference, infinity for one
-        that is found there and has no pitch in the estimate.
-
-    Raises:
-        AudiotransError: where the waves cannot be compared or the score cannot be read.
-    """
-    validate(reference, estimate, sample_rate)
-    score = read_notes(notes) if isinstance(notes, (str, Path)) else notes
-    tracks = [pitch_track(wave, sample_rate) for wave in (reference, estimate)]
-    return np.array([_note_error(note, tracks[0], tracks[1]) for note in score], dtype=np.float64)
-
-
-def _note_error(note: Note, reference: PitchTrack, estimate: PitchTrack) -> float:
-    before, after = note_pitch(note, reference), note_pitch(note, estimate)
-    written = 440.0 * 2.0 ** ((note.midi - 69.0) / 12.0)
-    if math.isnan(before) or abs(1200.0 * math.log2(before / written)) > OFF_CENTS:
-        return math.nan
-    return math.inf if math.isnan(after) else 1200.0 * math.log2(after / before)
-
-
-def note_pitch(note: Note, track: PitchTrack) -> float:
-    """Return the median pitch of one note in Hz, over the middle of its duration; nan where it has none."""
-    begin = note.onset_seconds + max(0.03, 0.2 * note.duration_seconds)
-    end = note.onset_seconds + 0.9 * note.duration_seconds
-    inside = track.hertz[(track.seconds >= begin) & (track.seconds <= end) & np.isfinite(track.hertz)]
-    return float(np.median(inside)) if len(inside) else math.nan
 
 
 def vibrato_extent_cents(track: PitchTrack) -> float:

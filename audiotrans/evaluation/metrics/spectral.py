@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.evaluation.wave_checks import Wave, mono, validate, validate_wave
+from audiotrans.evaluation.wave_checks import Wave, mono, validate
 from audiotrans.spectrogram.stft import STFT
 
 Array = npt.NDArray[np.floating[Any]]
@@ -82,11 +81,11 @@ def band_distance(reference: Wave, estimate: Wave, sample_rate: int) -> float:
 
 
 def _distance_db(reference_power: Array, estimate_power: Array) -> float:
-    reference_db, estimate_db = _floored_db(reference_power, estimate_power)
+    reference_db, estimate_db = floored_db(reference_power, estimate_power)
     return float(np.sqrt(np.mean((reference_db - estimate_db) ** 2, axis=0)).mean())
 
 
-def _floored_db(reference_power: Array, estimate_power: Array) -> tuple[Array, Array]:
+def floored_db(reference_power: Array, estimate_power: Array) -> tuple[Array, Array]:
     """Turn both powers into dB above the floor that the reference sets."""
     loudest = float(reference_power.max())
     if loudest <= _TINY_POWER:
@@ -156,7 +155,7 @@ def multi_resolution_stft_distance(
     validate(reference, estimate, sample_rate)
     terms = []
     for size in sizes:
-        first, second = _floored_db(
+        first, second = floored_db(
             power_spectrum(reference, size, size // 4), power_spectrum(estimate, size, size // 4)
         )
         log_difference = np.abs(first - second).mean() * math.log(10.0) / 20.0
@@ -180,79 +179,3 @@ def snr_db(reference: Wave, estimate: Wave) -> float:
         raise AudiotransError("the reference is silent, so there is no signal to compare the noise with")
     noise = float(np.sum(np.square(reference.astype(np.float64) - estimate)))
     return math.inf if noise == 0.0 else 10.0 * math.log10(signal / noise)
-
-
-def seam_level_db(reference: Wave, estimate: Wave, seams: Iterable[int], *, radius: int = 2048) -> float:
-    """Compute the level of what is left at the seams of a conversion done in tiles, in dB.
-
-    The difference of the two waves is taken within `radius` samples of every seam; the result is its largest absolute
-    value over the root mean square of the whole reference. A peak, since a click of one sample is audible.
-
-    Args:
-        reference: the same conversion without tiles, or the input where the model changes nothing;
-            shape (channels, samples).
-        estimate: the conversion in tiles, the same shape.
-        seams: positions of the joints, in samples.
-        radius: samples looked at on each side of a joint.
-
-    Returns:
-        The worst seam; minus infinity where both waves agree exactly at every seam.
-
-    Raises:
-        AudiotransError: where the waves cannot be compared, the reference is silent, or no seam lies inside them.
-    """
-    validate(reference, estimate)
-    samples = reference.shape[1]
-    inside = [seam for seam in seams if 0 <= seam < samples]
-    level = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
-    if not inside or level == 0.0:
-        wrong = "the reference is silent" if inside else f"no seam lies within the {samples} samples"
-        raise AudiotransError(f"{wrong}, so there is no seam level to measure")
-    difference = np.abs(reference.astype(np.float64) - estimate)
-    worst = max(float(difference[:, max(seam - radius, 0) : seam + radius].max()) for seam in inside)
-    return -math.inf if worst == 0.0 else 20.0 * math.log10(worst / level)
-
-
-@dataclass(frozen=True)
-class BandStatistics:
-    """Mean and spread over time of the level in each band, in dB; both of shape (bands,)."""
-
-    mean_db: Array
-    std_db: Array
-
-
-def band_statistics(waves: Iterable[Wave], sample_rate: int) -> BandStatistics:
-    """Compute mean and standard deviation over all frames of the level in each band, for a body of sound.
-
-    Every wave is first brought to the same root mean square, so that loudness does not count, and every band is
-    raised to a floor 80 dB below the loudest of its own wave.
-
-    Args:
-        waves: each of shape (channels, samples).
-        sample_rate: Hz, the same for all.
-
-    Raises:
-        AudiotransError: where a wave is empty, not finite or silent, or there is none.
-    """
-    matrix = band_matrix(sample_rate)
-    columns = []
-    for wave in waves:
-        validate_wave(wave)
-        power = matrix @ power_spectrum(wave)
-        level = float(np.mean(np.square(mono(wave))))
-        columns.append(_floored_db(power, power)[0] - 10.0 * math.log10(max(level, _TINY_POWER)))
-    if not columns:
-        raise AudiotransError("there is no wave to take statistics of; give at least one")
-    frames = np.concatenate(columns, axis=1)
-    return BandStatistics(frames.mean(axis=1), frames.std(axis=1))
-
-
-def distribution_distance(first: BandStatistics, second: BandStatistics) -> float:
-    """Compute the distance of two bodies of sound without pairs, in dB.
-
-    Each band is modelled as a normal distribution of levels; the result is the root mean square over the bands of their
-    2-Wasserstein distances, sqrt((difference of means)^2 + (difference of deviations)^2).
-    """
-    means = first.mean_db - second.mean_db
-    deviations = first.std_db - second.std_db
-    return float(np.sqrt(np.mean(means**2 + deviations**2)))
