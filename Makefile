@@ -8,21 +8,26 @@ OUTPUT := demo/violin_to_piano.wav
 
 # The stamps carry the interpreter's version, so that another PYTHON makes the environment anew.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-# Small builds first: without an NVIDIA card, Linux needs no CUDA. Where PyTorch's index of CPU builds cannot be reached,
-# the attempt fails within seconds, and the next command brings what PyPI has.
-CPU_INDEX := https://download.pytorch.org/whl/cpu
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 MADE    := $(VENV)/.made-with-$(VERSION)
 TORCH   := $(VENV)/.torch-installed
 CORE    := $(VENV)/.core-installed
 DEV     := $(VENV)/.dev-installed
 
+# Small builds first: without an NVIDIA card, Linux needs no CUDA. Where PyTorch's index of CPU builds cannot be reached,
+# the attempt fails within seconds, and the next command brings what PyPI has.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+
+# A process for each core, four at most: every one compiles its own code the first time (tests/conftest.py).
+PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint format clean
+.PHONY: help venv demo test quick lint format clean
 
 help:
 	@echo "make demo    install into $(VENV), convert data/violin.wav to piano, name the files to open"
 	@echo "make test    install what the tests need, then ruff, mypy and pytest"
+	@echo "make quick   the fast tests alone: unit and properties, about a minute"
 	@echo "make lint    the checks that run no code: ruff and mypy"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make clean   remove the environment, the demo and the caches"
@@ -51,8 +56,6 @@ $(CORE): $(TORCH) pyproject.toml constraints.txt
 
 $(DEV): $(TORCH) pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
-	@# Alone: of these packages only the networks' files are read, and what they require (TensorFlow) is not needed.
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps basic-pitch==0.4.0 musicnn==0.1.0
 	@touch $(CORE) $@
 
 venv: $(MADE)
@@ -71,7 +74,10 @@ lint: $(DEV)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: $(DEV)
+	$(PYTEST) -q -m 'not slow and not e2e' tests/unit tests/properties
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .

@@ -19,7 +19,6 @@ EXTRAS = {
     "mir_eval": "eval",
     "numba": "phase",
     "onnxruntime": "eval",
-    "pretty_midi": "eval",
     "pyloudnorm": "eval",
     "sklearn": "eval",
     "tensorboard": "train",

@@ -70,8 +70,8 @@ class Player:
     rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        self.encoder_adam = torch.optim.Adam(self.encoder.parameters(), self.rate, betas=(0.5, 0.999))
-        self.contrast_adam = torch.optim.Adam(self.contrast.parameters(), 4 * self.rate, betas=(0.5, 0.999))
+        self.encoder_adam = torch.optim.Adam(self.encoder.parameters(), self.rate, betas=(0.5, 0.999), fused=True)
+        self.contrast_adam = torch.optim.Adam(self.contrast.parameters(), 4 * self.rate, betas=(0.5, 0.999), fused=True)
 
     def draw(self, x: Tensor) -> Tensor:
         """Return one z for each row of ``x``."""
@@ -150,7 +150,7 @@ def recovered_kl(mean: float, spread: float, steps: int = 1500, seed: int = 0) -
     """Train T alone between N(mean, spread^2) and N(0, 1); return its mean on the former, an estimate of the KL."""
     torch.manual_seed(seed)
     contrast = Contrast(1, 1)
-    adam = torch.optim.Adam(contrast.parameters(), 3e-3)
+    adam = torch.optim.Adam(contrast.parameters(), 3e-3, fused=True)
     for step in range(steps):
         adam.param_groups[0]["lr"] = 3e-3 * min(1.0, 2 * (1 - step / steps))
         q, p = mean + spread * torch.randn(512, 1), torch.randn(512, 1)
@@ -232,7 +232,7 @@ def folded_gaussian(x: float = 2.0, steps: int = 800, seed: int = 0) -> Folded:
     best: Folded | None = None
     for start in (-x, 0.1, x):
         encoder = Affine(start, 0.3)
-        adam = torch.optim.Adam(encoder.parameters(), 1e-2)
+        adam = torch.optim.Adam(encoder.parameters(), 1e-2, fused=True)
         for _ in range(steps):
             mean, log_spread = encoder.mean, encoder.log_spread
             z = encoder(torch.randn(256, 2))
@@ -286,7 +286,7 @@ def four_points(mode: str | None = "linear", steps: int = 4000, seed: int = 0) -
     """Learn encoder and decoder of four points; ``mode`` None is the Gaussian VAE with its closed-form KL."""
     torch.manual_seed(seed)
     points, decoder = torch.eye(4), Perceptron(2, 4)
-    decoder_adam = torch.optim.Adam(decoder.parameters(), 1e-3)
+    decoder_adam = torch.optim.Adam(decoder.parameters(), 1e-3, fused=True)
     encoder = Perceptron(4 + 8, 2) if mode else Perceptron(4, 4)
     player = Player(encoder, Contrast(4, 2), eps_size=8)
 

@@ -75,7 +75,7 @@ def found_by(dimensions: int, spread: float, *, adaptive: bool, steps: int = 300
     torch.manual_seed(seed)
     mixing, _ = torch.linalg.qr(torch.randn(dimensions, dimensions))
     problem, t = Problem(mixing, spread, adaptive), Contrast(dimensions, dimensions)
-    adam = torch.optim.Adam(t.parameters(), RATE, betas=(0.5, 0.999))
+    adam = torch.optim.Adam(t.parameters(), RATE, betas=(0.5, 0.999), fused=True)
     for step in range(steps):
         adam.param_groups[0]["lr"] = RATE * min(1.0, 2 * (1 - step / steps))
         x, _, seen, _ = problem.draw(BATCH)

@@ -9,10 +9,12 @@ import pytest
 from benchmarks import avb_toys as toys
 from benchmarks.contrast_toys import found_by
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.parametrize("mode", toys.ADVERSARIAL)
-def test_a_gaussian_posterior_is_drawn_to_the_prior(mode):
-    mean, spread, loss = toys.gaussian_posterior(mode)
+
+@pytest.mark.parametrize(("mode", "steps"), [("linear", 1300), ("softplus", 1500), ("paper", 1000)])
+def test_a_gaussian_posterior_is_drawn_to_the_prior(mode, steps):
+    mean, spread, loss = toys.gaussian_posterior(mode, steps)
     assert abs(mean) < 0.1
     assert 0.9 < spread < 1.1
     assert loss == pytest.approx(2 * math.log(2), abs=0.02)  # T cannot tell the two apart any more
@@ -20,7 +22,7 @@ def test_a_gaussian_posterior_is_drawn_to_the_prior(mode):
 
 @pytest.mark.parametrize(("mean", "spread"), [(1.0, 1.0), (1.5, 0.7)])
 def test_a_known_kl_is_recovered_within_a_tenth(mean, spread):
-    assert toys.recovered_kl(mean, spread) == pytest.approx(toys.gaussian_kl(mean, spread), rel=0.1)
+    assert toys.recovered_kl(mean, spread, steps=700) == pytest.approx(toys.gaussian_kl(mean, spread), rel=0.1)
 
 
 @pytest.mark.parametrize("mode", toys.ADVERSARIAL)
@@ -30,7 +32,7 @@ def test_one_step_with_the_best_t_moves_the_posterior_towards_the_prior(mode, me
 
 
 def test_two_modes_that_no_gaussian_can_hold():
-    found, gaussian = toys.folded_posterior(), toys.folded_gaussian()
+    found, gaussian = toys.folded_posterior(steps=1500), toys.folded_gaussian(steps=400)
     assert 0.4 < found.left < 0.6  # both modes, evenly: the problem is symmetric
     # What a Gaussian loses by leaving one mode out is log 2; the encoder that takes noise in recovers most of it.
     assert gaussian.elbo == pytest.approx(found.evidence - math.log(2), abs=0.05)
@@ -39,11 +41,11 @@ def test_two_modes_that_no_gaussian_can_hold():
 
 
 def test_four_points_share_the_prior_out_where_gaussians_leave_gaps():
-    found, gaussian = toys.four_points("linear", steps=1500), toys.four_points(None, steps=1500)
+    found, gaussian = toys.four_points("linear", steps=1000), toys.four_points(None, steps=1000)
     for result in (found, gaussian):
         assert result.nll < 0.1  # both tell the points apart
     assert found.elbo > gaussian.elbo + 0.2
-    assert found.elbo == pytest.approx(-toys.LOG_4, abs=0.12)  # the bound; 1,500 steps do not quite reach it
+    assert found.elbo == pytest.approx(-toys.LOG_4, abs=0.12)  # the bound; 1,000 steps do not quite reach it
     assert found.mixture < gaussian.mixture / 3
 
 

@@ -16,6 +16,8 @@ from benchmarks import paired, rulers, scale
 from benchmarks.compare_models import table
 from benchmarks.table import Row, bootstrap, markdown, write_json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def three_notes(monkeypatch):

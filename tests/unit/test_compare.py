@@ -17,7 +17,7 @@ from PIL import Image
 
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.compare import EvaluationSet, compare, evaluate_model, imagenet
+from audiotrans.evaluation.compare import EvaluationSet, compare, evaluate_model, imagenet, results
 from audiotrans.evaluation.compare import runs as comparing
 from audiotrans.evaluation.compare.evaluation_set import (
     AttributeClassifier,
@@ -38,6 +38,8 @@ from audiotrans.photo.images import PhotoSettings
 from audiotrans.recipe import Recipe, dump_recipe, load_recipe, recipe_from_dict
 from audiotrans.training.data import open_images
 from audiotrans.training.photo_images import prepare_photos
+
+pytestmark = pytest.mark.slow
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -63,6 +65,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def without_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is optional; what is tested must not depend on whether it is installed."""
     monkeypatch.setattr(imagenet, "available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time of so small a comparison: one test draws, and looks at what was drawn."""
+    if not request.node.get_closest_marker("smoke"):
+        for name in ("comparison_curves", "progress_sheet", "ends_sheet"):
+            monkeypatch.setattr(results, name, lambda *given: given[-1])
 
 
 def recipe(**model: object) -> Recipe:

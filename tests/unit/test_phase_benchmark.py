@@ -17,6 +17,8 @@ from benchmarks import phase, phase_cases, phase_methods, phase_report, phase_st
 from benchmarks.phase_methods import AUTO, DEFAULT, LIBROSA, PGHI, Method
 from benchmarks.phase_report import Findings
 
+pytestmark = pytest.mark.slow
+
 DATA = phase.DATA
 STEREO = np.random.default_rng(0).normal(0, 0.1, (2, 22_528)).astype(np.float32)
 
