@@ -1,10 +1,11 @@
-"""How far a judge of timbre can be trusted: what it says of real sounds, of equalised ones and of conversions.
+"""How far an instrument classifier can be trusted: its figures on real sounds, on equalised ones and on conversions.
 
-    python -m benchmarks.judge --sounds VALID --sounds OTHERS --paired PAIRS [--classifier J] [--model M]
+    python -m benchmarks.classifier --sounds VALID --sounds OTHERS --paired PAIRS [--classifier C] [--model M]
 
-Every folder has a sub-folder for each of the judge's two domains; PAIRS has the same stems in both. An equalised clip
-has the long-term spectrum of the other domain's clip of the same music: the most that an equaliser can copy, and still
-the instrument that it was. The kernel distance is that of the judge's embedding to the real clips of the target.
+Every folder has a sub-folder for each of the classifier's two domains; PAIRS has the same stems in both. An equalised
+clip has the long-term spectrum of the other domain's clip of the same music: the most that an equaliser can copy, and
+still the instrument that it was. The kernel distance is that of the classifier's embedding to the real clips of the
+target.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def read_all(folder: Path) -> list[np.ndarray]:
     return [audio.read(path, sample_rate=RATE)[0] for path in audio.find_audio([folder])]
 
 
-def verdicts(classifier: InstrumentClassifier, waves: Waves, domain: str) -> str:
+def figures(classifier: InstrumentClassifier, waves: Waves, domain: str) -> str:
     """Return cells: how many clips and windows are taken for the domain, and the mean probability of it."""
     rows = [classifier.probabilities(wave, RATE)[:, classifier.index(domain)] for wave in waves]
     windows = np.concatenate(rows)
@@ -51,7 +52,7 @@ def show(label: str, cells: str, distance: float | None = None) -> None:
 def real_sounds(classifier: InstrumentClassifier, folders: Iterable[Path]) -> None:
     for folder in folders:
         for domain in classifier.classes:
-            show(f"{folder.name}, real {domain}", verdicts(classifier, read_all(folder / domain), domain))
+            show(f"{folder.name}, real {domain}", figures(classifier, read_all(folder / domain), domain))
 
 
 def one_direction(classifier: InstrumentClassifier, paired: Path, model: str, source: str, target: str) -> None:
@@ -64,26 +65,26 @@ def one_direction(classifier: InstrumentClassifier, paired: Path, model: str, so
     made = [converter.convert(wave, RATE, to=target, source=source) for wave in clips]
     for label, waves in ((f"real {source}", clips), (f"{source}, equalised", equal)):
         distance = kernel_distance(reference, embedded(classifier, waves))
-        show(f"{paired.name}, {label}", verdicts(classifier, waves, source), distance)
-    show(f"{paired.name}, {source} converted to {target}", verdicts(classifier, made, target),
+        show(f"{paired.name}, {label}", figures(classifier, waves, source), distance)
+    show(f"{paired.name}, {source} converted to {target}", figures(classifier, made, target),
          kernel_distance(reference, embedded(classifier, made)))  # fmt: skip
     halves = [embedded(classifier, truths[start::2]) for start in (0, 1)]
     show(
         f"{paired.name}, real {target} (distance: half to half)",
-        verdicts(classifier, truths, target),
+        figures(classifier, truths, target),
         kernel_distance(*halves),
     )
 
 
 @click.command()
-@click.option("--classifier", "judge_name", default=DEFAULT_CLASSIFIER)
+@click.option("--classifier", "name", default=DEFAULT_CLASSIFIER)
 @click.option("--model", default=models.DEFAULT_MODEL)
 @click.option("--sounds", multiple=True, type=PATH)
 @click.option("--paired", type=PATH)
 @click.option("--threads", type=int)
-def main(judge_name: str, model: str, sounds: tuple[Path, ...], paired: Path | None, threads: int | None) -> None:
+def main(name: str, model: str, sounds: tuple[Path, ...], paired: Path | None, threads: int | None) -> None:
     use_threads(threads)
-    classifier = InstrumentClassifier.load(judge_name)
+    classifier = InstrumentClassifier.load(name)
     click.echo("| sounds | asked for | clips | windows | mean probability | kernel distance to the target |")
     click.echo("|---|---|---|---|---|---|")
     real_sounds(classifier, sounds)

@@ -4,7 +4,7 @@
 
 FOLDER holds a folder for each domain of the model, with recordings that the model was not trained on. Every clip is
 converted as it is and as it would have come out of another room, equaliser or recorder. Notes are compared with those
-of the untouched clip. Needs the networks of `audiotrans evaluate` (basic-pitch, musicnn).
+of the untouched clip.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 PHRASES is made by `benchmarks.phrases`; SOUNDS holds a folder for each domain, with recordings that the model was
 not trained on, such as the validation sounds. To choose by: never by the pairs that final figures are measured on.
-Needs the networks of `audiotrans evaluate` (basic-pitch, musicnn).
+Needs `audiotrans[eval]`.
 """
 
 from __future__ import annotations

@@ -30,19 +30,19 @@ PATH = click.Path(path_type=Path)
 @click.option("--soundfont", type=PATH, metavar="SF2", help="General MIDI bank.  [default: one of the system's]")
 @click.option("--seconds", default=10.0, show_default=True, help="Longer files are cut into clips of this length.")
 @click.option("--limit", type=int, help="Clips per direction at most, spread over the recordings.")
-@click.option("--unpaired", is_flag=True, help="Equal names in two domains are chance.")
+@click.option("--unpaired", is_flag=True, help="Files of equal names in two domains are not the same notes.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Decides noise, the random clips and the bootstrap.",
+    help="Of noise, random clips and the bootstrap: the same seed gives the same figures.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace an evaluation that is there.")
-@click.option("--resume", is_flag=True, help="Go on with one: what was measured is kept.")
+@click.option("--resume", is_flag=True, help="Go on with an evaluation that is there: what was measured is kept.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table.")
 def evaluate(test_set: Path, *, output: Path, quiet: bool, **options: Any) -> None:
     """Score models and folders of converted sounds beside baselines; TESTSET has a folder of sounds for each domain."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from audiotrans import audio
 from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
+from audiotrans.files import file_digest
 from audiotrans.training.sources import recording_of
 
 RATE = 44_100
@@ -294,13 +295,11 @@ def fit_channels(wave: Wave, channels: int) -> Wave:
 
 
 def digest_of(path: Path) -> str:
-    """Return a short digest of a file's bytes; of those over 64 MB, of the size and the first and last megabyte."""
-    size, block = path.stat().st_size, 2**20
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        if size > 64 * block:
-            digest.update(file.read(block))
-            file.seek(-block, 2)
-        while data := file.read(block):
-            digest.update(data)
-    return digest.hexdigest()[:16]
+    """Return a short digest of a file's bytes, computed once while the file does not change."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, _size: int, _changed_ns: int) -> str:
+    return file_digest(path)[:16]

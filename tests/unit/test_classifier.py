@@ -165,7 +165,7 @@ class TestTraining:
         assert classifier.predict(held(0), RATE).shape == (3,)
 
 
-class TestVerdicts:
+class TestProbabilities:
     def test_probabilities_sum_to_one_and_predict_is_their_mean(
         self, trained: tuple[Path, InstrumentClassifier]
     ) -> None:
@@ -193,7 +193,7 @@ class TestVerdicts:
         monkeypatch.setattr("audiotrans.evaluation.classifier._BATCH", 3)
         np.testing.assert_allclose(classifier.embed(held(2), RATE), whole, atol=1e-5)  # float32, other batch sizes
 
-    def test_silence_has_no_verdict(self, trained: tuple[Path, InstrumentClassifier]) -> None:
+    def test_silence_has_no_windows(self, trained: tuple[Path, InstrumentClassifier]) -> None:
         classifier, silence = trained[1], np.zeros((2, RATE), np.float32)
         assert classifier.probabilities(silence, RATE).shape == (0, 2)
         assert classifier.embed(silence, RATE).shape == (0, 64)

@@ -163,7 +163,7 @@ def test_without_scores_none_is_played_and_none_is_missed(pairs, played):
     assert played == []
 
 
-def test_a_lone_recording_leaves_two_anchors_out_and_says_so(pairs):
+def test_a_lone_recording_leaves_two_baselines_out_and_says_so(pairs):
     for name in "bc":
         (pairs / "piano" / f"{name}.wav").unlink()
     baselines, notes = build_baselines(direction_of(pairs), BaselineOptions())
@@ -171,7 +171,7 @@ def test_a_lone_recording_leaves_two_anchors_out_and_says_so(pairs):
     assert sum("two recordings of piano" in note for note in notes) == 2
 
 
-def test_a_missing_soundfont_leaves_an_anchor_out_a_misspelt_one_is_refused(pairs, monkeypatch, tmp_path):
+def test_a_missing_soundfont_leaves_a_baseline_out_a_misspelt_one_is_refused(pairs, monkeypatch, tmp_path):
     monkeypatch.setattr(soundfont, "SOUNDFONT_FOLDERS", (tmp_path,))
     _, notes = build_baselines(direction_of(pairs), BaselineOptions())
     assert any("no SoundFont was found" in note and "--soundfont" in note for note in notes)
