@@ -200,7 +200,7 @@ class Decoder:
             raise self._failure()
         there, promised = self._packets, self._promised_packets()
         if there < promised - 1:
-            raise Damage(f"{there / promised:.0%} of the sound that its header promises are there")
+            raise Damage(f"{there} of the {promised} packets that its header promises are there")
         length = self._promised_seconds()
         if self._seconds < length - max(0.1, 0.01 * length):
             raise Damage(f"{self._seconds:.1f} s of {length:.1f} s can be decoded")

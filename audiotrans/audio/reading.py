@@ -187,8 +187,7 @@ class _Sndfile:
         self._sound.seekable = lambda: False
         self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
         self.format, self.subtype = str(self._sound.format), str(self._sound.subtype)
-        told = 0 < self._sound.frames < _UNKNOWN_FRAMES and self.subtype != "MPEG_LAYER_III"
-        self.frames = int(self._sound.frames) if told else 0
+        self.frames = int(self._sound.frames) if 0 < self._sound.frames < _UNKNOWN_FRAMES else 0
         if self._view:
             self.note = "its header was never finished: it is read to its end"
         try:
@@ -209,7 +208,7 @@ class _Sndfile:
             # Programs that write to a pipe promise the largest size that the header can hold.
             streamed = 0x7FFF0000 <= promised <= 0x7FFFFFFF or promised >= 0xFFFFFF00
             if promised - there > _PADDING and not (streamed and self.format not in ("W64", "RF64")):
-                raise Damage(f"{there / promised:.0%} of the bytes that its header promises are there")
+                raise Damage(f"{there} of the {promised} bytes that its header promises are there")
         if "Last page lacks an end-of-stream bit" in log and "Junk after the last page" in log:
             seconds = self._sound.frames / self.sample_rate
             raise Damage(f"the last page of the stream breaks off, after {seconds:.1f} s")
@@ -266,7 +265,11 @@ class _Chain:
     def blocks(self) -> Iterator[Frames]:
         """Decode all, in blocks of shape (frames, channels)."""
         for number, link in enumerate(self._links, start=1):
-            with contextlib.closing(self._link(self.path, link)) as file:
+            try:
+                part = self._link(self.path, link)
+            except soundfile.SoundFileError:
+                raise Damage(f"sound {number} of it cannot be decoded") from None
+            with contextlib.closing(part) as file:
                 if (file.sample_rate, file.channels) != (self.sample_rate, self.channels):
                     raise Damage(f"sound {number} of it has {file.channels} channels at {file.sample_rate} Hz")
                 yield from file.blocks()
@@ -380,8 +383,8 @@ def _opened(path: Path) -> Iterator[_Source]:
         raise _cut_off(path, str(damage)) from None
     except LookupError:
         raise AudiotransError(f"{path}: holds no sound, only pictures.") from None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise _not_audio(path, head, str(error)) from None
+    except (av.FFmpegError, OSError, ValueError):
+        raise _not_audio(path, head) from None
     with contextlib.closing(file):
         if not 1 <= file.channels <= MAX_CHANNELS:
             raise AudiotransError(
@@ -400,9 +403,13 @@ def _open(path: Path, head: bytes) -> _Source:
                 raise
     try:
         links = _links(path) if head.startswith(b"OggS") else []
-        return _Chain(path, links) if links else _Sndfile(path)
+        file = _Chain(path, links) if links else _Sndfile(path)
     except (soundfile.SoundFileError, TypeError, ValueError):
         return Decoder(path)
+    if file.subtype != "MPEG_LAYER_III":
+        return file
+    file.close()  # MP3 in a WAV: libsndfile's decoder talks on the terminal, and guesses the length
+    return Decoder(path)
 
 
 def _head(path: Path) -> bytes:
@@ -425,13 +432,13 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _not_audio(path: Path, head: bytes, said: str) -> AudiotransError:
+def _not_audio(path: Path, head: bytes) -> AudiotransError:
     if head.startswith(_SNDFILE_MAGIC) or head.startswith(b"ID3"):
         return AudiotransError(f"{path}: holds no sound that can be decoded: it is cut off, damaged or of zero length.")
     if head[4:8] == b"ftyp":
         return AudiotransError(
-            f"{path}: cannot be decoded ({said}): a recording that was never finished lacks its table of contents, and "
-            "only the program that made it can mend it."
+            f"{path}: cannot be decoded: it is damaged, or a recording that was never finished: only the program that "
+            "made it can write its table of contents."
         )
     return AudiotransError(f"{path}: is not a sound file that can be read; {suffix_list()} can.")
 
