@@ -204,13 +204,25 @@ def small(cache: Path, output: Path, **options: object) -> Path:
     return compare(recipes, cache, output, **settings)
 
 
+@pytest.fixture(scope="module")
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagenet, "available", lambda: False)
+        return small(cache, tmp_path_factory.mktemp("whole"), seeds=1).parent
+
+
+@pytest.fixture
+def started(whole: Path, tmp_path: Path) -> Path:
+    """Copy a comparison of one seed, which takes long to make."""
+    return shutil.copytree(whole, tmp_path / "comparison")
+
+
 @pytest.mark.smoke
-def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, tmp_path: Path):
-    output = tmp_path / "comparison"
-    summary = small(cache, output, seeds=1)
+def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, started: Path):
+    output = started
     first = (output / "runs/avb-0/evaluations.jsonl").read_bytes()
     assert [record["step"] for record in read_records(output / "runs/avb-0")] == [2, 4]
-    small(cache, output)
+    summary = small(cache, output)
     assert (output / "runs/avb-0/evaluations.jsonl").read_bytes() == first  # nothing was repeated
     text = re.sub(" +", " ", summary.read_text())
     assert "avb (2 seeds)" in text
@@ -228,10 +240,9 @@ def test_a_comparison_is_whole_and_goes_on_where_it_stopped(cache: Path, tmp_pat
 
 
 def test_imagenets_distances_are_added_to_what_was_evaluated_before(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, started: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    output = tmp_path / "c"
-    small(cache, output, seeds=1)
+    output = started
     before = read_records(output / "runs/avb-0")
     assert "imagenet_ab" not in before[0]
     assert "ImageNet" not in (output / "summary.md").read_text()
@@ -289,30 +300,21 @@ def test_a_folder_that_is_not_a_cache_is_told_in_one_line(tmp_path: Path):
     assert not (tmp_path / "c").exists()  # nothing is left behind
 
 
-def test_another_comparison_does_not_get_mixed_in(cache: Path, tmp_path: Path):
-    small(cache, tmp_path / "c", seeds=1)
+def test_another_comparison_does_not_get_mixed_in(cache: Path, started: Path):
     with pytest.raises(UsageError, match="with steps 4, not 6"):
-        small(cache, tmp_path / "c", steps=6)
+        small(cache, started, steps=6)
     with pytest.raises(UsageError, match="another recipe 'avb'"):
-        compare({"avb": recipe(kl="none")}, cache, tmp_path / "c", steps=4, every=2, images=8)
+        compare({"avb": recipe(kl="none")}, cache, started, steps=4, every=2, images=8)
 
 
-def test_other_data_do_not_get_mixed_in(cache: Path, tmp_path: Path):
-    small(cache, tmp_path / "c", seeds=1)
+def test_other_data_do_not_get_mixed_in(cache: Path, started: Path, tmp_path: Path):
     other = shutil.copytree(cache, tmp_path / "other")
     manifest = json.loads((other / "manifest.json").read_text())
     held_out = next(item for item in manifest["items"] if item["split"] == "valid")
     held_out["split"] = "train"
     (other / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match=r"with data '.*', not"):
-        small(other, tmp_path / "c", seeds=2)
-
-
-@pytest.fixture(scope="module")
-def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(imagenet, "available", lambda: False)
-        return small(cache, tmp_path_factory.mktemp("whole"), seeds=1).parent
+        small(other, started, seeds=2)
 
 
 @pytest.mark.parametrize("killed_in", [1, 2])
