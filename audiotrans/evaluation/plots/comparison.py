@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import COLOUR_MAP
+from audiotrans.evaluation.plots.curves import thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,9 +76,8 @@ def progress_sheet(samples: Path, sources: Mapping[str, Tensor], path: Path) -> 
         path: a PNG or SVG file.
     """
     files = sorted(samples.glob("step_*.safetensors"))
-    chosen = [files[i] for i in sorted({round(x) for x in np.linspace(0, len(files) - 1, MOST_ROWS)})] if files else []
     rows: list[tuple[str, dict[str, Tensor]]] = [("input", {way: to_pixels(x) for way, x in sources.items()})]
-    rows += [(f"{int(file.stem.removeprefix('step_')):,}", load_file(file)) for file in chosen]
+    rows += [(f"{int(file.stem.removeprefix('step_')):,}", load_file(file)) for file in thinned(files, MOST_ROWS)]
     return _both_ways(rows, path)
 
 

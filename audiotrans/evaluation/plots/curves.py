@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from matplotlib.image import imread
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
+T = TypeVar("T")
+
 Curves = dict[str, list[tuple[float, float]]]
 """Points (step, value) by name."""
 
@@ -32,6 +34,7 @@ COLOURS = ("#0072B2", "#D55E00")
 
 MOST_STEPS = 4
 _DASHES = ("-", "--")
+_STEP = re.compile(r"step_(\d+)")
 
 
 def training_curves(metrics_jsonl: str | Path, path: str | Path) -> Path:
@@ -139,7 +142,7 @@ def training_progress(run: str | Path, path: str | Path, *, scale: str = "log") 
     panels = [panel for panel in _panels(first, second) if any(name in curves for name in panel.curves.values())]
     if not panels:
         raise AudiotransError(f"{root / 'metrics.jsonl'} holds nothing of what a run logs of its domains")
-    sounds = {domain: found for domain in (first, second) if (found := _sounds(root / "samples", domain))}
+    sounds = {domain: found for domain in (first, second) if (found := _sounds(root, domain))}
     sheet = None if sounds else max((root / "samples").glob("step_*.png"), default=None)
     heights = [3.4, *[2.9] * len(sounds), *[9.0] * (sheet is not None)]
     figure = canvas.blank_figure(14.0, sum(heights))
@@ -198,20 +201,26 @@ def _smooth(values: Array) -> Array:
     return smoothed
 
 
-def _sounds(samples: Path, domain: str) -> dict[str, Path]:
+def sample_steps(run: Path) -> dict[int, Path]:
+    """Find the folders of sounds that a training run wrote on its way, by step, in order."""
+    folders = {path: _STEP.fullmatch(path.name) for path in (run / "samples").glob("step_*") if path.is_dir()}
+    return dict(sorted((int(found[1]), path) for path, found in folders.items() if found))
+
+
+def thinned(items: Sequence[T], count: int) -> list[T]:
+    """Take up to ``count`` items from all over a sequence, the first and the last among them."""
+    count = min(count, len(items))
+    at = {round(i * (len(items) - 1) / max(count - 1, 1)) for i in range(count)}
+    return [items[i] for i in sorted(at)]
+
+
+def _sounds(run: Path, domain: str) -> dict[str, Path]:
     """Return the input and the translations of a domain's first item over the steps, evenly chosen, by title."""
-    found = {
-        int(folder.name.removeprefix("step_")): folder / f"{domain} 1 translation.wav"
-        for folder in sorted(samples.glob("step_*"))
-        if re.fullmatch(r"step_\d+", folder.name) and (folder / f"{domain} 1 translation.wav").is_file()
-    }
-    if not found:
-        return {}
-    steps = sorted(found)
-    places = np.rint(np.linspace(0, len(steps) - 1, min(MOST_STEPS, len(steps)))).astype(int)
-    shown = {f"step {steps[place]:,}": found[steps[place]] for place in places}
-    own = found[steps[-1]].with_name(f"{domain} 1 input.wav")
-    return ({"input": own} if own.is_file() else {}) | shown
+    steps = sample_steps(run).items()
+    found = [(step, path) for step, folder in steps if (path := folder / f"{domain} 1 translation.wav").is_file()]
+    shown = {f"step {step:,}": path for step, path in thinned(found, MOST_STEPS)}
+    own = found[-1][1].with_name(f"{domain} 1 input.wav") if found else None
+    return ({"input": own} if own is not None and own.is_file() else {}) | shown
 
 
 def _draw_sounds(part: SubFigure, sounds: Mapping[str, Path], title: str, scale: str) -> None:

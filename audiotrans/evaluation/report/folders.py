@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from audiotrans.audio import find_audio
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.evaluation import plots
 from audiotrans.evaluation.report.content import (
     ABOUT_SAMPLES,
     MARKER,
@@ -30,7 +31,6 @@ from audiotrans.evaluation.report.content import (
 )
 from audiotrans.evaluation.scoring import METRICS, Metric
 
-T = TypeVar("T")
 R = TypeVar("R", bound="Record")
 
 VERSION = 1
@@ -299,7 +299,6 @@ EARLIER = 4
 SHEETS = 6
 """Sample sheets that are shown of a training run."""
 
-_STEP = re.compile(r"step_(\d+)$")
 _LABEL = re.compile(r"(?P<domain>.+) (?P<number>\d+) (?P<title>\w+)$")
 
 
@@ -310,32 +309,26 @@ def read_run(root: Path) -> Material:
         For each domain the held-out sounds: input, what the last step makes of it, translations of earlier steps;
         the curves and sample sheets as figures.
     """
-    samples = root / "samples"
-    steps = {_step(path): path for path in samples.glob("step_*") if path.is_dir() and _STEP.search(path.name)}
+    steps = plots.sample_steps(root)
     figures = [Figure("training curves over the steps", log) for log in [root / "metrics.jsonl"] if log.is_file()]
-    sheets = _spread(sorted(samples.glob("step_*.png")), SHEETS)
-    figures += [Figure(f"samples at step {_step(path.with_suffix(''))}", path) for path in sheets]
+    sheets = [path for path in sorted((root / "samples").glob("step_*.png")) if path.stem[len("step_") :].isdigit()]
+    figures += [
+        Figure(f"samples at step {int(path.stem[len('step_') :])}", path) for path in plots.thinned(sheets, SHEETS)
+    ]
     return Material(
         heading=f"Training run {root.resolve().name}",
         what="training run",
         facts=_facts(last_step_with_sounds=f"{max(steps):,}") if steps else (),
-        directions=_run_directions(dict(sorted(steps.items()))) if steps else (),
+        directions=_run_directions(steps) if steps else (),
         warnings=() if steps else ("the run has written no sounds: its samples folder holds none",),
         figures=tuple(figures),
     )
 
 
-def _step(path: Path) -> int:
-    found = _STEP.search(path.name)
-    if found is None:
-        raise AudiotransError(f"{path}: is not a sample of a run; such are called step_0001000.")
-    return int(found[1])
-
-
 def _run_directions(steps: dict[int, Path]) -> tuple[Direction, ...]:
     last = max(steps)
     rows = [(title if title == "input" else f"{title}, step {last:,}", title, last) for title in ABOUT_SAMPLES]
-    earlier = _spread([step for step in steps if step != last], EARLIER)
+    earlier = plots.thinned([step for step in steps if step != last], EARLIER)
     rows += [(f"translation, step {step:,}", "translation", step) for step in earlier]
     clips: dict[str, dict[str, list[Take]]] = {}
     for name, title, step in rows:
@@ -355,13 +348,6 @@ def _run_directions(steps: dict[int, Path]) -> tuple[Direction, ...]:
         shown = tuple(Clip(label, tuple(takes)) for label, takes in of_label.items())
         found.append(Direction(f"from {domain}", systems, shown, _only_other(clips, domain)))
     return tuple(found)
-
-
-def _spread(items: Sequence[T], count: int) -> list[T]:
-    """Take up to ``count`` items from all over a sequence, the first and the last among them."""
-    count = min(count, len(items))
-    at = {round(i * (len(items) - 1) / max(count - 1, 1)) for i in range(count)}
-    return [items[i] for i in sorted(at)]
 
 
 _KINDS: dict[str, Kind] = {
