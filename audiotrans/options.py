@@ -51,6 +51,11 @@ class Option:
     sound: bool = False
     logarithmic: bool = False
 
+    @property
+    def metavar(self) -> str:
+        """What stands for the value on the command line."""
+        return self.unit.split()[0].upper() if self.unit else "VALUE"
+
     def described(self) -> str:
         """Return the help with the range and the defaults that are not the field's own."""
         short = self.least is not None and self.most is not None and self.most <= 1000
@@ -153,6 +158,12 @@ OPTIONS: dict[str, Option] = {item.name: item.metadata["option"] for item in fie
 
 BY_MODEL = {name: info for name, info in OPTIONS.items() if info.by_model}
 """Those that a model has its own values of."""
+
+
+def flag(name: str) -> str:
+    """Return an option's name on the command line, such as ``--remove-vibrato``."""
+    return f"--{(OPTIONS[name].flag or name).replace('_', '-')}"
+
 
 OLD_NAMES = {"passes": "shifts", "straighten": "remove_vibrato"}
 """Names of version 0.1, and today's."""

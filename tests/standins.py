@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from audiotrans.convert.converter import Converter
 from audiotrans.convert.stream import StreamConverter
+from audiotrans.convert.tiles import TileJoiner, cut_tiles
 from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioSettings
 
@@ -103,6 +104,13 @@ def tone(seconds: float, channels: int = 1, rate: int = RATE, gain: float = 0.3)
 def error_db(got: np.ndarray, wanted: np.ndarray) -> float:
     """Return the level of the difference re ``wanted``."""
     return 20 * math.log10(np.linalg.norm(got - wanted) / np.linalg.norm(wanted) + 1e-12)
+
+
+def tiled(blocks, length, plan, convert):
+    """Convert a stream tile by tile with a function of a piece and its place."""
+    joiner = TileJoiner(length, plan)
+    for tile, piece in cut_tiles(blocks, length, plan):
+        yield joiner.join(tile, convert(piece, tile.start))
 
 
 def streamed(model, wave, rate, request):

@@ -2,16 +2,137 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
 import click
 
 from audiotrans import __version__
-from audiotrans.cli import classifier as classifier
-from audiotrans.cli import compare, convert, cycle, evaluate, plot, report, train
-from audiotrans.cli.errors import OneLineErrors, renamed_command
+from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, names_extras
+
+INTERRUPTED = 130
+
+OLD_OPTIONS = {"--passes": "--shifts", "--straighten": "--remove-vibrato", "--judge": "--classifier"}
+"""Options of version 0.1, and today's names."""
+
+
+COMMANDS = {
+    "compare": "compare",
+    "convert": "convert",
+    "cycle": "cycle",
+    "evaluate": "evaluate",
+    "export-weights": "train",
+    "models": "convert",
+    "plot": "plot",
+    "prep": "train",
+    "recipe": "train",
+    "report": "report",
+    "train": "train",
+    "train-classifier": "classifier",
+}
+"""Commands, and the module of this package that holds each as a function of its name."""
+
+
+class Commands(click.Group):
+    """Loads a command when it is asked for, and answers every mistake of a user with one line on stderr.
+
+    The exit code is 2 for usage, 1 for data, 130 where the command was interrupted.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted([*COMMANDS, *super().list_commands(ctx)])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name; None for others."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"audiotrans.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line and exit."""
+        kwargs["standalone_mode"] = False
+        _end_as_by_ctrl_c()
+        try:
+            with _one_line_warnings():
+                code = names_extras(super().main)(*args, **kwargs)
+        except AudiotransError as error:
+            _fail(str(error), error.exit_code)
+        except click.ClickException as error:
+            _fail(_with_hint(error), error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            _fail("interrupted", INTERRUPTED)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            _fail("not enough memory: use a smaller batch, shorter crops, a smaller model or another device", 1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output, such as head, has seen enough
+                sys.exit(1)
+            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let SIGTERM, which timeout, docker and systemd send, clean up unfinished files as Ctrl-C does."""
+    alone = threading.current_thread() is threading.main_thread()
+    if alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def renamed_command(old: str, new: str) -> click.Command:
+    """Return a hidden command that tells the name that it has now, whatever its arguments."""
+
+    @click.command(old, hidden=True, context_settings={"ignore_unknown_options": True}, help=f"See {new}.")
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    def refuse(rest: tuple[str, ...]) -> None:
+        del rest
+        raise UsageError(f"{old} is now called {new}")
+
+    return refuse
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Print warnings of ours as one line on stderr, as those of inputs are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedWarning)
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+            if issubclass(category, RenamedWarning):
+                click.echo(f"audiotrans: warning: {message}", err=True)
+            else:
+                show(message, category, *place, **rest)
+
+        warnings.showwarning = shown
+        yield
+
+
+def _with_hint(error: click.ClickException) -> str:
+    """Return a mistake of the command line, with today's name of an old option or the place of the help."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in OLD_OPTIONS:
+        return f"{error.option_name} is now called {OLD_OPTIONS[error.option_name]}"
+    context = getattr(error, "ctx", None)
+    return error.format_message() + (f" See {context.command_path} --help." if context else "")
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"audiotrans: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
 
 
 @click.group(
-    cls=OneLineErrors,
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -23,21 +144,5 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-COMMANDS = (
-    compare.compare,
-    convert.convert,
-    convert.models,
-    cycle.cycle,
-    plot.plot,
-    train.prep,
-    train.train,
-    train.recipe,
-    train.export_weights,
-    report.report,
-    classifier.train_classifier,
-    renamed_command("pack", "prep"),
-    renamed_command("train-judge", "train-classifier"),
-    evaluate.evaluate,
-)
-for command in COMMANDS:
-    main.add_command(command)
+main.add_command(renamed_command("pack", "prep"))
+main.add_command(renamed_command("train-judge", "train-classifier"))

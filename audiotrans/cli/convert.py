@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import click
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.options import OPTIONS, Option, for_stream, options_of
+from audiotrans.options import OPTIONS, Option, flag, for_stream, options_of
 
 if TYPE_CHECKING:
     from audiotrans.convert.files import Failure, Written
@@ -43,9 +43,8 @@ def conversion_options(function: F) -> F:
 
 
 def _conversion_option(name: str, info: Option) -> Callable[[F], F]:
-    flag = f"--{(info.flag or name).replace('_', '-')}"
-    metavar = info.unit.split()[0].upper() if info.unit else None
-    return click.option(flag, name, type=info.kind, metavar=metavar, required=name == "to", help=info.described())
+    metavar = info.metavar if info.unit else None
+    return click.option(flag(name), name, type=info.kind, metavar=metavar, required=name == "to", help=info.described())
 
 
 _stream_option = partial(click.option, cls=StreamOption)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.options import BY_MODEL
+from audiotrans.options import BY_MODEL, flag
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
@@ -184,12 +184,12 @@ def recipe_show(recipe_path: Path, overrides: tuple[str, ...]) -> None:
 def _own_options(function: F) -> F:
     """Add the options of conversion that a model has its own values of."""
     for name, info in reversed(BY_MODEL.items()):
-        flag, text = f"--{name.replace('_', '-')}", f"{info.help}, {info.least:g} to {info.most:g}"
+        text = f"{info.help}, {info.least:g} to {info.most:g}"
         text += f" {info.unit}" if info.unit else ""
         if info.by_target:
-            add = click.option(flag, multiple=True, metavar="TO=VALUE", help=f"{text}; for each domain.")
+            add = click.option(flag(name), name, multiple=True, metavar="TO=VALUE", help=f"{text}; for each domain.")
         else:
-            add = click.option(flag, type=info.kind, help=f"{text}.")
+            add = click.option(flag(name), name, type=info.kind, help=f"{text}.")
         function = add(function)
     return function
 
@@ -228,4 +228,4 @@ def _by_target(name: str, text: str) -> tuple[str, float]:
     try:
         return target, float(value)
     except ValueError:
-        raise UsageError(f"--{name.replace('_', '-')} {text!r}: write TO=VALUE, such as piano=1") from None
+        raise UsageError(f"{flag(name)} {text!r}: write TO=VALUE, such as piano=1") from None

@@ -23,17 +23,9 @@ from torch import Tensor
 from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks, resample_blocks
 from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.audio.resampling import Resampler, resampled_length
-from audiotrans.convert.effects import (
-    aligned_noise,
-    articulate,
-    articulation_columns,
-    blend,
-    shift_average,
-    shift_columns,
-    tilt,
-)
+from audiotrans.convert.effects import reach, translated
 from audiotrans.convert.files import Job, Progress, Spool, Written, check_space, existing, naming, numbered, writers_of
-from audiotrans.convert.tiles import SlidingWindow, TilePlan, convert_tiles, plan_tiles
+from audiotrans.convert.tiles import SlidingWindow, TileJoiner, TilePlan, cut_tiles, plan_tiles
 from audiotrans.convert.warnings import DomainCheck, TrainingStatistics
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options_of
@@ -322,14 +314,22 @@ class Converter:
             check.expect(plan.tiles(found.length))
         if options.remove_vibrato:
             blocks = VibratoRemover(rate, channels, options.faded("remove_vibrato") / 100).through(blocks)
-
-        def convert(piece: Wave, start: int) -> Wave:
-            return self._convert_piece(piece, start, options, found.level_db, check)
-
-        outer = convert_tiles(blocks, found.length, plan, convert)
+        outer = self._tiles(blocks, found, plan, options, check)
         if options.vibrato:
             outer = Vibrato(rate, channels, options.faded("vibrato"), options.seed).through(outer)
         return resample_blocks(outer, rate, found.sample_rate, channels, length=found.frames)
+
+    def _tiles(
+        self,
+        blocks: Iterable[Wave],
+        found: Measured,
+        plan: TilePlan,
+        options: ConvertOptions,
+        check: DomainCheck | None,
+    ) -> Iterator[Wave]:
+        joiner = TileJoiner(found.length, plan)
+        for tile, piece in cut_tiles(blocks, found.length, plan):
+            yield joiner.join(tile, self._convert_piece(piece, tile.start, options, found.level_db, check))
 
     def plan_for(self, options: ConvertOptions) -> TilePlan:
         """Return how sounds are cut for some options."""
@@ -339,8 +339,7 @@ class Converter:
 
     def further_columns(self, options: ConvertOptions) -> int:
         """Return how many columns on each side a translation depends on beyond those that the model sees."""
-        articulated = 0 if options.articulation == 1 else articulation_columns(self.imaging) // 2
-        return articulated + shift_columns(options.shifts or 1, self.model.stride)
+        return reach(self.model, self.imaging, options)
 
     @torch.inference_mode()
     def _convert_piece(
@@ -371,21 +370,12 @@ class Converter:
         Raises:
             AudiotransError: if the device's memory does not suffice.
         """
-        source, target = self.side(options.source), self.side(options.to)
-
-        def once(moved: Tensor) -> Tensor:
-            noise = aligned_noise(self.model, moved, column, options.seed)
-            return self.model.translate(moved, source, target, noise)
-
-        tilted = tilt(image, options.tilt or 0.0, self.imaging)
+        sides = self.side(options.source), self.side(options.to)
         try:
             with _repeatable_kernels():
-                translated = shift_average(tilted, once, options.shifts or 1, self.model.stride)
+                return translated(self.model, self.imaging, image, column, options, sides)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
-        factor = 1.0 if options.articulation is None else options.articulation
-        translated = articulate(image, translated, factor, articulation_columns(self.imaging))
-        return blend(image, translated, options.share, self.settings.representation)
 
 
 def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:

@@ -29,6 +29,7 @@ from audiotrans.spectrogram.representations import DB_PER_UNIT
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
+    from audiotrans.options import ConvertOptions, Side
     from audiotrans.spectrogram.imaging import AudioImaging
 
 NOISE_BLOCK_STRIDES = 16
@@ -51,6 +52,44 @@ ARTICULATION_SECONDS = 0.25
 
 ARTICULATION_ROWS = 5
 """Rows over which the fast part is averaged: the width of a partial, 100 Hz where rows are bins."""
+
+
+def translated(
+    model: AVBGTN,
+    imaging: AudioImaging,
+    image: Tensor,
+    column: int,
+    options: ConvertOptions,
+    sides: tuple[Side, Side],
+) -> Tensor:
+    """Translate a piece of a sound's image with everything around the model.
+
+    Args:
+        model: that translates.
+        imaging: that made the image.
+        image: ``(groups, channels, rows, columns)`` in [-1, 1].
+        column: position of its first column in the whole image; a multiple of the model's stride.
+        options: what to do, complete.
+        sides: of the model, that the image belongs to and that it is translated to.
+
+    Returns:
+        The same shape, blended with ``image`` by the strength.
+    """
+
+    def once(moved: Tensor) -> Tensor:
+        return model.translate(moved, *sides, aligned_noise(model, moved, column, options.seed))
+
+    tilted = tilt(image, options.tilt or 0.0, imaging)
+    made = shift_average(tilted, once, options.shifts or 1, model.stride)
+    factor = 1.0 if options.articulation is None else options.articulation
+    made = articulate(image, made, factor, articulation_columns(imaging))
+    return blend(image, made, options.share, imaging.settings.representation)
+
+
+def reach(model: AVBGTN, imaging: AudioImaging, options: ConvertOptions) -> int:
+    """Return how many columns further on each side `translated` depends on than the model alone does."""
+    articulated = 0 if options.articulation == 1 else articulation_columns(imaging) // 2
+    return articulated + shift_columns(options.shifts or 1, model.stride)
 
 
 def aligned_noise(model: AVBGTN, image: Tensor, first_column: int, seed: int) -> Tensor | None:

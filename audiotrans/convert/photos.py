@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audiotrans.convert.files import Job, Progress, Written, check_output, naming
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options_of
+from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, flag, options_of
 from audiotrans.photo.images import PhotoImaging, PhotoSettings, Pixels
 from audiotrans.photo.pillow import read_photo, without_warnings, write_photo
 
@@ -75,9 +75,8 @@ class PhotoConverter:
         for name, info in OPTIONS.items():
             value = getattr(options, name)
             if info.sound and value is not None:
-                flag = (info.flag or name).replace("_", "-")
                 shown = repr(value) if isinstance(value, str) else f"{value:g}"
-                raise UsageError(f"{name} {shown} is for sound: leave --{flag} out with photos")
+                raise UsageError(f"{name} {shown} is for sound: leave {flag(name)} out with photos")
         return completed(options, self.domains)
 
     def convert(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -129,35 +129,46 @@ class SlidingWindow:
         return np.concatenate(parts, axis=1)
 
 
-def convert_tiles(
-    blocks: Iterable[Wave], length: int, plan: TilePlan, convert: Callable[[Wave, int], Wave]
-) -> Iterator[Wave]:
-    """Convert a stream tile by tile.
+def cut_tiles(blocks: Iterable[Wave], length: int, plan: TilePlan) -> Iterator[tuple[Tile, Wave]]:
+    """Cut a stream into tiles.
 
     Args:
         blocks: waves ``(channels, n)``, ``length`` samples in all, at least 1.
         length: samples of the stream.
         plan: how to cut it.
-        convert: takes a piece ``(channels, n)`` and the position of its first sample, and returns a piece of the same
-            shape.
 
     Yields:
-        The converted stream, ``length`` samples in all.
+        Each tile with its samples, margins included.
     """
     window = SlidingWindow(blocks)
-    half = plan.fade // 2
-    tail: Wave | None = None
     for tile in plan.tiles(length):
-        piece = convert(window.take(tile.start, tile.stop), tile.start)
+        yield tile, window.take(tile.start, tile.stop)
+
+
+class TileJoiner:
+    """Joins converted tiles to a stream of ``length`` samples: margins are thrown away, neighbours mixed.
+
+    Args:
+        length: samples of the stream.
+        plan: that it was cut by.
+    """
+
+    def __init__(self, length: int, plan: TilePlan) -> None:
+        self._length, self._fade = length, plan.fade
+        self._tail: Wave | None = None
+
+    def join(self, tile: Tile, piece: Wave) -> Wave:
+        """Take the next tile, converted; return the samples of the stream that are settled by it."""
+        half, tail = self._fade // 2, self._tail
         first = tile.begin - half if tail is not None else tile.begin
-        last = tile.end + half if tile.end < length else length
+        last = tile.end + half if tile.end < self._length else self._length
         kept = piece[:, first - tile.start : last - tile.start]
         if tail is not None:
-            kept = np.concatenate([cross_fade(tail, kept[:, : plan.fade]), kept[:, plan.fade :]], axis=1)
-        if tile.end < length:
-            tail = kept[:, kept.shape[1] - plan.fade :].copy()  # a view would keep the whole tile alive
-            kept = kept[:, : kept.shape[1] - plan.fade]
-        yield kept
+            kept = np.concatenate([cross_fade(tail, kept[:, : self._fade]), kept[:, self._fade :]], axis=1)
+        if tile.end < self._length:
+            self._tail = kept[:, kept.shape[1] - self._fade :].copy()  # a view would keep the whole tile alive
+            kept = kept[:, : kept.shape[1] - self._fade]
+        return kept
 
 
 def cross_fade(before: Wave, after: Wave) -> Wave:

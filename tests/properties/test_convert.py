@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.tiles import TilePlan, convert_tiles, cross_fade
+from audiotrans.convert.tiles import TilePlan, cross_fade
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import net_settings
-from tests.standins import RATE, Identity, converter, error_db
+from tests.standins import RATE, Identity, converter, error_db, tiled
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -59,7 +59,7 @@ def test_tiles_of_a_local_operation_equal_the_whole(
     wave = noise_wave(seed, length)
     pieces = [wave[:, at : at + blocks] for at in range(0, length, blocks)]
     plan = TilePlan(core=4 * cores, margin=margin, fade=min(4, 2 * (margin - 2)))
-    out = np.concatenate(list(convert_tiles(pieces, length, plan, local)), axis=1)
+    out = np.concatenate(list(tiled(pieces, length, plan, local)), axis=1)
     np.testing.assert_allclose(out, local(wave), atol=1e-6)  # rounding of the fades
 
 

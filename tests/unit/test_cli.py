@@ -66,7 +66,11 @@ def test_help_and_version() -> None:
     assert "convert" in invoke().stdout
     assert invoke("--version").stdout.strip().endswith(__version__)
     assert "violin-piano: violin <-> piano" in invoke("models").stdout
-    for name, command in main.commands.items():
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.name == name
         for words in ((name,), *((name, below) for below in getattr(command, "commands", ()))):
             result = invoke(*words, "--help")
             assert result.exit_code == 0

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from audiotrans.cli import main
 from audiotrans.errors import UsageError
-from audiotrans.options import BY_MODEL, OPTIONS, ConvertOptions, completed, for_stream, options_of
+from audiotrans.options import BY_MODEL, OPTIONS, ConvertOptions, completed, flag, for_stream, options_of
 from audiotrans.recipe import Recipe
 from tests.standins import Identity, converter
 
@@ -40,6 +40,8 @@ from audiotrans.convert.photos import PhotoConverter
 from audiotrans.errors import UsageError
 from audiotrans.options import ConvertOptions, for_stream
 from audiotrans.recipe import recipe_from_dict, recipe_to_dict
+from audiotrans.training.export import export_run
+from audiotrans.weights import open_weights
 from tests.standins import Identity, converter
 
 help = " ".join(CliRunner().invoke(main, ["convert", "--help"]).stdout.split())
@@ -52,6 +54,9 @@ assert model.options("piano").warmth == 2
 assert model.options("violin").warmth == model.options("piano", "piano").warmth == 0
 assert model.options("piano", warmth=1).warmth == 1
 assert for_stream(ConvertOptions("piano")).warmth == 0
+out = Path({out!r})
+export_run(Path("violin-piano"), out, {{"warmth": {{"piano": 1}}}})
+assert open_weights(out).recipe.own("warmth", "b") == 1
 with pytest.raises(UsageError, match=r"warmth 4 is outside 0\\.\\.3 dB \\(0 is cold\\)"):
     model.options("piano", warmth=4)
 with pytest.raises(UsageError, match="warmth.b: .*less than or equal to 3"):
@@ -64,10 +69,9 @@ with pytest.raises(UsageError, match="warmth 1 is for sound: leave --warmth out"
 """
 
 
-def test_a_new_option_is_one_field() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", USED.format(added=ADDED)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_a_new_option_is_one_field(tmp_path: Path) -> None:
+    code = USED.format(added=ADDED, out=str(tmp_path / "m.safetensors"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -75,7 +79,7 @@ def test_every_field_says_what_is_known_of_it() -> None:
     assert list(OPTIONS) == [item.name for item in fields(ConvertOptions)]
     shown = CliRunner().invoke(main, ["convert", "--help"]).stdout
     for name, info in OPTIONS.items():
-        assert f"--{(info.flag or name).replace('_', '-')} " in shown
+        assert f"{flag(name)} " in shown
         assert (info.least is None) == (info.most is None) == (info.kind is str)
     recipe = Recipe()
     for name, info in BY_MODEL.items():

@@ -10,8 +10,8 @@ import torch
 
 from audiotrans.convert.converter import plan_tiles
 from audiotrans.convert.effects import aligned_noise
-from audiotrans.convert.tiles import SlidingWindow, TilePlan, convert_tiles, cross_fade
-from tests.standins import Identity, Silencer, settings
+from audiotrans.convert.tiles import SlidingWindow, TilePlan, cross_fade
+from tests.standins import Identity, Silencer, settings, tiled
 
 
 def test_tiles_cover_the_stream_once_and_start_on_the_grid() -> None:
@@ -36,7 +36,7 @@ def test_convert_tiles_by_identity_returns_the_stream(rng: np.random.Generator) 
     wave = rng.standard_normal((2, 1003)).astype(np.float32)
     blocks = np.array_split(wave, [1, 5, 300, 301, 900], axis=1)
     plan = TilePlan(core=64, margin=16, fade=8)
-    out = np.concatenate(list(convert_tiles(blocks, 1003, plan, lambda piece, _: piece.copy())), axis=1)
+    out = np.concatenate(list(tiled(blocks, 1003, plan, lambda piece, _: piece.copy())), axis=1)
     np.testing.assert_allclose(out, wave, atol=1e-6)  # float32 rounding of the fades
 
 
@@ -47,7 +47,7 @@ def test_convert_tiles_tells_each_piece_its_place(rng: np.random.Generator) -> N
         np.testing.assert_array_equal(piece, wave[:, start : start + piece.shape[1]])
         return piece
 
-    list(convert_tiles([wave], 500, TilePlan(core=64, margin=16, fade=0), check))
+    list(tiled([wave], 500, TilePlan(core=64, margin=16, fade=0), check))
 
 
 def test_sliding_window_only_moves_forward() -> None:
