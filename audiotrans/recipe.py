@@ -137,8 +137,7 @@ class Train(_Part):
         steps: generator steps.
         batch_size: images of each domain per step.
         discriminator_batch: images of each kind and domain that D sees per step: the step's own, more real crops,
-            and past
-            translations (`HistoryBuffer`).
+            and past translations (`HistoryBuffer`).
         crop_frames: columns of each image of sound; crops differ in time only. Not read for photos, whose size
             ``imaging`` names.
         learning_rate: of encoders and decoders (Adam).
@@ -151,7 +150,7 @@ class Train(_Part):
         channels_last: memory layout of the nets.
         gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
         transpose: each crop is moved by up to this many semitones (log images), so that no row stands for a key.
-        dither: standard deviation of the noise added to real crops.
+        dither: standard deviation of the noise in all that D sees: in real crops, and in translations of them.
         equalise_db: what the encoders see of each crop is coloured by a smooth random curve of up to this many dB (log
             images), while all that is asked for is of the crop as it is: another microphone must not matter.
         match_range: draw crops of both domains from the range of pitches that they share.

@@ -238,8 +238,8 @@ def lowest_row(image: Tensor) -> int:
     A row sounds if its mean lies within `SOUNDING_ON_AVERAGE` of the loudest row's mean; rows are taken from the first
     channel.
     """
-    profile = image[0, FIRST_NOTE_ROW:].mean(1)
-    return FIRST_NOTE_ROW + int((profile >= profile.max() - SOUNDING_ON_AVERAGE).nonzero()[0])
+    means = image[0, FIRST_NOTE_ROW:].mean(1)
+    return FIRST_NOTE_ROW + int((means >= means.max() - SOUNDING_ON_AVERAGE).nonzero()[0])
 
 
 def range_weights(
@@ -247,9 +247,9 @@ def range_weights(
 ) -> tuple[Tensor, Tensor]:
     """Weigh crops so that both domains are drawn from the range of lowest notes that they share.
 
-    A discriminator that always hears bass notes on one side asks for them on the other, where no note can be made of
+    A discriminator that always sees bass notes on one side asks for them on the other, where no note can be made of
     nothing: the translation fills up with rumble. Each domain's histogram over thirds of octaves is brought to the
-    lesser of both; crops outside the shared range keep `OUTSIDE` of their weight, so that they are not unheard of.
+    lesser of both; crops outside the shared range keep `OUTSIDE` of their weight, so that they still occur.
 
     Args:
         lowest_a: `lowest_row` of each crop of A.
@@ -388,7 +388,7 @@ class Feed:
         recipe: see `Recipe`.
         data: to draw from.
         device: where the crops are needed.
-        ahead: draw the next step's crops in a thread meanwhile; if None, where the device is no CPU, whose cores have
+        ahead: draw the next step's crops in a thread meanwhile; if None, on every device but a CPU, whose cores have
             enough to do. The crops are the same.
     """
 

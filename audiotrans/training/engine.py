@@ -291,7 +291,7 @@ class TimeLimit:
     """A run's share of the clock, for machines that end a command after so many minutes.
 
     Args:
-        minutes: to run, > 0; None is no limit.
+        minutes: to run, > 0; None for no limit.
         began: `time.monotonic` when the clock started; now if None.
 
     Attributes:

@@ -123,12 +123,12 @@ def sheet_images(model: AVBGTN, image: Tensor, side: Side) -> dict[str, Tensor]:
 def _write_sheet(
     model: AVBGTN, imaging: AudioImaging, items: Sequence[Item], path: Path, draw: DrawSheet, device: torch.device | str
 ) -> None:
-    pictures = {}
+    panels = {}
     for item in items:
         for title, image in sheet_images(model, item.image.to(device), item.side).items():
-            pictures[f"{item.label}: {title}"] = imaging.display_db(image).cpu().numpy()
-    if pictures:
-        draw(pictures, path, imaging.row_frequencies(), imaging.seconds_per_frame)
+            panels[f"{item.label}: {title}"] = imaging.display_db(image).cpu().numpy()
+    if panels:
+        draw(panels, path, imaging.row_frequencies(), imaging.seconds_per_frame)
 
 
 def _write_sounds(converter: Converter, items: Sequence[Item], folder: Path) -> None:

@@ -34,7 +34,7 @@ from audiotrans.training.data import ImageCache
 FOLDS = 3
 
 RARE = 0.005
-"""Share of held-out windows beyond the limit; an input is judged by its median window, which is far rarer there."""
+"""Share of held-out windows beyond the limit; an input is placed by its median window, which is far rarer there."""
 
 MARGIN = 1.25
 """What limits of distance are widened by: for players, rooms and instruments that no third of the data stood for."""

@@ -48,8 +48,8 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
                 sums["fine"] += float(fine_distance(y, x))
     values = {f"valid/{name}": value / (2 * CROPS) for name, value in sums.items()}
     for source, target in ("ab", "ba"):
-        now = _profile_distance(torch.cat(made[target]), crops[target])
-        before = _profile_distance(crops[source], crops[target])
+        now = _statistics_distance(torch.cat(made[target]), crops[target])
+        before = _statistics_distance(crops[source], crops[target])
         values[f"valid/profile_{source}{target}"] = now / max(before, 1e-6)  # both domains may be the same sounds
     return values
 
@@ -58,12 +58,12 @@ def _l1(x: Tensor, y: Tensor) -> float:
     return float((x - y).abs().mean())
 
 
-def _profile_distance(x: Tensor, y: Tensor) -> float:
+def _statistics_distance(x: Tensor, y: Tensor) -> float:
     """Mean absolute difference of per-row means, spreads and frame-to-frame changes (decays, attacks, vibrato)."""
-    return sum(_l1(p, q) for p, q in zip(_profiles(x), _profiles(y), strict=True))
+    return sum(_l1(p, q) for p, q in zip(_row_statistics(x), _row_statistics(y), strict=True))
 
 
-def _profiles(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _row_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = x.permute(1, 2, 0, 3).flatten(2)
     change = (x[..., 4:] - x[..., :-4]).permute(1, 2, 0, 3).flatten(2)
     return rows.mean(-1), rows.std(-1), change.std(-1)

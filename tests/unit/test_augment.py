@@ -68,7 +68,7 @@ def test_without_it_nothing_is_drawn_or_changed():
     assert torch.equal(augment(image, recipe_from_dict({}), 0, "a", 1), image)
 
 
-def test_pictures_and_phases_are_refused():
+def test_photos_and_phases_are_refused():
     losses = {"generator": {"gan": 1, "vae_reconstruction": 10}}
     for imaging in ({"type": "photo"}, {"representation": "magnitude_phase"}):
         with pytest.raises(UsageError, match="transpose"):

@@ -84,14 +84,14 @@ def sounding(*rows, height=64):
 
 def test_the_lowest_row_is_the_lowest_that_sounds():
     assert lowest_row(sounding(20, 40)) == 20
-    assert lowest_row(sounding(1, 30)) == 30  # rumble is no note
+    assert lowest_row(sounding(1, 30)) == 30  # rumble is not a note
     faint = sounding(20, 40)
     faint[:, 20] = -0.4  # 20 dB below the loudest
     assert lowest_row(faint) == 40
     assert lowest_row(torch.full((1, 64, 16), -1.0)) == 3  # silence: the first that could be a note
 
 
-def test_the_lowest_row_is_heard_in_the_mean_of_the_first_channel():
+def test_the_lowest_row_sounds_in_the_mean_of_the_first_channel():
     x = sounding(20, 40).repeat(2, 1, 1)
     x[1, 10] = 1.0
     assert lowest_row(x) == 20

@@ -143,7 +143,7 @@ def test_building_a_trainer_touches_no_gpu(monkeypatch):
 
     for name in ("device_count", "get_rng_state", "manual_seed_all"):
         monkeypatch.setattr(torch.cuda, name, touched)
-    Trainer(RECIPE, 1, CPU)
+    assert Trainer(RECIPE, 1, CPU).step == 0
 
 
 @pytest.mark.parametrize("residual", [0.0, 0.6, 1.0])
@@ -275,7 +275,7 @@ def test_d_sees_more_real_crops_and_past_translations(tmp_path):
         trainer.train_step(a, b, further)
         assert [domain for _, domain in asked] == ["b", "a", "b", "a", "a", "b"]
         own, shown, real = asked[:2], asked[2:4], asked[4:]
-        assert [len(x) for x, _ in own] == [1, 1]  # the generator's step judges its own translations alone
+        assert [len(x) for x, _ in own] == [1, 1]  # the generator's step shows D its own translations alone
         assert [len(x) for x, _ in real] == [3, 3]
         assert torch.equal(real[0][0], torch.cat([a, further["a"]]))
         assert torch.equal(real[1][0], torch.cat([b, further["b"]]))
@@ -317,3 +317,33 @@ def test_translations_are_kept_only_where_they_will_be_shown(discriminator_batch
     assert [len(x) for x, _ in asked] == [2] * 6  # without further crops D sees the step's own
     assert {name: len(images) for name, images in trainer.state()["pool"].items()} == {"ab": kept, "ba": kept}
     assert trainer.pool.size == (POOL_SIZE if kept else 0)
+
+
+# bf16 is for devices that have it -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "has", "wanted"),
+    [
+        ("bf16", "cpu", True, "bf16"),
+        ("bf16", "cpu", False, "float32"),
+        ("float32", "cpu", True, "float32"),
+        ("bf16", "cuda:0", False, "bf16"),
+    ],
+)
+def test_a_cpu_without_it_takes_float32(monkeypatch, asked, device, has, wanted):
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has)
+    assert engine.quick_precision(asked, torch.device(device)) == wanted
+
+
+def test_a_build_without_the_library_has_none(monkeypatch):
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    assert engine.cpu_has_bf16() is False
+
+
+@pytest.mark.parametrize("quick", ["bf16", "float32"])
+def test_the_trainer_takes_what_is_quick(monkeypatch, quick):
+    monkeypatch.setattr(engine, "quick_precision", lambda asked, device: quick)
+    with Trainer(tiny_recipe(train={"precision": "bf16"}), 1, CPU)._precision():
+        found = torch.ones(4, 4) @ torch.ones(4, 4)
+    assert found.dtype == {"bf16": torch.bfloat16, "float32": torch.float32}[quick]

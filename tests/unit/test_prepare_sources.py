@@ -141,12 +141,21 @@ class TestSources:
         with pytest.raises(UsageError, match="write violin=strings/violin"):
             find_sources(source, "strings/violin", "piano")
 
+    def test_linked_folders_are_followed_and_circles_end(self, source: Path, tmp_path: Path) -> None:
+        library = tmp_path / "library"
+        shutil.move(source / "violin", library / "bach")
+        (source / "violin").mkdir()
+        (source / "violin/bach").symlink_to(library / "bach", target_is_directory=True)
+        (library / "bach/again").symlink_to(source / "violin", target_is_directory=True)
+        found = [sound for sound in find_sources(source, "violin", "piano").sounds if sound.domain == "a"]
+        assert [sound.key for sound in found] == [f"bach/tune{index}x.wav" for index in range(6)]
+
     def test_half_a_split_is_refused(self, source: Path, tmp_path: Path) -> None:
         shutil.move(source, tmp_path / "whole/train")
         with pytest.raises(UsageError, match="no valid/violin, valid/piano"):
             find_sources(tmp_path / "whole", "violin", "piano")
 
-    def test_hidden_files_are_no_sounds(self, source: Path) -> None:
+    def test_hidden_files_are_not_sounds(self, source: Path) -> None:
         before = find_sources(source, "violin", "piano")
         (source / "violin/._tune0x.wav").write_bytes(b"shadow")
         assert find_sources(source, "violin", "piano") == before

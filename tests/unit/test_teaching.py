@@ -1,4 +1,4 @@
-"""A student learns what its teacher makes of sounds, passes and articulation included."""
+"""A student learns what its teacher makes of sounds, shift averaging and articulation included."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("no_board")
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory):
-    """A model of random weights that takes two passes and articulates."""
+    """A model of random weights that averages two shifts and articulates."""
     path = tmp_path_factory.mktemp("teacher") / "master.safetensors"
     recipe = tiny_recipe(train={"seed": 3}, articulation={"a": 1.5, "b": 1.2})
     recipe = recipe.model_copy(update={"shifts": 2})

@@ -15,7 +15,7 @@ RECIPE, CPU = tiny_recipe(), torch.device("cpu")
 
 
 class Lift(nn.Module):
-    """Adds ``step`` from A to B and takes it off again on the way back."""
+    """Adds ``step`` from A to B and takes it off again from B to A."""
 
     def __init__(self, step: float) -> None:
         super().__init__()

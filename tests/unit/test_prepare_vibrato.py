@@ -1,4 +1,4 @@
-"""Sounds whose conversions will be straightened are straightened before they become images to train on."""
+"""Vibrato that conversions remove from their inputs is removed before these become images to train on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def images(cache):
     return {item["source"].rsplit("/", 1)[-1]: data.read(item) for item in data.manifest["items"]}
 
 
-def test_images_are_those_of_straightened_sounds_and_only_where_asked(source, tmp_path):
+def test_images_are_those_of_sounds_without_vibrato_and_only_where_asked(source, tmp_path):
     chosen = {"settings": SETTINGS, "workers": 1, "progress": False, "valid_fraction": 0.5, "crop_frames": 16}
     prepare_sounds(source, tmp_path / "cache", **chosen)
     plain = images(tmp_path / "cache")
@@ -58,7 +58,7 @@ def test_images_are_those_of_straightened_sounds_and_only_where_asked(source, tm
         assert (straight[name] - plain[name]).abs().max() > 0.05
 
 
-def test_a_recipe_straightens_the_sounds_that_are_its_inputs(source, tmp_path, monkeypatch):
+def test_a_recipe_removes_vibrato_from_the_sounds_that_are_its_inputs(source, tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr("audiotrans.training.prep.prepare_sounds", lambda *_, **options: seen.update(options))
     recipe = tiny_recipe(remove_vibrato={"a": 0, "b": 80})
