@@ -6,6 +6,7 @@ Read: MP3, AAC, ALAC, WMA and the sound of video, among others. Written: M4A.
 from __future__ import annotations
 
 import fractions
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -27,12 +28,17 @@ _FORMATS = {"mov": "MP4", "asf": "WMA"}
 _CODECS = {"mp3float": "MPEG_LAYER_III", "mp3": "MPEG_LAYER_III"}
 _INTEGERS = {"u8": "PCM_U8", "s16": "PCM_16", "s32": "PCM_24"}
 
+# iTunes' note of the encoder's padding before and behind the sound; the fourth number counts the sound's samples.
+_GAPLESS = re.compile(r"\s*[0-9A-F]+\s+[0-9A-F]+\s+[0-9A-F]+\s+([0-9A-F]+)", re.IGNORECASE)
+
 # Streams without a table of what they hold: their first and last pieces may be torn, as radio recordings are.
 _BARE = {"mp3", "aac", "ac3", "eac3", "mpegts", "mpeg", "loas"}
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 _SAMPLES = {"AAC": "fltp", "ALAC_16": "s16p", "ALAC_24": "s32p"}
 _AAC_BITS = 96_000  # a second and channel: a result may be edited and coded again
+
+_COUNTED_CODECS = {"aac", "alac", "flac", "opus"}  # of others, such as a camera's PCM, an MP4 counts samples or blocks
 
 _LONGEST_MP3_FRAME = 1441  # bytes
 _PADDING_FRAMES = 4096  # an encoder's padding at the end is shorter than two of its frames
@@ -150,9 +156,9 @@ class Decoder:
         """Return the sound's length in samples as the file tells it, and by how much that may be rounded."""
         if self._name != "mov":
             return None, 0
-        gapless = str(self._container.metadata.get("iTunSMPB", "")).split()
-        if len(gapless) > 3:
-            return int(gapless[3], 16), 0
+        gapless = _GAPLESS.match(str(self._container.metadata.get("iTunSMPB", "")))
+        if gapless:
+            return int(gapless.group(1), 16), 0
         stream = self._stream
         if not stream.duration or not stream.time_base:
             return None, 0
@@ -227,7 +233,7 @@ class Decoder:
 
     def _promised_packets(self) -> int:
         """Return how many packets an MP4's table counts, or the tag that an MP3's encoder wrote before the first."""
-        if self._name == "mov":
+        if self._name == "mov" and self._stream.codec_context.name in _COUNTED_CODECS:
             return int(self._stream.frames)
         if self._name != "mp3":
             return 0
@@ -243,7 +249,8 @@ class Decoder:
         stream, container = self._stream, self._container
         if self._name == "matroska" and len(container.streams) == 1:
             return float((container.duration or 0) / av.time_base)
-        return float((stream.duration or 0) * stream.time_base) if self._name == "asf" else 0.0
+        uncounted = self._name == "mov" and stream.codec_context.name not in _COUNTED_CODECS
+        return float((stream.duration or 0) * stream.time_base) if uncounted or self._name == "asf" else 0.0
 
 
 class Encoder:

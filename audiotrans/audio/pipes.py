@@ -1,4 +1,4 @@
-"""Sound through pipes: WAV or raw samples that arrive and leave in one direction, with no way back.
+"""Sound through pipes: WAV or raw samples that arrive and leave in one direction, without seeking.
 
 libsndfile wants to seek, and FFmpeg's libraries run 80 ms behind a live pipe where this runs 15 ms behind; here a WAV
 header is read from the front as it comes. Programs that write WAV into a pipe do
@@ -100,7 +100,7 @@ def read_wav_header(stream: BinaryIO) -> PipeFormat:
         stream: binary; only ``read`` is used.
 
     Raises:
-        AudiotransError: if it is no WAV, ends too early, or holds what cannot be decoded here.
+        AudiotransError: if it is not WAV, ends too early, or holds what cannot be decoded here.
     """
     if not (head := _some(stream, 1)):
         raise AudiotransError(f"{_PLACE} is empty: nothing was piped in")

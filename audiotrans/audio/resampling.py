@@ -147,7 +147,7 @@ def resample_blocks(
         rate_in: Their rate in Hz.
         rate_out: The wanted rate in Hz.
         channels: Number of channels.
-        length: Total samples wanted, for the way back to a known length; None for ``resampled_length``.
+        length: Total samples wanted, to come back to a known length; None for ``resampled_length``.
 
     Yields:
         Arrays of shape (channels, samples), none of them empty, of any length; joined they equal ``resample`` of the
@@ -173,7 +173,7 @@ def resample(wave: Wave, rate_in: int, rate_out: int, *, length: int | None = No
         wave: Shape (channels, samples).
         rate_in: Its rate in Hz.
         rate_out: The wanted rate in Hz.
-        length: Samples wanted, for the way back to a known length; None for ``resampled_length``.
+        length: Samples wanted, to come back to a known length; None for ``resampled_length``.
 
     Returns:
         Shape (channels, samples), float32; the wave itself where nothing is to be done.

@@ -256,8 +256,8 @@ def _sounds_in(folder: Path, domain: str, name: str, split: str | None) -> Itera
     except UsageError:
         paths = []
     if not paths:
-        allowed = " ".join(sorted(AUDIO_SUFFIXES))
-        raise UsageError(f"no sounds for {name!r} in {folder}: files ending in {allowed} are read")
+        allowed = " ".join(AUDIO_SUFFIXES[:12])
+        raise UsageError(f"no sounds for {name!r} in {folder}: files ending in {allowed} and others are read")
     for path in paths:
         relative = path.relative_to(folder)
         key = "/".join([*([split] if split else []), relative.as_posix()])

@@ -45,7 +45,7 @@ def test_a_resampled_stream_equals_the_whole_and_has_the_promised_length(
 
 
 @given(SEEDS, st.integers(1, 20_000), RATES, RATES)
-def test_the_way_back_has_the_very_length(seed: int, samples: int, rate_in: int, rate_out: int) -> None:
+def test_resampling_back_gives_the_very_length(seed: int, samples: int, rate_in: int, rate_out: int) -> None:
     there = audio.resample(noise(seed, 1, samples), rate_in, rate_out)
     assert audio.resample(there, rate_out, rate_in, length=samples).shape == (1, samples)
 

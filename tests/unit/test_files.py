@@ -97,7 +97,7 @@ def test_outputs_of_unknown_kind_are_refused(violin: Path, tmp_path: Path) -> No
     ("content", "message"),
     [(b"", "empty"), (b"this is no sound at all", r"bad\.wav"), (None, "does not exist|no such|not found|missing")],
 )
-def test_inputs_that_are_no_sound_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_inputs_that_are_not_sound_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "bad.wav"
     if content is not None:
         path.write_bytes(content)

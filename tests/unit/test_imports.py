@@ -45,7 +45,7 @@ ONLY_USER = {
 }
 
 # Training from a prepared cache runs on a bare machine with none of these.
-NOT_FOR_TRAINING = ("click", "librosa", "matplotlib", "scipy", "soundfile", "soxr")
+NOT_FOR_TRAINING = ("av", "click", "librosa", "matplotlib", "mutagen", "scipy", "soundfile", "soxr")
 
 
 class Import(NamedTuple):

@@ -123,7 +123,7 @@ def test_a_cut_off_sound_is_read_and_told() -> None:
     data = wav(chunk(b"fmt ", described()), chunk(b"data", bytes(403), 4000))
     form, got, reader = read(data[: data.index(b"data") + 8 + 403])
     assert form.frames == 1000
-    assert got.shape == (2, 100)  # three bytes of the next are no sample
+    assert got.shape == (2, 100)  # three bytes of the next are not a sample
     assert not reader.complete
 
 
