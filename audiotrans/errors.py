@@ -20,7 +20,6 @@ EXTRAS = {
     "numba": "phase",
     "onnxruntime": "eval",
     "pyloudnorm": "eval",
-    "sklearn": "eval",
     "tensorboard": "train",
 }
 """Optional modules, and the extra of the package that brings each."""

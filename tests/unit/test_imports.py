@@ -232,6 +232,11 @@ def test_keeping_the_sources_phases_compiles_nothing() -> None:
     assert "numba" not in run(f"{code}\n{REPORT}").split()
 
 
+def test_what_workers_import_before_they_have_a_cache_compiles_nothing() -> None:
+    code = "import sys, audiotrans.evaluation.cycles, audiotrans.evaluation.compare.runs, audiotrans.training.prep"
+    assert {"numba", "librosa"}.isdisjoint(run(f"{code}\n{REPORT}").split())
+
+
 def test_training_runs_without_the_sound_libraries() -> None:
     blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in NOT_FOR_TRAINING)
     run(f"import sys\n{blocked}import audiotrans.training.data, audiotrans.training.engine")
