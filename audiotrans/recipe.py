@@ -301,7 +301,7 @@ def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        # The kind of imaging is no key of the recipe.
+        # The kind of imaging is not a key of the recipe.
         place = tuple(part for i, part in enumerate(first["loc"]) if i != 1 or first["loc"][0] != "imaging")
         place += ("type",) if first["type"] == "imaging_type" else ()
         path = ".".join(str(part) for part in place)

@@ -5,8 +5,8 @@ Images are ``(groups, channels, rows, columns)`` in [-1, 1]; the logarithmic one
 - `tilt`: a network learns how bright the target is from the inputs that it was trained on; brighter ones, close to a
   bow or in a bare room, become brighter than the target ever is. What it is given can be made darker, or brighter,
   without a change to the sound that its gains are applied to.
-- `shift_average` (cycle spinning): a network with strides paints differently on each place of its grid: stripes in
-  time, and partials whose level depends on the row that they fall on, so that an octave stands out and is heard as a
+- `shift_average` (cycle spinning): a network with strides works differently on each place of its grid: stripes in
+  time, and partials whose level depends on the row that they fall on, so that an octave stands out like a
   note of its own. What depends on the place averages out, what depends on the sound stays. Moving the rows shows the
   network other keys as well: rows are hertz, and three of them are a semitone or so where violins play.
 - `articulate`: a network that is also asked for small errors hedges: its gains rise and fall less, and later, than true
@@ -95,7 +95,7 @@ def reach(model: AVBGTN, imaging: AudioImaging, options: ConvertOptions) -> int:
 def aligned_noise(model: AVBGTN, image: Tensor, first_column: int, seed: int) -> Tensor | None:
     """Return the encoder's noise for a tile: a function of the seed and the position in the file.
 
-    Noise is drawn in blocks of a fixed number of image columns, each from its own generator, on the CPU: any tile, in
+    Noise is made in blocks of a fixed number of image columns, each from its own generator, on the CPU: any tile, in
     any order, on any device, gets the same values at the same place of the file, so that overlapping tiles agree.
 
     Args:

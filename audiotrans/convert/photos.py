@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 KEPT = 1.0
 """Share of what the auto-encoder loses of a photo that its translation keeps, where the model was trained without.
 
-A model that was trained for minutes blurs what it paints anew, background and face included. What it loses of a photo
-on the way from one domain to the *same* domain is no part of the translation.
+A model that was trained for minutes blurs what it makes anew, background and face included. What it loses of a photo
+on the way from one domain to the *same* domain is not part of the translation.
 """
 
 

@@ -558,7 +558,7 @@ def _fill(
     def items() -> Iterator[Wave | BaseException | None]:
         try:
             yield from blocks
-        except BaseException as error:  # whatever it is, whoever takes the blocks must hear of it
+        except BaseException as error:  # whatever it is, whoever takes the blocks must be told
             yield error
         yield None
 
