@@ -9,7 +9,7 @@ import fractions
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -19,7 +19,7 @@ from audiotrans.audio.blocks import CHUNK_FRAMES, Frames, Wave, reblock
 
 # The demuxers that may open a file: none of these opens a second file or an address that the first one names, as
 # playlists do.
-DEMUXERS = (
+_DEMUXERS = (
     "mov,mp3,matroska,asf,aac,flac,ogg,wav,w64,aiff,au,caf,avi,flv,mpegts,mpeg,ac3,eac3,dts,amr,amrnb,amrwb,ape,wv,tta,"
     "mpc,mpc8,dsf,rm,voc,loas,spdif"
 )
@@ -42,6 +42,31 @@ _COUNTED_CODECS = {"aac", "alac", "flac", "opus"}  # of others, such as a camera
 
 _LONGEST_MP3_FRAME = 1441  # bytes
 _PADDING_FRAMES = 4096  # an encoder's padding at the end is shorter than two of its frames
+
+
+class _Input:
+    """A file as FFmpeg wants it: nameless, and to an impossible place it does not go, which is no exception."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move as in any file; -1 where that cannot be."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
+def open_container(file: BinaryIO) -> Any:
+    """Open a file by its bytes, with none of the demuxers that open further files.
+
+    Raises:
+        av.FFmpegError: It is not a file of a known format.
+    """
+    # The list is for the container alone: handed to its streams too, older releases crash where these come late, as
+    # in FLV.
+    return av.open(_Input(file), container_options={"format_whitelist": _DEMUXERS})
 
 
 def is_marked(stream: Any, mark: str, *, otherwise: bool) -> bool:
@@ -85,11 +110,12 @@ class Decoder:
         self._seconds, self._torn = 0.0, False
         self._file = path.open("rb")
         try:
-            # For the container alone: handed to the streams too, older releases crash where these come late, as FLV's.
-            self._container: Any = av.open(self._file, container_options={"format_whitelist": DEMUXERS})
-            streams = self._container.streams.audio
-            if not streams:
+            self._container: Any = open_container(self._file)
+            if not self._container.streams.audio:
                 raise LookupError
+            streams = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
+            if not streams:
+                raise ValueError("its codec is unknown")
             defaults = [stream for stream in streams if is_marked(stream, "default", otherwise=False)]
             self._stream: Any = (defaults or streams)[0]
             if len(streams) > 1:

@@ -437,8 +437,8 @@ def _not_audio(path: Path, head: bytes) -> AudiotransError:
         return AudiotransError(f"{path}: holds no sound that can be decoded: it is cut off, damaged or of zero length.")
     if head[4:8] == b"ftyp":
         return AudiotransError(
-            f"{path}: cannot be decoded: it is damaged, or a recording that was never finished: only the program that "
-            "made it can write its table of contents."
+            f"{path}: cannot be decoded: it is damaged, protected by its seller, or a recording that was never "
+            "finished: only the program that made it can write its table of contents."
         )
     return AudiotransError(f"{path}: is not a sound file that can be read; {suffix_list()} can.")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from audiotrans.audio.ffmpeg import DEMUXERS, is_marked
+from audiotrans.audio.ffmpeg import is_marked, open_container
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def read_tags(path: Path) -> Tags:
     found = Tags()
     with contextlib.suppress(av.FFmpegError, OSError, ValueError):
         chunks = tuple(_recorder_chunks(path))
-        with path.open("rb") as file, av.open(file, container_options={"format_whitelist": DEMUXERS}) as container:
+        with path.open("rb") as file, open_container(file) as container:
             said = [*container.metadata.items()]
             for stream in container.streams.audio[:1]:  # Ogg's belong to the stream
                 said += stream.metadata.items()
@@ -79,7 +79,7 @@ def read_tags(path: Path) -> Tags:
 
 def _cover(container: Any) -> tuple[str, bytes] | None:
     for stream in container.streams.video:
-        kind = _COVERS.get(stream.codec_context.name)
+        kind = _COVERS.get(getattr(stream.codec_context, "name", ""))  # None for an unknown codec
         if kind and is_marked(stream, "attached_pic", otherwise=True):
             packet = next(container.demux(stream), None)
             return (kind, bytes(packet)) if packet is not None and packet.size else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from audiotrans import audio
 from audiotrans.audio.blocks import reblock
+from audiotrans.errors import AudiotransError
 
 RATES = st.sampled_from([8_000, 11_025, 16_000, 22_050, 22_254, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -100,6 +102,36 @@ def test_what_ffmpeg_reads_has_its_length_and_is_the_same_in_blocks(
         start = seed % samples
         piece, _ = audio.read(path, start_seconds=start / 44_100, seconds=1.0)
         np.testing.assert_array_equal(piece, whole[:, start:])
+
+
+@functools.cache
+def whole_file(suffix: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        audio.write(Path(folder) / f"x{suffix}", noise(0, 2, 9_000) * np.float32(0.1), 44_100)
+        return (Path(folder) / f"x{suffix}").read_bytes()
+
+
+@given(SEEDS, st.sampled_from([".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".w64"]), st.booleans())
+def test_whatever_is_wrong_with_a_file_is_one_line_or_a_sound_of_one_length(seed: int, suffix: str, cut: bool) -> None:
+    rng = np.random.default_rng(seed)
+    data = np.frombuffer(whole_file(suffix), np.uint8).copy()
+    # Headers are where most of the mistakes are.
+    places = rng.integers(0, len(data) if rng.random() < 0.5 else 300, rng.integers(0, 20))
+    data[places] = rng.integers(0, 256, len(places))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{suffix}"
+        path.write_bytes(data[: rng.integers(1, len(data)) if cut else None].tobytes())
+        said, info, wave = "", None, np.zeros((0, 0), np.float32)
+        try:
+            info, (wave, _) = audio.probe(path), audio.read(path)
+        except AudiotransError as error:
+            said = str(error)
+        if info is None or not wave.size:
+            assert said.count("\n") == 0
+            assert str(path) in said
+        else:
+            assert wave.shape == (info.channels, info.frames)
+            assert np.isfinite(wave).all()
 
 
 @given(SEEDS, st.integers(1, 2), st.integers(1, 6_000), st.sampled_from([("ALAC_16", 16), ("ALAC_24", 24)]))

@@ -35,6 +35,8 @@ def encode(
             picture.pix_fmt = "yuv420p"
         streams = [file.add_stream(codec, rate=rate, layout="stereo") for codec in codecs]
         for stream, wave in zip(streams, waves, strict=True):
+            if stream.codec_context.name.startswith("wma"):
+                stream.bit_rate = 128_000  # has no default
             resampler = av.AudioResampler(stream.codec_context.codec.audio_formats[0].name, "stereo", rate)
             for start in range(0, wave.shape[1], 10_000):
                 block = np.ascontiguousarray(wave[:, start : start + 10_000])
@@ -87,6 +89,15 @@ def test_sound_of_phones_players_and_cameras(
     assert 0 <= back.shape[1] - wave.shape[1] <= longer
     if longer <= 1_024:  # otherwise the sound begins later
         assert snr_db(wave, back[:, : wave.shape[1]]) > (80 if codec in ("alac", "flac") else 25)
+
+
+def test_wma_is_read(tmp_path: Path) -> None:
+    wave = encode(tmp_path / "x.wma", ["wmav2"], "asf")
+    info = audio.probe(tmp_path / "x.wma")
+    assert (info.format, info.subtype, info.sample_rate, info.channels) == ("WMA", "WMAV2", RATE, 2)
+    assert abs(info.frames - wave.shape[1]) <= 2_048  # a frame of WMA; the file does not say more
+    assert info.frames == audio.read(tmp_path / "x.wma")[0].shape[1]
+    refused(cut(tmp_path / "x.wma", 0.6), "is cut off or damaged")
 
 
 @pytest.mark.parametrize(("name", "container"), [("x.webm", "webm"), ("x.mkv", "matroska"), ("x.mp4", "mp4")])

@@ -174,7 +174,7 @@ def test_text(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> N
 
 def test_an_mp4_that_was_never_finished_says_so(tmp_path: Path) -> None:
     (tmp_path / "my song.m4a").write_bytes(b"\x00\x00\x00\x20ftypM4A \x00\x00\x00\x00" + bytes(200))
-    refused(tmp_path / "my song.m4a", "cannot be decoded: it is damaged, or a recording that was never finished")
+    refused(tmp_path / "my song.m4a", "cannot be decoded: it is damaged, .*or a recording that was never finished")
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".ogg", ".aiff"])
