@@ -65,13 +65,16 @@ def band_edges_hz(bands: int = BANDS) -> Array:
     return edges
 
 
-def stereo_image(wave: Wave, sample_rate: int, *, block_seconds: float | None = None) -> StereoImage:
+def stereo_image(
+    wave: Wave, sample_rate: int, *, block_seconds: float | None = None, loudest: float | None = None
+) -> StereoImage:
     """Compute coherence and level difference of a sound, as the head of this module defines them.
 
     Args:
         wave: shape (2, samples).
         sample_rate: Hz; places the bands.
         block_seconds: length of the blocks; None takes the whole sound as one.
+        loudest: largest energy of the reference, for its e; None takes the sound's own.
 
     Raises:
         AudiotransError: where the wave does not have two channels, is empty or is not finite.
@@ -79,7 +82,12 @@ def stereo_image(wave: Wave, sample_rate: int, *, block_seconds: float | None = 
     validate_wave(wave)
     if wave.shape[0] != 2:
         raise AudiotransError(f"the wave has shape {wave.shape}; a stereo image needs two channels")
-    return _image(_sums(wave, sample_rate, block_seconds), None)
+    left, right, cross = _sums(wave, sample_rate, block_seconds)
+    energy = left + right
+    # Silence has no cues: the smallest float keeps 0 / 0 away and makes both of them 0.
+    small = max(_SMALL * (float(energy.max()) if loudest is None else loudest), float(np.finfo(np.float64).tiny))
+    coherence = cross / (np.sqrt(left + small) * np.sqrt(right + small))
+    return StereoImage(coherence, 10.0 * np.log10((left + small) / (right + small)), energy)
 
 
 def stereo_coherence_error(
@@ -138,12 +146,12 @@ def _images(
     validate(reference, estimate, sample_rate)
     if reference.shape[0] != 2:
         return None
-    sums = [_sums(wave, sample_rate, block_seconds) for wave in (reference, estimate)]
-    loudest = float((sums[0][0] + sums[0][1]).max())
+    first = stereo_image(reference, sample_rate, block_seconds=block_seconds)
+    loudest = float(first.energy.max())
     if loudest <= 0.0:
         raise AudiotransError("the reference is silent, so it has no stereo image to compare with")
     # The estimate gets the reference's e: an image of nothing but rounding must not count as a wide one.
-    return _image(sums[0], loudest), _image(sums[1], loudest)
+    return first, stereo_image(estimate, sample_rate, block_seconds=block_seconds, loudest=loudest)
 
 
 def _sums(wave: Wave, sample_rate: int, block_seconds: float | None) -> tuple[Array, Array, Array]:
@@ -164,15 +172,6 @@ def _sums(wave: Wave, sample_rate: int, block_seconds: float | None) -> tuple[Ar
         return summed
 
     return total(np.abs(left) ** 2), total(np.abs(right) ** 2), total((left * right.conj()).real)
-
-
-def _image(sums: tuple[Array, Array, Array], loudest: float | None) -> StereoImage:
-    left, right, cross = sums
-    energy = left + right
-    # Silence has no cues: the smallest float keeps 0 / 0 away and makes both of them 0.
-    small = max(_SMALL * (float(energy.max()) if loudest is None else loudest), float(np.finfo(np.float64).tiny))
-    coherence = cross / (np.sqrt(left + small) * np.sqrt(right + small))
-    return StereoImage(coherence, 10.0 * np.log10((left + small) / (right + small)), energy)
 
 
 def _mean_error(reference: Array, estimate: Array, energy: Array) -> float:
