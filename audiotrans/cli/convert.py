@@ -35,11 +35,15 @@ class ConvertCommand(click.Command):
                 formatter.write_dl(rows)
 
 
-def conversion_options(function: F) -> F:
-    """Add the options of `ConvertOptions` to a command."""
-    for name, info in reversed(OPTIONS.items()):
-        function = _conversion_option(name, info)(function)
-    return function
+def conversion_options(*left_out: str) -> Callable[[F], F]:
+    """Return a decorator that adds the options of `ConvertOptions` to a command, but for some."""
+
+    def add(function: F) -> F:
+        for name, info in reversed(OPTIONS.items()):
+            function = function if name in left_out else _conversion_option(name, info)(function)
+        return function
+
+    return add
 
 
 def _conversion_option(name: str, info: Option) -> Callable[[F], F]:
@@ -73,7 +77,7 @@ def stream_options(function: F) -> F:
 
 @click.command(cls=ConvertCommand)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@conversion_options
+@conversion_options()
 @click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
 @click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
 @click.option("--samples", default=1, show_default=True, help="How many, by seeds S, S+1, ...: alike but for vibrato.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audiotrans.cli.convert import conversion_options
 from audiotrans.errors import AudiotransError
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--from", "source", help="Domain of inputs that lie in no folder named as one.")
 @click.option("--recipe", "recipe_path", type=PATH, help="Take model, chains and options from a YAML file.")
 @click.option("--scores", help="all, fast (without pitch) or none.  [default: all]")
-@click.option("--strength", type=float, help="Of every step, 0 to 100.  [default: 100]")
-@click.option("--phase", help="A phase method, as for convert.  [default: the model's own]")
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same sounds.  [default: 0]")
+@conversion_options("to", "source")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads in all.  [default: all cores]")
 @click.option("--workers", type=int, help="Processes.  [default: by cores and clips]")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audiotrans.audio import find_audio, probe
 from audiotrans.convert.models import DEFAULT_MODEL
 from audiotrans.errors import UsageError, lookup, nearest
+from audiotrans.options import OPTIONS, ConvertOptions, options_of
 from audiotrans.recipe import read_yaml
 
 CHOICES = ("all", "fast", "none")
@@ -25,36 +26,33 @@ class CycleRecipe:
         model: a shipped model's name, or a weights file.
         chains: as `parse_chain` reads them; empty stands for the six translations of the paper.
         source: domain of the inputs whose folders name none.
-        strength: 0 (each step returns its input) to 100 (the translation).
-        phase: a phase method, or None for the model's own.
-        seed: decides the noise that the encoder is given.
         scores: ``all``, ``fast`` (without the pitch tracker) or ``none``.
+        options: of every step; chains say where it goes.
     """
 
     model: str = DEFAULT_MODEL
     chains: tuple[str, ...] = ()
     source: str | None = None
-    strength: float = 100.0
-    phase: str | None = None
-    seed: int = 0
     scores: str = "all"
+    options: ConvertOptions = field(default_factory=ConvertOptions)
 
     def __post_init__(self) -> None:
         lookup(dict.fromkeys(CHOICES), self.scores, "choice of scores")
 
 
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "model": (str,), "chains": (list, tuple), "source": (str,), "strength": (int, float), "phase": (str,),
-    "seed": (int,), "scores": (str,),
-}  # fmt: skip
+_KEYS = {"model": "model", "chains": "chains", "from": "source", "scores": "scores"}
+"""Keys of a recipe of chains, and the fields that they fill; options of every step stand beside them."""
+
+STEP_OPTIONS = tuple(name for name in OPTIONS if name not in ("to", "source"))
+"""Options of the conversion that every step of a chain takes."""
 
 
 def load_cycle_recipe(path: Path | None, given: Mapping[str, Any]) -> CycleRecipe:
     """Read a recipe of chains, and put what the user gave over it.
 
     Args:
-        path: a YAML file with keys of `CycleRecipe` (``from`` for ``source``); None for the defaults.
-        given: values by those keys; None and empty ones count as not given.
+        path: a YAML file with `STEP_OPTIONS` and fields of `CycleRecipe` (``from`` for ``source``); None: the defaults.
+        given: values by the names of fields and options; None and empty ones count as not given.
 
     Raises:
         AudiotransError: if the file cannot be read.
@@ -63,23 +61,26 @@ def load_cycle_recipe(path: Path | None, given: Mapping[str, Any]) -> CycleRecip
     values = {} if path is None else _checked(read_yaml(path, "model, chains, seed"), path)
     values |= {name: value for name, value in given.items() if value is not None and value != ()}
     values["chains"] = tuple(values.get("chains", ()))
-    return CycleRecipe(**values)
+    options = {name: values.pop(name) for name in STEP_OPTIONS if name in values}
+    return CycleRecipe(**values, options=options_of(options))
 
 
 def _checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    names = {"from" if field.name == "source" else field.name: field.name for field in fields(CycleRecipe)}
+    names = _KEYS | {name: name for name in STEP_OPTIONS}
     checked = {}
     for key, value in values.items():
         if key not in names:
             raise UsageError(f"{path}: {key}: unknown key; known here: {', '.join(names)}.{nearest(str(key), names)}")
-        name = names[key]
-        right = isinstance(value, _KINDS[name]) and not isinstance(value, bool)
-        if name == "chains" and right:
-            right = all(isinstance(chain, str) for chain in value)
-        if not right:
-            wanted = "a list of texts such as 'violin,piano'" if name == "chains" else _KINDS[name][-1].__name__
-            raise UsageError(f"{path}: {key}: {value!r} is not allowed; wanted is {wanted}")
-        checked[name] = value
+        if key in STEP_OPTIONS:
+            try:
+                OPTIONS[key].check(key, value)
+            except UsageError as error:
+                raise UsageError(f"{path}: {error}") from None
+        elif key == "chains" and not (isinstance(value, list) and all(isinstance(chain, str) for chain in value)):
+            raise UsageError(f"{path}: chains: {value!r}: give a list of texts such as 'violin,piano'")
+        elif key != "chains" and not isinstance(value, str):
+            raise UsageError(f"{path}: {key} {value!r}: give a name")
+        checked[names[key]] = value
     return checked
 
 

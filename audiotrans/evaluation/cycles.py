@@ -34,7 +34,7 @@ from audiotrans.convert.chains import (
 from audiotrans.convert.converter import Converter
 from audiotrans.convert.files import sound_bar
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.cycle_inputs import CycleClip, CycleRecipe, find_clips
+from audiotrans.evaluation.cycle_inputs import STEP_OPTIONS, CycleClip, CycleRecipe, find_clips
 from audiotrans.evaluation.cycle_results import (
     SCORED_SECONDS,
     cycle_values,
@@ -142,8 +142,7 @@ def run_cycles(
             raise UsageError(f"{name} {value}: give 1 or more")
     converter = models.load(recipe.model, device=device)
     chains = _chains(recipe, converter.domains)
-    options = ConvertOptions(strength=recipe.strength, phase=recipe.phase, seed=recipe.seed)
-    check_chains(converter, chains, options)
+    check_chains(converter, chains, recipe.options)
     starting = list(dict.fromkeys(chain[0] for chain in chains))
     clips = find_clips(inputs, converter.domains, recipe.source, starting=starting)
     header = _header(recipe, converter.domains, chains)
@@ -152,7 +151,7 @@ def run_cycles(
     count = min(workers or _default_workers(converter, len(todo)), max(1, len(todo)))
     share = max(1, (threads or usable_cores()) // count)
     by_start = {domain: tuple(chain for chain in chains if chain[0] == domain) for domain in starting}
-    setup = Setup(output, recipe.model, device, share, by_start, options, chosen_scores(recipe.scores))
+    setup = Setup(output, recipe.model, device, share, by_start, recipe.options, chosen_scores(recipe.scores))
     failures = _run_all(setup, todo, count, converter, progress)
     items = [item for record in read_records(output) for item in record["items"]]
     values = cycle_values(header, items) if items else None
@@ -177,13 +176,19 @@ def _header(recipe: CycleRecipe, domains: tuple[str, str], chains: Sequence[Chai
         "model_sha256": file_digest(find(recipe.model)),
         "created_with": f"audiotrans {__version__}",
         "domains": list(domains),
-        "options": {
-            "seed": recipe.seed, "phase": recipe.phase, "strength": float(recipe.strength), "scores": recipe.scores,
-        },
+        "options": _asked(recipe),
         "scores": chosen_scores(recipe.scores),
         "chains": [chain_name(chain) for chain in chains],
         "steps": {chain_name(chain): list(chain) for chain in chains},
     }  # fmt: skip
+
+
+def _asked(recipe: CycleRecipe) -> dict[str, Any]:
+    """Return the options that were asked for; of those that are the model's own, its digest tells enough."""
+    values = {name: getattr(recipe.options, name) for name in STEP_OPTIONS}
+    always = ("seed", "phase", "strength")
+    asked = {name: value for name, value in values.items() if name in always or value is not None}
+    return {**asked, "strength": float(recipe.options.strength), "scores": recipe.scores}
 
 
 def _default_workers(converter: Converter, clips: int) -> int:

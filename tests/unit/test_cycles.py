@@ -224,13 +224,16 @@ class TestRecipe:
     def test_the_command_line_wins(self, tmp_path: Path) -> None:
         (tmp_path / "r.yaml").write_text("{seed: 3, from: violin, scores: fast, strength: 50}")
         recipe = load_cycle_recipe(tmp_path / "r.yaml", {"seed": 5, "scores": None, "chains": ()})
-        assert recipe == CycleRecipe(seed=5, source="violin", scores="fast", strength=50)
+        assert recipe == CycleRecipe(source="violin", scores="fast", options=ConvertOptions(seed=5, strength=50))
+        (tmp_path / "r.yaml").write_text("{articulation: 1.5, remove_vibrato: 20}")
+        options = load_cycle_recipe(tmp_path / "r.yaml", {"tilt": -2}).options
+        assert options == ConvertOptions(articulation=1.5, remove_vibrato=20, tilt=-2)
 
     @pytest.mark.parametrize(
         ("text", "message"),
-        [("sed: 3", "sed: unknown key.*Did you mean 'seed'"), ("seed: x", "seed: 'x' is not allowed; wanted is int"),
-         ("chains: [[violin, piano]]", "wanted is a list of texts"), ("scores: some", "unknown choice of scores"),
-         ("seed: true", "seed: True is not allowed"), ("[1]", "must hold keys such as model, chains")],
+        [("sed: 3", "sed: unknown key.*Did you mean 'seed'"), ("seed: x", "seed 'x': give a whole number"),
+         ("chains: [[violin, piano]]", "give a list of texts"), ("scores: some", "unknown choice of scores"),
+         ("seed: true", "seed True: give a whole number"), ("[1]", "must hold keys such as model, chains")],
     )  # fmt: skip
     def test_a_wrong_recipe_is_refused(self, tmp_path: Path, text: str, message: str) -> None:
         (tmp_path / "r.yaml").write_text(text)
