@@ -35,7 +35,7 @@ COMMANDS = {
     "recipe": "train",
     "report": "report",
     "train": "train",
-    "train-classifier": "classifier",
+    "train-classifier": "evaluate",
 }
 """Commands, and the module of this package that holds each as a function of its name."""
 
