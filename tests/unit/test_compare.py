@@ -17,7 +17,7 @@ from PIL import Image
 
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.evaluation.compare import EvaluationSet, compare, evaluate_model, imagenet, results
+from audiotrans.evaluation.compare import EvaluationSet, compare, evaluate_model, imagenet, summary
 from audiotrans.evaluation.compare import runs as comparing
 from audiotrans.evaluation.compare.evaluation_set import (
     AttributeClassifier,
@@ -72,7 +72,7 @@ def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Drawing takes most of the time of so small a comparison: one test draws, and looks at what was drawn."""
     if not request.node.get_closest_marker("smoke"):
         for name in ("comparison_curves", "progress_sheet", "ends_sheet"):
-            monkeypatch.setattr(results, name, lambda *given: given[-1])
+            monkeypatch.setattr(summary, name, lambda *given: given[-1])
 
 
 def recipe(**model: object) -> Recipe:

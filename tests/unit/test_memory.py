@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from audiotrans.cli.memory import keep_freed_memory
+
+from audiotrans.processes import keep_freed_memory
 
 PAGES = """
 import resource
 import torch
-from audiotrans.cli.memory import keep_freed_memory
+from audiotrans.processes import keep_freed_memory
 if {kept}:
     keep_freed_memory()
 for _ in range(50):
