@@ -20,7 +20,7 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from audiotrans.convert import models
-from audiotrans.convert.files import Job
+from audiotrans.convert.jobs import Job
 from audiotrans.convert.photos import PhotoConverter
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.compare.evaluation_set import (

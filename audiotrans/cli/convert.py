@@ -13,7 +13,7 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.options import OPTIONS, Option, flag, for_stream, options_of
 
 if TYPE_CHECKING:
-    from audiotrans.convert.files import Failure, Written
+    from audiotrans.convert.jobs import Failure, Written
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -119,7 +119,7 @@ def _convert(
     """Return the number of inputs, and what becomes of them, one after the other."""
     options = options_of(asked)
     from audiotrans.convert import models
-    from audiotrans.convert.files import plan_jobs, sound_bar
+    from audiotrans.convert.jobs import plan_jobs, sound_bar
     from audiotrans.processes import choose_device, keep_freed_memory, use_threads
     from audiotrans.weights import find, open_weights
 
@@ -167,7 +167,7 @@ def _convert_stream(inputs: tuple[str, ...], given: dict[str, Any], asked: dict[
     options = for_stream(options_of(asked))
     from audiotrans.audio.pipes import PipeFormat
     from audiotrans.convert import models
-    from audiotrans.convert.files import sound_bar
+    from audiotrans.convert.jobs import sound_bar
     from audiotrans.convert.stream import CHUNK_SECONDS, StreamOptions, convert_pipe
     from audiotrans.processes import use_threads
 

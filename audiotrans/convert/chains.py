@@ -14,7 +14,7 @@ from pathlib import Path
 from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks
 from audiotrans.audio.resampling import resampled_length
 from audiotrans.convert.converter import Converter, Measured
-from audiotrans.convert.files import Spool, check_space, naming
+from audiotrans.convert.jobs import Spool, check_space, naming
 from audiotrans.convert.warnings import DomainCheck
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import ConvertOptions

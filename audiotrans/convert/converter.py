@@ -24,7 +24,7 @@ from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks, resamp
 from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.audio.resampling import Resampler, resampled_length
 from audiotrans.convert.effects import reach, translated
-from audiotrans.convert.files import Job, Progress, Spool, Written, check_space, existing, naming, numbered, writers_of
+from audiotrans.convert.jobs import Job, Progress, Spool, Written, check_space, existing, naming, numbered, writers_of
 from audiotrans.convert.tiles import SlidingWindow, TileJoiner, TilePlan, cut_tiles, plan_tiles
 from audiotrans.convert.warnings import DomainCheck, TrainingStatistics
 from audiotrans.errors import AudiotransError, UsageError, lookup

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.files import Failure, Job, Progress, Written
+from audiotrans.convert.jobs import Failure, Job, Progress, Written
 from audiotrans.convert.photos import PhotoConverter
 from audiotrans.convert.warnings import TrainingStatistics
 from audiotrans.errors import AudiotransError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from audiotrans.convert.files import Job, Progress, Written, check_output, naming
+from audiotrans.convert.jobs import Job, Progress, Written, check_output, naming
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, flag, options_of
 from audiotrans.photo.images import PhotoImaging, PhotoSettings, Pixels

@@ -27,7 +27,7 @@ from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.audio.pipes import KINDS, PipeFormat, PipeReader, PipeWriter, read_wav_header
 from audiotrans.audio.resampling import Resampler, resampled_length, resampling_delay_seconds
 from audiotrans.convert.converter import Converter, check_wave
-from audiotrans.convert.files import Progress
+from audiotrans.convert.jobs import Progress
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.options import ConvertOptions

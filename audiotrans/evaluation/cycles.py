@@ -32,7 +32,7 @@ from audiotrans.convert.chains import (
     write_sound,
 )
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.files import sound_bar
+from audiotrans.convert.jobs import sound_bar
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.cycle_inputs import STEP_OPTIONS, CycleClip, CycleRecipe, find_clips
 from audiotrans.evaluation.cycle_results import (

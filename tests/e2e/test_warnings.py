@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from audiotrans.cli import main
 from audiotrans.convert import models
-from audiotrans.convert.files import plan_jobs
+from audiotrans.convert.jobs import plan_jobs
 from audiotrans.errors import AudiotransError
 from audiotrans.model import nets
 from audiotrans.weights import read_weights

@@ -256,7 +256,7 @@ def test_export_refuses_before_it_reads(tmp_path: Path) -> None:
 
 
 def test_the_bar_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from audiotrans.convert.files import sound_bar
+    from audiotrans.convert.jobs import sound_bar
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with sound_bar("violin.wav") as tick:

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from audiotrans import audio
-from audiotrans.convert import files
-from audiotrans.convert.files import Failure, Job, plan_jobs
+from audiotrans.convert import jobs
+from audiotrans.convert.jobs import Failure, Job, plan_jobs
 from audiotrans.convert.models import run_jobs
 from audiotrans.errors import AudiotransError, UsageError
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
@@ -128,7 +128,7 @@ def test_silent_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_noticed_before_the_work(violin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000, total=10**9))
+    monkeypatch.setattr(jobs.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000, total=10**9))
     with pytest.raises(AudiotransError, match="no space left in"):
         converter(Identity()).convert_file(violin, tmp_path / "out.wav", to="piano")
     assert [path.name for path in tmp_path.iterdir()] == ["violin.wav"]
@@ -144,7 +144,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(jobs.tempfile, "TemporaryFile", lambda **_: Full())
     with pytest.raises(AudiotransError, match="no space is left on the disk"):
         converter(Identity()).convert_file(violin, tmp_path / "out.wav", to="piano")
     assert [path.name for path in tmp_path.iterdir()] == ["violin.wav"]

@@ -16,7 +16,7 @@ from torch import Tensor
 from audiotrans.audio.pipes import PipeFormat
 from audiotrans.convert import models, stream
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.files import sound_bar
+from audiotrans.convert.jobs import sound_bar
 from audiotrans.convert.stream import StreamConverter, StreamOptions, convert_pipe, read_ahead
 from audiotrans.errors import AudiotransError, UsageError
 from tests.standins import RATE, Identity, Local, Silencer, converter, error_db, tone

@@ -1,4 +1,4 @@
-"""Files of a conversion: the inputs, what their outputs are called, the spool between them, and what was written."""
+"""Jobs of a conversion: the inputs, what their outputs are called, the spool between them, and what was written."""
 
 from __future__ import annotations
 
