@@ -56,11 +56,11 @@ def made_cache(root: Path, recipe: Recipe, recordings: int = 6) -> Path:
     for side, kind in DOMAINS.items():
         for index in range(recordings):
             wave = torch.from_numpy(melody(kind, index))
-            image, context = imaging.to_image(wave)
+            image, _ = imaging.to_image(wave)
             name = f"images/{kind}-{index}.safetensors"
             save_image(root / name, image[0])
             place = {"domain": side, "split": "train", "recording": f"{kind}-{index}", "file": name, "index": 0}
-            items.append(place | {"frames": image.shape[-1], "level_db": context.level_db})
+            items.append(place | {"frames": image.shape[-1], "level_db": imaging.level_db(wave)})
     values = recipe_to_dict(recipe)
     write_manifest(root, {"imaging": values["imaging"], "domains": DOMAINS, "items": items, "skipped": []})
     return root

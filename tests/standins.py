@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,6 +100,13 @@ def tone(seconds: float, channels: int = 1, rate: int = RATE, gain: float = 0.3)
     pitches = 220 * 1.26 ** np.arange(channels)[:, None]
     chord = sum(np.sin(2 * np.pi * k * pitches * at + 3 * np.sin(30 * at)) / k for k in range(1, 6))
     return (gain * chord * np.exp(-(at % 0.7) * 3)).astype(np.float32)
+
+
+def at_one_level(model, wave, rate, level_db, to="piano", **asked):
+    """Convert a wave with images that are relative to one level, as a stream's are that was given it."""
+    options, kept = model.options(to, **asked), []
+    found = model.measure([wave], rate, len(wave), kept.append, untouched=not options.strength)
+    return np.concatenate(list(model.stream(kept, replace(found, level=level_db), options)), axis=1)
 
 
 def error_db(got: np.ndarray, wanted: np.ndarray) -> float:

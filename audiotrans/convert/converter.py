@@ -29,8 +29,10 @@ from audiotrans.convert.tiles import SlidingWindow, TileJoiner, TilePlan, cut_ti
 from audiotrans.convert.warnings import DomainCheck, TrainingStatistics
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options_of
-from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, check_level
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.level import Level, level_of_frames
 from audiotrans.spectrogram.phase import PHASES
+from audiotrans.spectrogram.representations import Context
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
 if TYPE_CHECKING:
@@ -47,13 +49,15 @@ class Measured:
         sample_rate: its own, Hz.
         channels: of the sound.
         length: samples at the model's rate, with the silence that follows very short sounds.
-        level_db: gated level, which the model's images are made with.
+        level: what the model's images are relative to, dB re full scale, see `AudioImaging.level`.
+        level_db: of the whole, gated.
     """
 
     frames: int
     sample_rate: int
     channels: int
     length: int
+    level: Level
     level_db: float
 
 
@@ -232,8 +236,7 @@ class Converter:
         found = self.measure([checked], int(sample_rate), len(checked), kept.append, check)
         window = SlidingWindow(kept)
         for tile in check.expect(self.plan.tiles(found.length)):
-            image, _ = self.imaging.to_image(self._tensor(window.take(tile.start, tile.stop)), found.level_db)
-            check.add(image, tile.start)
+            check.add(self._image(window.take(tile.start, tile.stop), tile.start, found)[0], tile.start)
         return check.warnings(found.level_db)
 
     def domain_check(self, source: str | None) -> DomainCheck | None:
@@ -288,9 +291,7 @@ class Converter:
         meter.update(torch.from_numpy(np.ascontiguousarray(rest[:, : own - given])))
         if keep is not None and not untouched:
             keep(rest)
-        level_db = meter.level_db()
-        check_level(level_db)
-        return Measured(frames, sample_rate, channels, length, level_db)
+        return Measured(frames, sample_rate, channels, length, self.imaging.level(meter), meter.level_db())
 
     def stream(
         self, blocks: Iterable[Wave], found: Measured, options: ConvertOptions, check: DomainCheck | None = None
@@ -329,7 +330,7 @@ class Converter:
     ) -> Iterator[Wave]:
         joiner = TileJoiner(found.length, plan)
         for tile, piece in cut_tiles(blocks, found.length, plan):
-            yield joiner.join(tile, self._convert_piece(piece, tile.start, options, found.level_db, check))
+            yield joiner.join(tile, self._convert_piece(piece, tile.start, options, found, check))
 
     def plan_for(self, options: ConvertOptions) -> TilePlan:
         """Return how sounds are cut for some options."""
@@ -343,9 +344,9 @@ class Converter:
 
     @torch.inference_mode()
     def _convert_piece(
-        self, piece: Wave, start: int, options: ConvertOptions, level_db: float, check: DomainCheck | None = None
+        self, piece: Wave, start: int, options: ConvertOptions, found: Measured, check: DomainCheck | None = None
     ) -> Wave:
-        image, context = self.imaging.to_image(self._tensor(piece), level_db)
+        image, context = self._image(piece, start, found)
         if check is not None:
             check.add(image, start)
         column = start // (self.settings.hop_length * self.settings.time_stride)
@@ -353,8 +354,11 @@ class Converter:
         out = self.imaging.from_image(blended, context, phase=options.phase, seed=options.seed)
         return cast(Wave, out.cpu().numpy())
 
-    def _tensor(self, wave: Wave) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(wave)).to(self.device)
+    def _image(self, piece: Wave, start: int, found: Measured) -> tuple[Tensor, Context]:
+        """Return the image of a piece of a measured sound, and its context."""
+        frames = self.imaging.stft.frames(piece.shape[1])
+        level = level_of_frames(found.level, start // self.settings.hop_length, frames)
+        return self.imaging.to_image(torch.from_numpy(np.ascontiguousarray(piece)).to(self.device), level)
 
     def translate_image(self, image: Tensor, column: int, options: ConvertOptions) -> Tensor:
         """Translate a piece of a sound's image.

@@ -79,11 +79,19 @@ def translated(
     def once(moved: Tensor) -> Tensor:
         return model.translate(moved, *sides, aligned_noise(model, moved, column, options.seed))
 
-    tilted = tilt(image, options.tilt or 0.0, imaging)
-    made = shift_average(tilted, once, options.shifts or 1, model.stride)
+    seen = without_rumble(tilt(image, options.tilt or 0.0, imaging), imaging)
+    made = shift_average(seen, once, options.shifts or 1, model.stride)
+    # A gain makes no bass where there is none; it would raise the rumble of the room.
+    made[..., : imaging.rumble_rows, :] = image[..., : imaging.rumble_rows, :]
     factor = 1.0 if options.articulation is None else options.articulation
     made = articulate(image, made, factor, articulation_columns(imaging))
     return blend(image, made, options.share, imaging.settings.representation)
+
+
+def without_rumble(image: Tensor, imaging: AudioImaging) -> Tensor:
+    """Return an image as the network is to see it: silent in `AudioImaging.rumble_rows`."""
+    silent = torch.full_like(image[..., : imaging.rumble_rows, :], -1)
+    return torch.cat([silent, image[..., imaging.rumble_rows :, :]], dim=-2)
 
 
 def reach(model: AVBGTN, imaging: AudioImaging, options: ConvertOptions) -> int:

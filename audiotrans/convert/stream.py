@@ -31,7 +31,8 @@ from audiotrans.convert.jobs import Progress
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.options import ConvertOptions
-from audiotrans.spectrogram.imaging import LIMIT_DB, AudioImaging, AudioSettings
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.level import LIMIT_DB, Level, level_of_frames
 from audiotrans.spectrogram.phase import PHASES, CausalPhase, PhaseTask
 from audiotrans.spectrogram.representations import Context, Decoded
 from audiotrans.spectrogram.stft import STFT
@@ -127,11 +128,11 @@ def plan_stream(
 class StreamConverter:
     """Translates a stream block by block.
 
-    With ``level_db`` given the output is that of `Converter.convert` for the whole sound at the same level, within
-    float error, for models whose tiles agree with the whole (`AVBGTN.local`); for others it is close to that.
+    The level that images are relative to follows the music, as in `Converter.convert`, but knows the last
+    `LEVEL_SECONDS` and what the chunk's window holds of the future only. Until something sounds, the output is silence.
 
-    Without it the level follows the stream: every chunk is translated at the gated level of what came in the last
-    `LEVEL_SECONDS` up to the end of the chunk's window. Until something sounds, the output is silence.
+    With ``level_db`` there is one level instead. Then the output is that of `Converter.stream` for the whole sound at
+    the same level, within float error, for models whose tiles agree with the whole (`AVBGTN.local`).
 
     Args:
         converter: the model.
@@ -139,14 +140,13 @@ class StreamConverter:
         channels: of the stream.
         options: what to do, from `Converter.options`. ``auto`` is the source's phase for models whose output is a gain
             on it, and ``rtpghi`` for the others.
-        level_db: level in dB re full scale that the model's images are made with, as `Converter.measure` gives it;
-            None for the stream's own.
+        level_db: one level for all of the stream, dB re full scale; None to follow the music.
         chunk_seconds: how much is translated at a time.
 
     Attributes:
         delay_samples: after n samples were pushed, at least ``n - delay_samples`` have been given. Without resampling
             this is the exact greatest lag; with it, the greatest that was measured, and a millisecond.
-        level_db: the level that the last chunk was translated at, -inf before anything sounded.
+        level_db: gated level of what was heard so far, or the one that was given; -inf before anything sounded.
 
     Raises:
         UsageError: for a phase method that needs the whole sound, or a setting out of range.
@@ -167,7 +167,7 @@ class StreamConverter:
         self.converter, self.options = converter, options
         self.sample_rate, self.channels = sample_rate, channels
         self.level_db = -math.inf if level_db is None else level_db
-        self._given_level = level_db
+        self._given_level, self._ending = level_db, False
         self._imaging = converter.imaging
         self._phase = stream_phase(converter.imaging, options.phase or settings.phase, channels, options.seed)
         stft = converter.imaging.stft
@@ -274,7 +274,8 @@ class StreamConverter:
             tail = np.concatenate([self._vibrato_remover.push(tail), self._vibrato_remover.finish()], axis=1)
         own = length - self._end
         out = self._take(tail[:, :own])
-        self._given_level = self._level()  # of the whole end, but of no silence after it
+        self._measure()
+        self._ending = True  # the silence after the end is none of the sound
         out += self._take(tail[:, own:])
         columns = self._plan.stft.frames(self._end)
         while self._chunk * self._plan.core < columns:
@@ -287,19 +288,22 @@ class StreamConverter:
         self._held[:, at : at + part.shape[1]] = part
         self._end += part.shape[1]
 
-    def _level(self) -> float:
-        """Return the level for the chunk that is due, in dB."""
-        if self._given_level is not None:
-            return self._given_level
-        new = self._held[:, self._metered - self._first : self._end - self._first]
-        self._meter.update(torch.from_numpy(new))
-        self._metered = self._end
-        return self._meter.level_db()
+    def _measure(self) -> None:
+        """Measure what came since the last chunk."""
+        if self._given_level is None and not self._ending:
+            self._meter.update(torch.from_numpy(self._held[:, self._metered - self._first : self._end - self._first]))
+            self._metered, self.level_db = self._end, self._meter.level_db()
+
+    def _level(self, first: int, frames: int) -> Level:
+        """Return the level of some columns, dB."""
+        if self._given_level is not None or not self._imaging.representation.follows_level:
+            return self.level_db
+        return self._meter.levels_db(first, frames)
 
     @torch.inference_mode()
     def _convert_chunk(self, columns: int | None = None) -> Wave:
         """Translate the chunk that is due; ``columns`` is the length of the whole image once it is known."""
-        self.level_db = self._level()
+        self._measure()
         first, last = self._chunk * self._plan.core, (self._chunk + 1) * self._plan.core
         stop = last + self._plan.context
         if columns is not None:
@@ -320,12 +324,13 @@ class StreamConverter:
             spectrum = self._plan.stft.forward(wave)[..., first - offset : last - offset]
             return Decoded(torch.zeros_like(spectrum.abs()), torch.zeros_like(spectrum.abs())), spectrum
         left = max(0, first - self._plan.context)
-        image, context = self._imaging.to_image(wave, self.level_db)
+        level = self._level(offset, self._plan.stft.frames(wave.shape[1]))
+        image, context = self._imaging.to_image(wave, level)
         image = image[..., left - offset : stop - offset]
         translated = self.converter.translate_image(image, left, self.options)
         core = slice(first - left, last - left)
         spectrum = context.spectrum[..., first - offset : last - offset]
-        part = Context(spectrum, image[..., core], 0, self.level_db)
+        part = Context(spectrum, image[..., core], 0, level_of_frames(level, first - offset, last - first))
         return self._imaging.representation.decode(translated[..., core], part), spectrum
 
     def _forget(self, start: int) -> None:
@@ -419,19 +424,12 @@ def stream_phase(imaging: AudioImaging, name: str, channels: int, seed: int) -> 
         UsageError: for one that needs the whole sound.
     """
     if name == "auto":
-        name = COLUMNWISE[0] if _is_gain(imaging) else CAUSAL
+        name = COLUMNWISE[0] if imaging.representation.is_gain else CAUSAL
     if name in COLUMNWISE:
         return _Columnwise(name, imaging.stft, channels, seed)
     if name == CAUSAL:
         return _Integrated(imaging.stft, channels, seed)
     raise UsageError(f"phase {name} needs the whole sound: choose source, {CAUSAL} or auto for a stream")
-
-
-def _is_gain(imaging: AudioImaging) -> bool:
-    """Ask the representation, with a column of silence, whether its images are gains on the source."""
-    spectrum = torch.zeros(1, imaging.stft.bins, 1, dtype=torch.complex64)
-    image = imaging.representation.encode(spectrum, 0.0)
-    return imaging.representation.decode(image, Context(spectrum, image, 0, 0.0)).gain is not None
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from array import array
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiotrans.errors import AudiotransError, lookup
+from audiotrans.errors import lookup
+from audiotrans.spectrogram.level import LOWEST_HZ, Level, LevelMeter, check_level
 from audiotrans.spectrogram.phase import PHASES, PhaseTask
 from audiotrans.spectrogram.representations import REPRESENTATIONS, Context, warped_centres
 from audiotrans.spectrogram.stft import STFT
-
-GATE_DB = 30.0
-"""Frames this far below the loudest do not count for the level: pauses must not change how loud music is taken."""
-
-LIMIT_DB = 400.0
-"""No sound has a level beyond this on either side of full scale; it is near the end of what float32 can square."""
 
 
 @dataclass(frozen=True)
@@ -77,38 +70,6 @@ class AudioSettings:
         return AudioImaging(self).representation.rows
 
 
-class LevelMeter:
-    """Gated RMS level from blocks of any size: the mean power of frames within `GATE_DB` of the loudest frame.
-
-    Args:
-        hop_length: samples in a frame.
-        most_frames: forget all but the last so many whole frames, so that memory has a bound; None keeps all.
-    """
-
-    def __init__(self, hop_length: int, most_frames: int | None = None) -> None:
-        self.hop_length, self.most_frames = hop_length, most_frames
-        self._rest = torch.zeros(0, dtype=torch.float64)
-        self._powers = array("d")  # plain numbers: small tensors kept between blocks would fragment the heap
-
-    def update(self, block: Tensor) -> None:
-        """Take the next samples, ``(channels, n)``."""
-        power = torch.cat([self._rest, block.cpu().double().square().mean(0)])  # not every device has float64
-        whole = len(power) // self.hop_length * self.hop_length
-        self._powers.extend(power[:whole].reshape(-1, self.hop_length).mean(1).tolist())
-        if self.most_frames is not None:
-            del self._powers[: max(0, len(self._powers) - self.most_frames)]
-        self._rest = power[whole:].clone()
-
-    def level_db(self) -> float:
-        """Return the level so far in dB re full scale; -inf for silence."""
-        last = [float(self._rest.mean())] if len(self._rest) else []
-        powers = torch.tensor([*self._powers, *last], dtype=torch.float64)
-        if not len(powers) or powers.max() <= 0:
-            return -math.inf
-        loud = powers[powers >= powers.max() * 10 ** (-GATE_DB / 10)]
-        return float(10 * torch.log10(loud.mean()))
-
-
 class AudioImaging:
     """Turn waves into images and images back into waves.
 
@@ -124,20 +85,31 @@ class AudioImaging:
 
     def level_meter(self, most_frames: int | None = None) -> LevelMeter:
         """Return a fresh meter, for sounds that do not fit in memory."""
-        return LevelMeter(self.settings.hop_length, most_frames)
+        return LevelMeter(self.stft, self.settings.sample_rate, most_frames)
 
     def level_db(self, wave: Tensor) -> float:
-        """Return the gated RMS level of a whole wave ``(channels, samples)`` in dB re full scale."""
+        """Return the gated level of a whole wave ``(channels, samples)`` in dB re full scale; -inf for silence."""
         meter = self.level_meter()
         meter.update(wave)
         return meter.level_db()
 
-    def to_image(self, wave: Tensor, level_db: float | None = None) -> tuple[Tensor, Context]:
+    def level(self, meter: LevelMeter) -> Level:
+        """Return what the images of a metered sound are relative to: the music's level around each frame, or one level.
+
+        Raises:
+            AudiotransError: if no sound can have this level: silence, or beyond `LIMIT_DB`.
+        """
+        whole = meter.level_db()
+        check_level(whole)
+        return meter.levels_db() if self.representation.follows_level else whole
+
+    def to_image(self, wave: Tensor, level_db: Level | None = None) -> tuple[Tensor, Context]:
         """Turn a wave into images.
 
         Args:
             wave: float32, ``(channels, samples)``, at `AudioSettings.sample_rate`.
-            level_db: level of the whole file that this wave is a piece of; measured on the wave itself if None.
+            level_db: what the images are relative to, dB re full scale: a number, or one for each frame, as `level`
+                gives it for the whole sound that this wave is a piece of; measured on the wave itself if None.
 
         Returns:
             Images ``(groups, image channels, rows, frames)`` in [-1, 1], and the context that `from_image` needs.
@@ -145,11 +117,15 @@ class AudioImaging:
         Raises:
             AudiotransError: if no sound can have this level: silence, or beyond `LIMIT_DB`.
         """
-        level = self.level_db(wave) if level_db is None else level_db
-        check_level(level)
+        if level_db is None:
+            meter = self.level_meter()
+            meter.update(wave)
+            level_db = self.level(meter)
+        elif isinstance(level_db, float | int):
+            check_level(level_db)
         spectrum = self.stft.forward(wave)
-        image = self.representation.encode(spectrum, level)
-        return image, Context(spectrum, image, wave.shape[-1], level)
+        image = self.representation.encode(spectrum, level_db)
+        return image, Context(spectrum, image, wave.shape[-1], level_db)
 
     def from_image(self, image: Tensor, context: Context, *, phase: str | None = None, seed: int = 0) -> Tensor:
         """Turn images back into a wave.
@@ -171,6 +147,11 @@ class AudioImaging:
         task = PhaseTask(found.magnitude, context.spectrum, found.phase, self.stft, found.gain, seed)
         return self.stft.inverse(method(task), context.length)
 
+    @cached_property
+    def rumble_rows(self) -> int:
+        """How many rows lie below `LOWEST_HZ`, where images are gains: none of the music that those can change."""
+        return int((self.row_frequencies() < LOWEST_HZ).sum()) if self.representation.is_gain else 0
+
     def row_frequencies(self) -> NDArray[np.float64]:
         """Return the centre of each image row in Hz."""
         return self.representation.row_bins() * self.settings.sample_rate / self.settings.n_fft
@@ -183,18 +164,3 @@ class AudioImaging:
     def seconds_per_frame(self) -> float:
         """Seconds between image columns."""
         return self.settings.hop_length * self.settings.time_stride / self.settings.sample_rate
-
-
-def check_level(level_db: float) -> None:
-    """Refuse a level that no sound can have.
-
-    Args:
-        level_db: dB re full scale.
-
-    Raises:
-        AudiotransError: for silence, more than `LIMIT_DB`, or what is not a number.
-    """
-    if level_db < -LIMIT_DB:
-        raise AudiotransError("the sound is silent: there is nothing to translate")
-    if not level_db <= LIMIT_DB:  # also not a number
-        raise AudiotransError(f"the sound's level is {level_db:g} dB re full scale: at most {LIMIT_DB:g} is possible")

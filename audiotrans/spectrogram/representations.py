@@ -16,16 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotrans.spectrogram.level import Level
 from audiotrans.spectrogram.stft import STFT
 
 TOP_DB = 24.0
-"""Headroom: +1 in an image lies this far above the file's level (its gated RMS), so that partials do not clip."""
+"""Headroom: +1 in an image lies this far above the level, so that partials do not clip."""
 
 DB_PER_UNIT = 50.0
 """Decibels in one unit of a logarithmic image."""
 
 RANGE_DB = 2 * DB_PER_UNIT
-"""Distance of -1 and +1 in the logarithmic images; the floor lies ``RANGE_DB - TOP_DB`` below the file's level."""
+"""Distance of -1 and +1 in the logarithmic images; the floor lies ``RANGE_DB - TOP_DB`` below the level."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Context:
         spectrum: complex ``(channels, bins, frames)``, the source's own.
         image: ``(groups, image channels, rows, frames)``, as `to_image` gave it.
         length: samples of the wave.
-        level_db: the file's gated RMS in dB re full scale; 0 dB in an image is this level plus `TOP_DB`.
+        level_db: what the image is relative to, dB re full scale; 0 dB in an image is this level plus `TOP_DB`.
     """
 
     spectrum: Tensor
     image: Tensor
     length: int
-    level_db: float
+    level_db: Level
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,22 @@ class Decoded:
 
 
 class Representation(Protocol):
-    """What `AudioImaging` needs of a representation."""
+    """What `AudioImaging` needs of a representation.
+
+    Attributes:
+        rows: of its images.
+        is_gain: whether the difference of output and input is a gain on the source's spectrum.
+        follows_level: whether they are made at the level of the music around each frame, or at one for a whole sound.
+    """
 
     rows: int
+    is_gain: bool
+    follows_level: bool
 
     def image_channels(self, channels: int) -> int:
         """Return the image's channel count for sounds of ``channels`` channels."""
 
-    def encode(self, spectrum: Tensor, level_db: float) -> Tensor:
+    def encode(self, spectrum: Tensor, level_db: Level) -> Tensor:
         """Turn a spectrum into an image."""
 
     def decode(self, image: Tensor, context: Context) -> Decoded:
@@ -87,15 +96,20 @@ def amplitude_scale(stft: STFT) -> float:
 
 
 SOFT_FLOOR = 10 ** ((TOP_DB - RANGE_DB) / 10)
-"""Power re the file's level, added before the logarithm: a smooth floor that can be subtracted again.
+"""Power re the level, added before the logarithm: a smooth floor that can be subtracted again.
 
 It is the power of the image's -1, so silence lies exactly there, and what equals the floor 3 dB above.
 """
 
 
-def _relative_power(spectrum: Tensor, stft: STFT, level_db: float) -> Tensor:
-    """Return power re the file's level; scaled before squaring, so that no sound leaves the range of float32."""
-    return spectrum.abs().mul_(amplitude_scale(stft) * 10 ** (-level_db / 20)).square_()
+def _relative_power(spectrum: Tensor, stft: STFT, level_db: Level) -> Tensor:
+    """Return power re the level; scaled before squaring, so that no sound leaves the range of float32."""
+    return spectrum.abs().mul_(amplitude_scale(stft) / _amplitude(level_db, spectrum)).square_()
+
+
+def _amplitude(level_db: Level, like: Tensor) -> Tensor:
+    """Return the amplitude of a level, one number or ``(frames,)``, to be multiplied with ``like``."""
+    return torch.as_tensor(10 ** (np.asarray(level_db) / 20), device=like.device).to(like.real.dtype)
 
 
 def _power_to_image(power: Tensor) -> Tensor:
@@ -144,6 +158,8 @@ class LogMelGain:
     applied to every channel alike: stereo, phase and all fine detail stay the source's own.
     """
 
+    is_gain, follows_level = True, True
+
     def __init__(self, stft: STFT, channels: int, rows: int = 256, time_stride: int = 1) -> None:
         del channels, time_stride  # one image serves any number of channels; there is no down-sampled form
         self.stft, self.rows = stft, rows
@@ -157,7 +173,7 @@ class LogMelGain:
         del channels
         return 1
 
-    def encode(self, spectrum: Tensor, level_db: float) -> Tensor:
+    def encode(self, spectrum: Tensor, level_db: Level) -> Tensor:
         """Return the mean power of all channels in `rows` bands as an image ``(1, 1, rows, frames)``."""
         power = _relative_power(spectrum, self.stft, level_db).mean(0)
         return _power_to_image(self.bank.to(power) @ power)[None, None]
@@ -182,6 +198,8 @@ class LogMelGain:
 class LogMagnitude:
     """Log-magnitude spectrogram, one image channel per sound channel; the Nyquist bin stays the source's."""
 
+    is_gain, follows_level = False, True
+
     def __init__(self, stft: STFT, channels: int, rows: int = 0, time_stride: int = 1) -> None:
         del rows, time_stride
         self.stft, self.channels, self.rows = stft, channels, stft.bins - 1
@@ -190,7 +208,7 @@ class LogMagnitude:
         """Return ``channels``."""
         return channels
 
-    def encode(self, spectrum: Tensor, level_db: float) -> Tensor:
+    def encode(self, spectrum: Tensor, level_db: Level) -> Tensor:
         """Return ``(groups, channels, n_fft // 2, frames)``."""
         power = _relative_power(spectrum[..., :-1, :], self.stft, level_db)
         return _power_to_image(_grouped(power, self.channels))
@@ -198,7 +216,7 @@ class LogMagnitude:
     def decode(self, image: Tensor, context: Context) -> Decoded:
         """Return the image's magnitudes: the smooth floor is taken off again."""
         power = torch.pow(10.0, (_image_to_db(image) + TOP_DB) / 10) - SOFT_FLOOR
-        magnitude = power.clamp(min=0).sqrt() * (10 ** (context.level_db / 20) / amplitude_scale(self.stft))
+        magnitude = power.clamp(min=0).sqrt() * (_amplitude(context.level_db, image) / amplitude_scale(self.stft))
         return Decoded(_with_nyquist(magnitude, context.spectrum.abs()))
 
     def row_bins(self) -> NDArray[np.float64]:
@@ -218,6 +236,8 @@ class MagnitudePhase:
     bin's frequency. It cannot be exact: the paper itself reports that quality deteriorates.
     """
 
+    is_gain, follows_level = False, False  # the paper has one scale for a sound
+
     def __init__(self, stft: STFT, channels: int, rows: int = 0, time_stride: int = 1) -> None:
         del rows
         self.stft, self.channels, self.rows, self.time_stride = stft, channels, stft.bins - 1, time_stride
@@ -226,10 +246,10 @@ class MagnitudePhase:
         """Return ``2 * channels``."""
         return 2 * channels
 
-    def encode(self, spectrum: Tensor, level_db: float) -> Tensor:
+    def encode(self, spectrum: Tensor, level_db: Level) -> Tensor:
         """Return ``(groups, 2 * channels, n_fft // 2, ceil(frames / time_stride))``."""
         kept = _grouped(spectrum[..., :-1, :: self.time_stride], self.channels)
-        top = 10 ** ((level_db + TOP_DB) / 20)
+        top = _amplitude(level_db + TOP_DB, spectrum)
         magnitude = (kept.abs() * (amplitude_scale(self.stft) * 2 / top) - 1).clamp(-1, 1)
         # Silence has no phase; -0 would have that of a half turn, and some libraries' transforms of silence hold it.
         phase = torch.where(kept == 0, 0.0, kept.angle()) / math.pi
@@ -238,7 +258,7 @@ class MagnitudePhase:
     def decode(self, image: Tensor, context: Context) -> Decoded:
         """Return magnitude and phase as the image has them."""
         pairs = image.reshape(image.shape[0], self.channels, 2, *image.shape[2:])
-        top = 10 ** ((context.level_db + TOP_DB) / 20)
+        top = _amplitude(context.level_db + TOP_DB, image)
         magnitude = (pairs[:, :, 0] + 1).clamp(min=0) * (top / 2 / amplitude_scale(self.stft))
         phase = pairs[:, :, 1] * math.pi
         if self.time_stride > 1:

@@ -26,6 +26,7 @@ from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
 from audiotrans.files import WriteError, file_digest
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.level import Level, level_of_frames
 from audiotrans.spectrogram.vibrato import VibratoRemover
 from audiotrans.training.cache import (
     CACHE_VERSION,
@@ -156,10 +157,10 @@ def image_file(job: Job) -> str:
 
 
 def _build(job: Job) -> Images:
-    samples, level_db = _measure(job)
+    samples, level, level_db = _measure(job)
     images: list[Packed] = []
     pieces: list[tuple[int, float]] = []
-    for seconds, groups in _part_images(job, samples, level_db):
+    for seconds, groups in _part_images(job, samples, level):
         for image in groups:
             images.append(packed(image))
             pieces.append((image.shape[-1], seconds))
@@ -174,8 +175,8 @@ def _images(job: Job, facts: dict[str, Any], *, reused: bool) -> Images:
     return Images(job.sound, stamped, sha1, facts["seconds"], facts["level_db"], file, pieces, reused)
 
 
-def _measure(job: Job) -> tuple[int, float]:
-    """Decode the whole file once; return its samples at the settings' rate and its level in dB."""
+def _measure(job: Job) -> tuple[int, Level, float]:
+    """Decode the whole file once; return its samples at the settings' rate, its images' level and its gated one, dB."""
     meter = _imaging(job.settings).level_meter()
     samples, peak = 0, 0.0
     for block in read_blocks(job.sound.path, sample_rate=job.settings.sample_rate):
@@ -188,7 +189,7 @@ def _measure(job: Job) -> tuple[int, float]:
     if peak < 10 ** (SILENT_PEAK_DB / 20):
         there = f"its highest sample is {20 * math.log10(peak):.0f} dB" if peak else "every sample is zero"
         raise AudiotransError(f"silent: {there}; at least {SILENT_PEAK_DB:.0f} dB re full scale is needed")
-    return samples, meter.level_db()
+    return samples, _imaging(job.settings).level(meter), meter.level_db()
 
 
 def column_samples(settings: AudioSettings) -> int:
@@ -196,17 +197,17 @@ def column_samples(settings: AudioSettings) -> int:
     return settings.hop_length * settings.time_stride
 
 
-def _part_images(job: Job, samples: int, level_db: float) -> Iterator[tuple[float, Tensor]]:
+def _part_images(job: Job, samples: int, level: Level) -> Iterator[tuple[float, Tensor]]:
     """Yield each part's seconds and images ``(groups, c, rows, frames)``; parts are of equal length."""
     seconds = samples / job.settings.sample_rate
     parts = max(1, math.ceil(seconds / PART_SECONDS))
     per_part = max(1, math.ceil(seconds / parts / CHUNK_SECONDS))
-    chunks = _chunk_images(job, samples, level_db, parts * per_part)
+    chunks = _chunk_images(job, samples, level, parts * per_part)
     while part := list(islice(chunks, per_part)):
         yield sum(chunk for chunk, _ in part), torch.cat([image for _, image in part], dim=-1)
 
 
-def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterator[tuple[float, Tensor]]:
+def _chunk_images(job: Job, samples: int, level: Level, count: int) -> Iterator[tuple[float, Tensor]]:
     """Yield seconds and images of ``count`` chunks; side by side they are exactly the image of the whole file."""
     settings, imaging = job.settings, _imaging(job.settings)
     column = column_samples(settings)
@@ -220,7 +221,9 @@ def _chunk_images(job: Job, samples: int, level_db: float, count: int) -> Iterat
     bounds[-1] = (bounds[-1][0], samples)
     waves = cut(_without_vibrato(job, read_blocks(job.sound.path, sample_rate=settings.sample_rate)), bounds)
     for wave, (start, _), (left, right) in zip(waves, bounds, pairwise(edges), strict=True):
-        image, _context = imaging.to_image(torch.from_numpy(wave), level_db)
+        frames = imaging.stft.frames(wave.shape[1])
+        own = level_of_frames(level, start // settings.hop_length, frames)
+        image, _context = imaging.to_image(torch.from_numpy(wave), own)
         skip = left - start // column
         seconds = (min(right * column, samples) - left * column) / settings.sample_rate
         yield seconds, image[..., skip : skip + right - left]

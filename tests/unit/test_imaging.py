@@ -14,7 +14,8 @@ from torch import Tensor
 
 from audiotrans import audio
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.spectrogram.imaging import LIMIT_DB, AudioImaging, AudioSettings
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.level import LIMIT_DB, level_of_frames
 from audiotrans.spectrogram.phase import PHASES
 from audiotrans.spectrogram.representations import REPRESENTATIONS
 
@@ -238,11 +239,23 @@ def test_a_piece_is_imaged_at_the_files_level() -> None:
     road = imaging()
     loud, quiet = noise(2, 64 * 60), 0.1 * noise(2, 64 * 60, seed=1)
     whole = torch.cat([loud, quiet], dim=1)
-    level = road.level_db(whole)
-    piece, context = road.to_image(quiet, level)
-    assert context.level_db == level
+    meter = road.level_meter()
+    meter.update(whole)
+    level = road.level(meter)
+    piece, context = road.to_image(quiet, level_of_frames(level, 60, 61))
+    assert len(context.level_db) == 61
     # Apart from the frames that look across the cut, a piece looks as it does within its file.
     assert torch.allclose(piece[..., 3:], road.to_image(whole)[0][..., 63:], atol=1e-4)
+
+
+def test_a_soft_passage_is_imaged_as_it_is_alone_but_by_the_papers_representation() -> None:
+    soft, loud = 0.05 * noise(2, 64 * 200), noise(2, 64 * 200, seed=1)
+    both = torch.cat([soft, loud], dim=1)
+    for name in REPRESENTATIONS:
+        road = imaging(representation=name, sample_rate=1_600)
+        alone, within = road.to_image(soft)[0][..., 2:150], road.to_image(both)[0][..., 2:150]
+        moved = (alone[:, ::2] - within[:, ::2]).abs().mean()  # magnitudes, where phases lie between them
+        assert (moved < 0.01) == road.representation.follows_level, name
 
 
 # Settings

@@ -50,9 +50,10 @@ def test_images_are_those_of_sounds_without_vibrato_and_only_where_asked(source,
             continue
         wave, _ = read(source / "violin" / name, sample_rate=HERTZ)
         imaging = AudioImaging(SETTINGS)
-        level = imaging.level_db(torch.from_numpy(wave))
+        meter = imaging.level_meter()
+        meter.update(torch.from_numpy(wave))
         moved = np.concatenate(list(VibratoRemover(HERTZ, len(wave)).through([wave])), axis=1)
-        wanted, _ = imaging.to_image(torch.from_numpy(moved), level)
+        wanted, _ = imaging.to_image(torch.from_numpy(moved), imaging.level(meter))
         assert straight[name].shape == plain[name].shape == wanted.shape[1:]
         assert (straight[name] - wanted[0]).abs().max() < 1 / 255 + 2e-3
         assert (straight[name] - plain[name]).abs().max() > 0.05
