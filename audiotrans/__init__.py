@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from audiotrans.errors import AudiotransError
 
 if TYPE_CHECKING:
-    from audiotrans.convert.models import load
+    from audiotrans.convert.converter import load
 
 __version__ = "0.1.0"
 __all__ = ["AudiotransError", "__version__", "load"]
@@ -20,7 +20,7 @@ __all__ = ["AudiotransError", "__version__", "load"]
 def __getattr__(name: str) -> object:
     """Import `load` on first use, because it brings torch with it (PEP 562)."""
     if name == "load":
-        from audiotrans.convert.models import load
+        from audiotrans.convert.converter import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import functools
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 EXTRAS = {
     "PIL": "photo",
@@ -45,21 +44,17 @@ class RenamedWarning(FutureWarning):
     """A name of an earlier version was used, which is read for one release; the text names today's."""
 
 
-def names_extras(function: F) -> F:
-    """Decorate a function that imports optional libraries: it raises `MissingLibraryError` where one is absent."""
-
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except ModuleNotFoundError as error:
-            library = (error.name or "").partition(".")[0]
-            if isinstance(error, AudiotransError) or library not in EXTRAS:
-                raise
-            text = f"this needs {library}, which is not installed: pip install 'audiotrans[{EXTRAS[library]}]'"
-            raise MissingLibraryError(text, name=library) from None
-
-    return checked  # type: ignore[return-value]
+@contextlib.contextmanager
+def names_extras() -> Iterator[None]:
+    """Raise `MissingLibraryError` where an optional library is imported and absent; a decorator or a context."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if isinstance(error, AudiotransError) or library not in EXTRAS:
+            raise
+        text = f"this needs {library}, which is not installed: pip install 'audiotrans[{EXTRAS[library]}]'"
+        raise MissingLibraryError(text, name=library) from None
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

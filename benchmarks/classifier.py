@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from audiotrans import audio
-from audiotrans.convert import models
+from audiotrans.convert.converter import DEFAULT_MODEL, load
 from audiotrans.evaluation.baselines import equalise, mean_spectrum
 from audiotrans.evaluation.classifier import DEFAULT_CLASSIFIER, InstrumentClassifier
 from audiotrans.evaluation.metrics.kernel import kernel_distance
@@ -61,7 +61,7 @@ def one_direction(classifier: InstrumentClassifier, paired: Path, model: str, so
     pairs = list(zip(clips, truths, strict=True))
     reference = embedded(classifier, truths)
     equal = [equalise(wave, mean_spectrum([truth])) for wave, truth in pairs]
-    converter = models.load(model)
+    converter = load(model)
     made = [converter.convert(wave, RATE, to=target, source=source) for wave in clips]
     for label, waves in ((f"real {source}", clips), (f"{source}, equalised", equal)):
         distance = kernel_distance(reference, embedded(classifier, waves))
@@ -78,7 +78,7 @@ def one_direction(classifier: InstrumentClassifier, paired: Path, model: str, so
 
 @click.command()
 @click.option("--classifier", "name", default=DEFAULT_CLASSIFIER)
-@click.option("--model", default=models.DEFAULT_MODEL)
+@click.option("--model", default=DEFAULT_MODEL)
 @click.option("--sounds", multiple=True, type=PATH)
 @click.option("--paired", type=PATH)
 @click.option("--threads", type=int)

@@ -19,7 +19,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from audiotrans.convert import models
+from audiotrans.convert.converter import load_photo
 from audiotrans.convert.jobs import Job
 from audiotrans.convert.photos import PhotoConverter
 from audiotrans.errors import AudiotransError
@@ -260,7 +260,7 @@ def main(
     torch.set_num_threads(threads)
     if (photo is None) != (hair is None):
         raise click.UsageError("--photo and --hair go together")
-    loaded = models.load_photo(model, device="cpu")
+    loaded = load_photo(model, device="cpu")
     converter = PhotoConverter(loaded.model, loaded.recipe, keep=keep)
     rows = list(face_rows(converter, cache, celeba, set_file)) if cache else []
     if photo is None or hair is None:

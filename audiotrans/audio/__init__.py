@@ -18,10 +18,9 @@ What holds everywhere:
 
 from __future__ import annotations
 
-from audiotrans.audio.blocks import Wave
+from audiotrans.audio.blocks import Wave, resample, resample_blocks, resampled_length
 from audiotrans.audio.formats import AUDIO_SUFFIXES, file_sample_rate, find_audio, output_suffix, peak_safe_gain
 from audiotrans.audio.reading import AudioInfo, probe, read, read_blocks
-from audiotrans.audio.resampling import resample, resample_blocks, resampled_length
 from audiotrans.audio.writing import Writer, write
 
 __all__ = [

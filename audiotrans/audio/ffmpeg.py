@@ -9,20 +9,14 @@ import fractions
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from audiotrans.audio.blocks import CHUNK_FRAMES, Frames, Wave, reblock
-
-# The demuxers that may open a file: none of these opens a second file or an address that the first one names, as
-# playlists do.
-_DEMUXERS = (
-    "mov,mp3,matroska,asf,aac,flac,ogg,wav,w64,aiff,au,caf,avi,flv,mpegts,mpeg,ac3,eac3,dts,amr,amrnb,amrwb,ape,wv,tta,"
-    "mpc,mpc8,dsf,rm,voc,loas,spdif"
-)
+from audiotrans.audio.formats import is_marked, open_container
 
 _FORMATS = {"mov": "MP4", "asf": "WMA"}
 _CODECS = {"mp3float": "MPEG_LAYER_III", "mp3": "MPEG_LAYER_III"}
@@ -42,38 +36,6 @@ _COUNTED_CODECS = {"aac", "alac", "flac", "opus"}  # of others, such as a camera
 
 _LONGEST_MP3_FRAME = 1441  # bytes
 _PADDING_FRAMES = 4096  # an encoder's padding at the end is shorter than two of its frames
-
-
-class _Input:
-    """A file as FFmpeg wants it: nameless, and to an impossible place it does not go, which is no exception."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.tell, self._seek = file.read, file.tell, file.seek
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move as in any file; -1 where that cannot be."""
-        try:
-            return self._seek(offset, whence)
-        except (OSError, ValueError):
-            return -1
-
-
-def open_container(file: BinaryIO) -> Any:
-    """Open a file by its bytes, with none of the demuxers that open further files.
-
-    Raises:
-        av.FFmpegError: It is not a file of a known format.
-    """
-    # The list is for the container alone: handed to its streams too, older releases crash where these come late, as
-    # in FLV.
-    return av.open(_Input(file), container_options={"format_whitelist": _DEMUXERS})
-
-
-def is_marked(stream: Any, mark: str, *, otherwise: bool) -> bool:
-    """Tell whether a file marks a stream as ``default`` or ``attached_pic``, where this release of PyAV knows it."""
-    marks = getattr(stream, "disposition", None)
-    wanted = getattr(type(marks), mark, None)
-    return otherwise if marks is None or wanted is None else bool(marks & wanted)
 
 
 class Damage(Exception):

@@ -17,12 +17,10 @@ import av
 import numpy as np
 import soundfile
 
-from audiotrans.audio.blocks import CHUNK_FRAMES, Frames, Wave, reblock, refuse_nonfinite
+from audiotrans.audio.blocks import CHUNK_FRAMES, Frames, Wave, reblock, refuse_nonfinite, resample_blocks
 from audiotrans.audio.ffmpeg import Damage, Decoder
-from audiotrans.audio.formats import MAX_CHANNELS, ffmpeg, suffix_list
-from audiotrans.audio.pipes import OPEN_SIZE, read_wav_header
-from audiotrans.audio.resampling import resample_blocks
-from audiotrans.audio.tags import Tags, read_tags
+from audiotrans.audio.formats import MAX_CHANNELS, Tags, ffmpeg, read_tags, suffix_list
+from audiotrans.audio.pipes import KINDS, OPEN_SIZE, read_wav_header
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import missing
 
@@ -33,6 +31,10 @@ _UNKNOWN_FRAMES = 2**60
 _PROMISE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _LONGEST_PAGE = 65_307  # bytes, of Ogg
 _PADDING = 64  # bytes by which a header may be wrong without any harm
+
+_WAV_KIND = ("WAV", "WAVEX", "RF64")
+_SHORTEST_HEADER = 44  # bytes, of WAV
+_SAMPLE_BYTES = {kind.subtype: kind.bits // 8 for kind in KINDS.values()}
 
 # What libsndfile reads exactly, by the first bytes. All else is FFmpeg's.
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
@@ -179,16 +181,17 @@ class _Sndfile:
 
     def __init__(self, path: Path, view: _View | None = None) -> None:
         self.path, self.note = path, ""
-        # As bytes: a name need not be valid UTF-8, and a locale need not know its letters.
-        name = str(path) if os.name == "nt" else os.fsencode(path)
-        self._view = view or _finished(path)
-        self._sound: Any = soundfile.SoundFile(self._view or name)  # has no types
-        # soundfile seeks after every read, which spoils Opus.
-        self._sound.seekable = lambda: False
+        self._view = view
+        self._sound = _sound_file(path, view)
+        if view is None and self._sound.format in _WAV_KIND and _holds_more(path, self._sound):
+            self._view = _finished(path)
+        if self._view is not view:
+            self._sound.close()
+            self._sound = _sound_file(path, self._view)
         self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
         self.format, self.subtype = str(self._sound.format), str(self._sound.subtype)
         self.frames = int(self._sound.frames) if 0 < self._sound.frames < _UNKNOWN_FRAMES else 0
-        if self._view:
+        if self._view is not view:
             self.note = "its header was never finished: it is read to its end"
         try:
             self._refuse_broken_promises()
@@ -234,6 +237,19 @@ class _Sndfile:
         if position < self.frames:
             there, all_of_it = position / self.sample_rate, self.frames / self.sample_rate
             raise Damage(f"{there:.1f} s of {all_of_it:.1f} s can be decoded")
+
+
+def _sound_file(path: Path, view: _View | None) -> Any:  # soundfile has no types
+    # As bytes: a name need not be valid UTF-8, and a locale need not know its letters.
+    sound = soundfile.SoundFile(view or (str(path) if os.name == "nt" else os.fsencode(path)))
+    sound.seekable = lambda: False  # soundfile seeks after every read, which spoils Opus
+    return sound
+
+
+def _holds_more(path: Path, sound: Any) -> bool:
+    """Tell whether a WAV file has more bytes than its sound and the shortest header need."""
+    frame_bytes = _SAMPLE_BYTES.get(sound.subtype, 0) * sound.channels
+    return bool(path.stat().st_size - sound.frames * frame_bytes > _SHORTEST_HEADER + _PADDING)
 
 
 class _Chain:

@@ -14,19 +14,19 @@ import av
 import numpy as np
 import soundfile
 
-from audiotrans.audio.blocks import CHUNK_FRAMES, Wave, quantised, refuse_nonfinite
+from audiotrans.audio.blocks import CHUNK_FRAMES, Resampler, Wave, quantised, refuse_nonfinite
 from audiotrans.audio.ffmpeg import Encoder
 from audiotrans.audio.formats import (
     MAX_CHANNELS,
     Container,
+    Tags,
     container_for,
     file_sample_rate,
     fitting_subtype,
     peak_safe_gain,
+    write_tags,
 )
 from audiotrans.audio.reading import AudioInfo
-from audiotrans.audio.resampling import Resampler
-from audiotrans.audio.tags import Tags, write_tags
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import beside, write_error
 

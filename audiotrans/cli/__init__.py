@@ -63,8 +63,8 @@ class Commands(click.Group):
         kwargs["standalone_mode"] = False
         _end_as_by_ctrl_c()
         try:
-            with _one_line_warnings():
-                code = names_extras(super().main)(*args, **kwargs)
+            with _one_line_warnings(), names_extras():
+                code = super().main(*args, **kwargs)
         except AudiotransError as error:
             _fail(str(error), error.exit_code)
         except click.ClickException as error:

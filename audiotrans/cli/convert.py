@@ -118,7 +118,7 @@ def _convert(
 ) -> tuple[int, Iterator[Written | Failure]]:
     """Return the number of inputs, and what becomes of them, one after the other."""
     options = options_of(asked)
-    from audiotrans.convert import models
+    from audiotrans.convert.converter import converter_of, run_jobs
     from audiotrans.convert.jobs import plan_jobs, sound_bar
     from audiotrans.processes import choose_device, keep_freed_memory, use_threads
     from audiotrans.weights import find, open_weights
@@ -127,10 +127,10 @@ def _convert(
     use_threads(how["threads"])
     stored = open_weights(find(how["model"]))
     jobs = plan_jobs(inputs, output, options.to, samples, photos=stored.recipe.imaging.type == "photo")
-    converter = models.converter_of(stored, choose_device(how["device"]))
+    converter = converter_of(stored, choose_device(how["device"]))
     options = converter.complete(options)
     bar = partial(sound_bar, quiet=how["quiet"])
-    return len(jobs), models.run_jobs(converter, jobs, options, force=force, bar=bar)
+    return len(jobs), run_jobs(converter, jobs, options, force=force, bar=bar)
 
 
 def _split_options(options: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
@@ -166,7 +166,7 @@ def _convert_stream(inputs: tuple[str, ...], given: dict[str, Any], asked: dict[
     _refuse_files(inputs, how)
     options = for_stream(options_of(asked))
     from audiotrans.audio.pipes import PipeFormat
-    from audiotrans.convert import models
+    from audiotrans.convert.converter import load
     from audiotrans.convert.jobs import sound_bar
     from audiotrans.convert.stream import CHUNK_SECONDS, StreamOptions, convert_pipe
     from audiotrans.processes import use_threads
@@ -176,7 +176,7 @@ def _convert_stream(inputs: tuple[str, ...], given: dict[str, Any], asked: dict[
     chunk = given.get("chunk", CHUNK_SECONDS)
     timing = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk)
     use_threads(how["threads"])
-    converter = models.load(how["model"], device=how["device"])
+    converter = load(how["model"], device=how["device"])
     say = partial(_say, quiet=how["quiet"])
     with sound_bar("stream", quiet=how["quiet"]) as progress:
         done = convert_pipe(converter, options, *pipes, timing, begun=say, progress=progress)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks
-from audiotrans.audio.resampling import resampled_length
+from audiotrans.audio.blocks import resampled_length
 from audiotrans.convert.converter import Converter, Measured
 from audiotrans.convert.jobs import Spool, check_space, naming
 from audiotrans.convert.warnings import DomainCheck

@@ -1,15 +1,16 @@
-"""Sound -> translated sound of any length, rate and number of channels, in bounded memory.
+"""Sound -> translated sound of any length, rate and number of channels, in bounded memory; and models by name.
 
 A sound is read once: `Converter.measure` brings it to the model's rate, keeps it and finds its level; then
-`Converter.stream` translates what was kept, tile by tile.
+`Converter.stream` translates what was kept, tile by tile. `load` finds a model by name or path, shipped or trained by
+users; `run_jobs` converts many files by it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -21,19 +22,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks, resample_blocks
+from audiotrans.audio.blocks import Resampler, resampled_length
 from audiotrans.audio.formats import MAX_CHANNELS
-from audiotrans.audio.resampling import Resampler, resampled_length
 from audiotrans.convert.effects import reach, translated
-from audiotrans.convert.jobs import Job, Progress, Spool, Written, check_space, existing, naming, numbered, writers_of
+from audiotrans.convert.jobs import (
+    Failure,
+    Job,
+    Progress,
+    Spool,
+    Written,
+    check_space,
+    existing,
+    naming,
+    numbered,
+    writers_of,
+)
+from audiotrans.convert.photos import PhotoConverter
 from audiotrans.convert.tiles import SlidingWindow, TileJoiner, TilePlan, cut_tiles, plan_tiles
 from audiotrans.convert.warnings import DomainCheck, TrainingStatistics
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options_of
-from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.level import Level, level_of_frames
+from audiotrans.processes import choose_device
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, Context
 from audiotrans.spectrogram.phase import PHASES
-from audiotrans.spectrogram.representations import Context
+from audiotrans.spectrogram.stft import Level, level_of_frames
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
+from audiotrans.weights import StoredModel, find, open_weights
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
@@ -435,3 +449,96 @@ def _repeatable_kernels() -> AbstractContextManager[None]:
     """Keep CUDA to kernels that give the same bytes every time, in full float32; without effect on a CPU."""
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     return cast("AbstractContextManager[None]", flags)
+
+
+DEFAULT_MODEL = "violin-piano"
+
+
+def load_any(name_or_path: str | Path, *, device: str = "auto") -> Converter | PhotoConverter:
+    """Load a model of sounds or of photos; arguments and errors as in `load`."""
+    return converter_of(open_weights(find(name_or_path)), choose_device(device))
+
+
+def converter_of(stored: StoredModel, device: torch.device) -> Converter | PhotoConverter:
+    """Return a weights file's model with all that converting needs.
+
+    Raises:
+        AudiotransError: if the file is broken.
+    """
+    if not isinstance(stored.recipe.imaging, AudioSettings):
+        return PhotoConverter(stored.model, stored.recipe, device)
+    return Converter(stored.model, stored.recipe, device, statistics_of(stored))
+
+
+def statistics_of(stored: StoredModel) -> TrainingStatistics | None:
+    """Return the training-data statistics of a weights file; None where it has none that can be used.
+
+    Raises:
+        AudiotransError: naming the file, if they are broken.
+    """
+    try:
+        return None if stored.statistics is None else TrainingStatistics.from_dict(stored.statistics)
+    except AudiotransError as error:
+        raise AudiotransError(f"{stored.path}: {error}") from None
+
+
+def load(name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Converter:
+    """Load a model of sounds with everything that converting needs.
+
+    Args:
+        name_or_path: a shipped model's name, or a weights file.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        UsageError: for a name that no model has, or a device that is not there.
+        AudiotransError: for a file that is not a model of ours, or one of photos.
+    """
+    converter = load_any(name_or_path, device=device)
+    if isinstance(converter, PhotoConverter):
+        raise AudiotransError("this model translates photos, not sound: choose another with --model")
+    return converter
+
+
+def load_photo(name_or_path: str | Path, *, device: str = "auto") -> PhotoConverter:
+    """Load a model of photos; arguments and errors as in `load`."""
+    converter = load_any(name_or_path, device=device)
+    if isinstance(converter, Converter):
+        raise AudiotransError("this model translates sound, not photos: choose another with --model")
+    return converter
+
+
+def run_jobs(
+    converter: Converter | PhotoConverter,
+    jobs: Sequence[Job],
+    options: ConvertOptions,
+    *,
+    force: bool = False,
+    bar: Callable[[str], AbstractContextManager[Progress | None]] | None = None,
+) -> Iterator[Written | Failure]:
+    """Convert one input after the other.
+
+    With several inputs, one that fails does not stop the others.
+
+    Args:
+        converter: the model.
+        jobs: from `plan_jobs`.
+        options: what to do, from the converter's `options`.
+        force: whether to overwrite outputs that exist.
+        bar: opens a progress bar of that label for a file: a context whose value takes seconds done and seconds in all.
+
+    Yields:
+        What was written, and what failed.
+
+    Raises:
+        AudiotransError: if the only input fails.
+    """
+    for job in jobs:
+        try:
+            with bar(job.source.name) if bar is not None else nullcontext() as progress:
+                done = converter.convert_job(job, options, force=force, progress=progress)
+        except AudiotransError as error:
+            if len(jobs) == 1:
+                raise
+            yield Failure(job.source, error)
+        else:
+            yield from done

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from audiotrans.spectrogram.representations import DB_PER_UNIT
+from audiotrans.spectrogram.imaging import DB_PER_UNIT
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN

@@ -23,19 +23,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.audio import Wave
+from audiotrans.audio.blocks import Resampler, resampled_length, resampling_delay_seconds
 from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.audio.pipes import KINDS, PipeFormat, PipeReader, PipeWriter, read_wav_header
-from audiotrans.audio.resampling import Resampler, resampled_length, resampling_delay_seconds
 from audiotrans.convert.converter import Converter, check_wave
 from audiotrans.convert.jobs import Progress
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.options import ConvertOptions
-from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.level import LIMIT_DB, Level, level_of_frames
+from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, Context, Decoded
 from audiotrans.spectrogram.phase import PHASES, CausalPhase, PhaseTask
-from audiotrans.spectrogram.representations import Context, Decoded
-from audiotrans.spectrogram.stft import STFT
+from audiotrans.spectrogram.stft import LIMIT_DB, STFT, Level, level_of_frames
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
 CHUNK_SECONDS = 0.5

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from audiotrans.audio import find_audio, probe
-from audiotrans.convert.models import DEFAULT_MODEL
+from audiotrans.convert.converter import DEFAULT_MODEL
 from audiotrans.errors import UsageError, lookup, nearest
 from audiotrans.options import OPTIONS, ConvertOptions, options_of
 from audiotrans.recipe import read_yaml

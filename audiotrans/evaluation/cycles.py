@@ -18,7 +18,6 @@ import numpy as np
 
 from audiotrans import __version__
 from audiotrans.audio import Wave, probe, read_blocks
-from audiotrans.convert import models
 from audiotrans.convert.chains import (
     Chain,
     Tick,
@@ -31,7 +30,7 @@ from audiotrans.convert.chains import (
     steps_of,
     write_sound,
 )
-from audiotrans.convert.converter import Converter
+from audiotrans.convert.converter import Converter, load
 from audiotrans.convert.jobs import sound_bar
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.cycle_inputs import STEP_OPTIONS, CycleClip, CycleRecipe, find_clips
@@ -140,7 +139,7 @@ def run_cycles(
     for name, value in (("threads", threads), ("workers", workers)):
         if value is not None and value < 1:
             raise UsageError(f"{name} {value}: give 1 or more")
-    converter = models.load(recipe.model, device=device)
+    converter = load(recipe.model, device=device)
     chains = _chains(recipe, converter.domains)
     check_chains(converter, chains, recipe.options)
     starting = list(dict.fromkeys(chain[0] for chain in chains))
@@ -317,7 +316,7 @@ class Worker:
     def __init__(self, setup: Setup, tick: Tick, converter: Converter | None = None) -> None:
         use_threads(setup.threads)
         self.setup, self.tick = setup, tick
-        self.converter = converter or models.load(setup.model, device=setup.device)
+        self.converter = converter or load(setup.model, device=setup.device)
 
     def run(self, clip: CycleClip) -> CycleClip | Failed:
         """Translate and score one clip.

@@ -187,14 +187,14 @@ def make_plans(options: Options) -> tuple[list[Plan], list[str]]:
 
 
 def _load_models(options: Options) -> list[_Model]:
-    from audiotrans.convert import models
+    from audiotrans.convert.converter import load
     from audiotrans.weights import find
 
     names = options.models or (() if options.systems else (DEFAULT_MODEL,))
     loaded = []
     for name in names:
         path = find(name)
-        loaded.append(_Model(path.stem, path, models.load(name, device=options.device)))
+        loaded.append(_Model(path.stem, path, load(name, device=options.device)))
     return loaded
 
 

@@ -194,7 +194,7 @@ def _events(notes: Sequence[Note]) -> list[tuple[float, int, int]]:
     return sorted(events, key=lambda event: (event[0], event[2] > 0, event[1]))
 
 
-@names_extras
+@names_extras()
 def midi_file(notes: Sequence[Note], program: int) -> bytes:
     """Return notes as a standard MIDI file: one track, 1000 ticks a second, half a second of silence at the end.
 

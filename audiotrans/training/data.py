@@ -23,8 +23,7 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError
 from audiotrans.model.extra_losses import FIRST_NOTE_ROW, SOUNDING_ON_AVERAGE
 from audiotrans.recipe import Recipe, recipe_to_dict
-from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.representations import DB_PER_UNIT
+from audiotrans.spectrogram.imaging import DB_PER_UNIT, AudioImaging, AudioSettings
 from audiotrans.training.cache import Images, from_bytes, read_manifest
 
 OUTSIDE = 0.05

@@ -26,7 +26,7 @@ from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
 from audiotrans.files import WriteError, file_digest
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-from audiotrans.spectrogram.level import Level, level_of_frames
+from audiotrans.spectrogram.stft import Level, level_of_frames
 from audiotrans.spectrogram.vibrato import VibratoRemover
 from audiotrans.training.cache import (
     CACHE_VERSION,

@@ -131,7 +131,7 @@ def teacher(recipe: Recipe, device: str = "cpu") -> Teach | None:
     """
     if not recipe.teacher:
         return None
-    from audiotrans.convert.models import load  # a whole converter, whose libraries other training does without
+    from audiotrans.convert.converter import load  # a whole converter, whose libraries other training does without
 
     converter = load(recipe.teacher, device=device)
     check_alike(f"teacher {recipe.teacher}", _taught(converter.recipe), _taught(recipe), "choose another")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotrans.convert import models
-from audiotrans.convert.converter import Converter
+from audiotrans.convert.converter import Converter, load
 from audiotrans.evaluation.metrics.spectral import log_spectral_distance
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def model() -> Converter:
-    return models.load(device="cpu")
+    return load(device="cpu")
 
 
 @pytest.fixture(scope="module", params=[("violin", "piano"), ("piano", "violin")], ids=["to piano", "to violin"])

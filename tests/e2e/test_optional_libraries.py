@@ -94,7 +94,7 @@ def test_what_is_missing_is_one_line_that_names_the_extra(outcome, command, extr
 
 
 def test_python_callers_get_an_error_of_ours_that_is_also_an_import_error():
-    @names_extras
+    @names_extras()
     def load(name: str) -> None:
         raise ModuleNotFoundError("no", name=name)
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from audiotrans.audio.pipes import PipeFormat, wav_header
 from audiotrans.cli import main
-from audiotrans.convert import models
+from audiotrans.convert.converter import load
 from tests.standins import SMALL, at_one_level, error_db, tone
 
 pytestmark = pytest.mark.e2e
@@ -65,7 +65,7 @@ def wav(wave: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> bytes:
 def test_a_recording_comes_out_as_the_file_command_translates_it() -> None:
     wave, rate = soundfile.read(ROOT / "data" / "violin_short.flac", dtype="float32", always_2d=True)
     wave = wave.T
-    converter = models.load(device="cpu")
+    converter = load(device="cpu")
     level_db = converter.measure([wave], rate, len(wave)).level_db
     with process("--level", repr(level_db), "--threads", 1) as running:
         out, err = running.communicate(wav(wave, rate), SECONDS)

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from audiotrans.cli import main
-from audiotrans.convert import models
+from audiotrans.convert.converter import load, run_jobs
 from audiotrans.convert.jobs import plan_jobs
 from audiotrans.errors import AudiotransError
 from audiotrans.model import nets
@@ -58,7 +58,7 @@ def test_describing_a_model_changes_none_of_its_tensors(plain: Path, model: Path
         assert value.tobytes() == after[name].tobytes()
     again = model.with_name("again.safetensors")
     assert run("export-weights", model, "-o", again).exit_code == 0  # without its cache: it keeps its profile
-    assert models.load(again, device="cpu").statistics == models.load(model, device="cpu").statistics
+    assert load(again, device="cpu").statistics == load(model, device="cpu").statistics
     refused = run("export-weights", model, "-o", again, "--force", "--half")
     assert refused.exit_code == 2
     assert "its card and its precision stay as they are" in refused.stderr
@@ -79,14 +79,14 @@ def test_a_wrong_instrument_is_converted_with_a_warning(model: Path, sounds: Pat
 def test_a_model_without_a_profile_says_nothing(plain: Path, sounds: Path) -> None:
     result = run("convert", sounds / "plucked.wav", "--to", "plucked", "--model", plain, "--device", "cpu")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert models.load(plain, device="cpu").check(melody("plucked", 1), RATE, source="bowed") == []
+    assert load(plain, device="cpu").check(melody("plucked", 1), RATE, source="bowed") == []
 
 
 def test_several_draws_of_several_inputs_warn_once_for_each(model: Path, sounds: Path) -> None:
-    converter = models.load(model, device="cpu")
+    converter = load(model, device="cpu")
     (sounds / "broken.wav").write_text("this is no sound")
     jobs = plan_jobs([sounds], sounds / "out", "plucked", samples=3)
-    outcomes = list(models.run_jobs(converter, jobs, converter.options("plucked")))
+    outcomes = list(run_jobs(converter, jobs, converter.options("plucked")))
     assert len(outcomes) == 7
     warned = [line for outcome in outcomes for line in outcome.warnings]
     assert len(warned) == 1
@@ -95,20 +95,20 @@ def test_several_draws_of_several_inputs_warn_once_for_each(model: Path, sounds:
 
 @pytest.mark.parametrize("rate", [RATE, 44_100])
 def test_the_array_check_says_what_the_file_says(model: Path, tmp_path: Path, rate: int) -> None:
-    converter = models.load(model, device="cpu")
+    converter = load(model, device="cpu")
     # Longer than a tile (33 s of this imaging), at two rates: the pieces heard must be the same ones.
     wave = np.concatenate([melody("plucked", 5, 40.0), 0.5 * melody("plucked", 6, 40.0)])
     noisy = np.clip(9 * wave, -1, 1)
     soundfile.write(tmp_path / "x.wav", noisy.T, rate, subtype="FLOAT")
     jobs = plan_jobs([tmp_path / "x.wav"], None, "plucked")
-    (done,) = models.run_jobs(converter, jobs, converter.options("plucked"))
+    (done,) = run_jobs(converter, jobs, converter.options("plucked"))
     lines = converter.check(noisy, rate, source="bowed")
     assert [line.partition(": ")[2] for line in done.warnings] == lines
     assert any(line.startswith("clipped") for line in lines)
 
 
 def test_the_array_check_refuses_what_converting_refuses(model: Path) -> None:
-    converter = models.load(model, device="cpu")
+    converter = load(model, device="cpu")
     with pytest.raises(AudiotransError, match="unknown domain of this model 'cello'"):
         converter.check(melody("bowed", 1), RATE, source="cello")
     with pytest.raises(AudiotransError, match="silent"):
@@ -142,8 +142,8 @@ def test_exporting_a_run_takes_the_recipes_cache(tmp_path: Path, monkeypatch: py
     made_cache(Path(recipe.cache), recipe)
     within = run("export-weights", "run", "-o", "b.safetensors")
     assert (within.exit_code, within.stderr) == (0, "")
-    assert models.load("a.safetensors", device="cpu").statistics is None
-    statistics = models.load("b.safetensors", device="cpu").statistics
+    assert load("a.safetensors", device="cpu").statistics is None
+    statistics = load("b.safetensors", device="cpu").statistics
     assert statistics is not None
     assert [domain.name for domain in statistics.sides.values()] == ["bowed", "plucked"]
     values = json.dumps(statistics.to_dict())

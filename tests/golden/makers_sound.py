@@ -64,8 +64,7 @@ def image_chirp() -> dict[str, object]:
     """Take the images of the chirp that this package makes today: a change here makes trained models wrong."""
     import torch
 
-    from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
-    from audiotrans.spectrogram.representations import REPRESENTATIONS
+    from audiotrans.spectrogram.imaging import REPRESENTATIONS, AudioImaging, AudioSettings
 
     made: dict[str, object] = {"rank": 4, "source": "audiotrans itself, before the first release"}
     for name in sorted(REPRESENTATIONS):

@@ -8,9 +8,8 @@ import torch
 
 from audiotrans.evaluation import tagger
 from audiotrans.evaluation.tagger import TAGS
-from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.imaging import REPRESENTATIONS, AudioImaging, AudioSettings, triangular_bank, warped_centres
 from audiotrans.spectrogram.phase.pghi import integrated_phase
-from audiotrans.spectrogram.representations import REPRESENTATIONS, triangular_bank, warped_centres
 from audiotrans.spectrogram.stft import STFT
 from tests.golden.make import DATA, load
 from tests.golden.makers_sound import FRAMES, MAKERS, chirp, magnitude_of_chirp, organ

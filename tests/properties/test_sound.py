@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError
-from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.imaging import REPRESENTATIONS, AudioImaging, AudioSettings, triangular_bank, warped_centres
 from audiotrans.spectrogram.phase import PhaseTask
 from audiotrans.spectrogram.phase.methods import griffin_lim, source
-from audiotrans.spectrogram.representations import REPRESENTATIONS, triangular_bank, warped_centres
 from audiotrans.spectrogram.stft import STFT
 
 SEEDS = st.integers(0, 2**32 - 1)

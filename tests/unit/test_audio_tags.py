@@ -13,7 +13,7 @@ import soundfile
 from PIL import Image
 
 from audiotrans import audio
-from audiotrans.audio.tags import Tags, write_tags
+from audiotrans.audio.formats import Tags, write_tags
 from tests.sounds import tones
 
 TEXTS = {

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from audiotrans import __version__, weights
 from audiotrans.cli import main
-from audiotrans.convert import models
+from audiotrans.convert import converter as converters
 from audiotrans.errors import AudiotransError
 from audiotrans.processes import choose_device
 from audiotrans.recipe import Recipe, dump_recipe
@@ -57,7 +57,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(weights, "find", lambda name: name)
     monkeypatch.setattr(weights, "open_weights", lambda path: SimpleNamespace(path=path, recipe=Recipe()))
-    monkeypatch.setattr(models, "converter_of", converter_of)
+    monkeypatch.setattr(converters, "converter_of", converter_of)
     return calls
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.convert import models
+from audiotrans.convert.converter import load
 from audiotrans.convert.effects import articulate, articulation_columns, shift_average, shift_columns, tilt
 from audiotrans.convert.photos import PhotoConverter
 from audiotrans.errors import UsageError
@@ -240,7 +240,7 @@ def test_one_pass_of_the_shipped_model_depends_little_on_the_row_of_a_partial(ti
     In image units, one pass and four: .059 and .048 of images as it was trained on, .077 and .046 of
     tilted ones; models that did not imitate four passes had .10 and .16 in one.
     """
-    model = models.load(device="cpu")
+    model = load(device="cpu")
     at = np.arange(44_100) / 44_100
     rough = []
     for shifts in (1, 4):

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from audiotrans import weights as model_files
 from audiotrans.cli import main
-from audiotrans.convert import models
+from audiotrans.convert import converter as converters
 from audiotrans.evaluation import baselines, evaluator, scoring, soundfont, tagger, transcription
 from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.evaluator import Options, evaluate
@@ -87,7 +87,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, folder: Path) -> SimpleNamespace:
         return found.converter
 
     monkeypatch.setattr(model_files, "find", lambda _name: weights)
-    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr(converters, "load", load)
     monkeypatch.setattr(InstrumentClassifier, "load", lambda *_: FakeClassifier())
     monkeypatch.setattr(scoring, "pitch_track", track)
     monkeypatch.setattr(transcription, "transcribe", lambda wave, _rate: [Note(0.0, 0.7, 57.0)] * bool(wave.any()))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import conv2d, interpolate
 
-from audiotrans.model.folding import EnlargedConv, UnfoldedConv, unfold
+from audiotrans.model.nets import EnlargedConv, UnfoldedConv, unfold
 from tests.fakes import image
 
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 7))

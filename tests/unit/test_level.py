@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.spectrogram.level import LevelMeter, check_level, followed
-from audiotrans.spectrogram.stft import STFT
+from audiotrans.spectrogram.stft import STFT, LevelMeter, check_level, followed
 
 RATE = 44100
 HOP = 512

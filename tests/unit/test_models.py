@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 import audiotrans
 from audiotrans import processes as workers
 from audiotrans import weights as model_files
-from audiotrans.convert import models
+from audiotrans.convert.converter import load
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.processes import choose_device, use_threads
@@ -56,18 +56,18 @@ def test_shipped_models_are_listed_and_loaded_by_name(shelf: Path) -> None:
 
 
 def test_models_are_loaded_by_path(shelf: Path) -> None:
-    assert models.load(shelf, device="cpu").domains == ("violin", "piano")
-    assert models.load(str(shelf)).device == choose_device("auto")
+    assert load(shelf, device="cpu").domains == ("violin", "piano")
+    assert load(str(shelf)).device == choose_device("auto")
 
 
 def test_unknown_names_list_what_exists(shelf: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no model 'violin-paino': shipped are violin-piano.*Did you mean"):
-        models.load("violin-paino")
+        load("violin-paino")
     with pytest.raises(UsageError, match=r"is a folder.*export-weights"):
-        models.load(tmp_path)
+        load(tmp_path)
     shelf.unlink()
     with pytest.raises(UsageError, match="shipped are none"):
-        models.load()
+        load()
     assert model_files.list_models() == []
 
 
@@ -77,7 +77,7 @@ def test_files_of_others_are_refused(tmp_path: Path, shelf: Path) -> None:
     save_file({"w": np.zeros(2, np.float32)}, foreign)
     for path in (junk, foreign):
         with pytest.raises(AudiotransError, match=path.name) as caught:
-            models.load(path)
+            load(path)
         assert "\n" not in str(caught.value)
     with pytest.raises(AudiotransError, match=r"foreign\.safetensors is not an audiotrans model"):
         model_files.list_models()
@@ -118,7 +118,7 @@ def test_how_a_model_converts_is_said_when_it_is_exported(
     out = export_run(tmp_path / "run", tmp_path / "m.safetensors", chosen)
     again = export_run(out, tmp_path / "again.safetensors", {"vibrato": {"violin": 9}})
     for path, cents in ((out, 12), (again, 9)):
-        model = models.load(path)
+        model = load(path)
         to_violin, to_piano = model.options("violin"), model.options("piano")
         assert (to_violin.vibrato, to_violin.articulation, to_violin.shifts) == (cents, 1, 3)
         assert (to_piano.vibrato, to_piano.articulation) == (0, 1.5)
@@ -133,7 +133,7 @@ def test_a_run_becomes_a_model(tmp_path: Path, recipe: Recipe, weights: dict[str
     out = export_run(tmp_path / "run", tmp_path / "m.safetensors", summary="Mine.")
     half = export_run(tmp_path / "run" / "last.pt", tmp_path / "h.safetensors", half=True)
     assert half.stat().st_size < 0.7 * out.stat().st_size
-    loaded = models.load(out)
+    loaded = load(out)
     for name, value in loaded.model.state_dict().items():
         assert torch.equal(value, weights[name]), name
     with pytest.raises(UsageError, match="--force"):
@@ -143,4 +143,4 @@ def test_a_run_becomes_a_model(tmp_path: Path, recipe: Recipe, weights: dict[str
 
 def test_a_shipped_model_can_be_described_anew_by_its_name(tmp_path: Path) -> None:
     export_run(Path("violin-piano"), tmp_path / "mine.safetensors", {"vibrato": {"violin": 0}})
-    assert models.load(str(tmp_path / "mine.safetensors"), device="cpu").recipe.vibrato.a == 0
+    assert load(str(tmp_path / "mine.safetensors"), device="cpu").recipe.vibrato.a == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotrans.spectrogram.representations import (
+from audiotrans.spectrogram.imaging import (
     RANGE_DB,
     REPRESENTATIONS,
     TOP_DB,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from audiotrans.audio.pipes import PipeFormat
-from audiotrans.convert import models, stream
-from audiotrans.convert.converter import Converter
+from audiotrans.convert import stream
+from audiotrans.convert.converter import Converter, load
 from audiotrans.convert.jobs import sound_bar
 from audiotrans.convert.stream import StreamConverter, StreamOptions, convert_pipe, read_ahead
 from audiotrans.errors import AudiotransError, UsageError
@@ -76,7 +76,7 @@ def test_a_stream_averages_passes_as_the_whole_does() -> None:
 
 
 def test_the_shipped_model_too() -> None:
-    model = models.load(device="cpu")
+    model = load(device="cpu")
     wave = tone(2.0, 2, 44_100, gain=0.1)
     level = level_db(model, wave, 44_100)
     for phase in (None, "rtpghi"):  # its own, auto, is the source's phase

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from audiotrans.cli import main
-from audiotrans.convert.models import load
+from audiotrans.convert.converter import load
 from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.training.engine import Trainer, train
@@ -109,12 +109,12 @@ def test_the_command_trains_a_student_and_its_model_names_the_teacher(master, tm
 
 def test_a_machine_without_sound_libraries_says_what_the_teacher_needs(master, tmp_path, monkeypatch):
     monkeypatch.setattr("audiotrans.cli.train._sample_writer", lambda *_: None)
-    monkeypatch.setitem(sys.modules, "audiotrans.convert.models", None)
+    monkeypatch.setitem(sys.modules, "audiotrans.convert.converter", None)
     (tmp_path / "recipe.yaml").write_text(dump_recipe(taught(master)), encoding="utf-8")
     result = CliRunner().invoke(main, ["train", str(tmp_path / "recipe.yaml"), "--device", "cpu", "-q"])
     assert isinstance(result.exception, SystemExit)
     assert result.exit_code == 1
-    assert f"the teacher {master} needs audiotrans.convert.models, which is not installed" in result.output
+    assert f"the teacher {master} needs audiotrans.convert.converter, which is not installed" in result.output
 
 
 def test_training_without_the_teacher_at_hand_is_refused(master, tmp_path):

@@ -26,7 +26,7 @@ _PITCHES = 128
 _SHORTEST_SECONDS = 1e-3
 
 
-@names_extras
+@names_extras()
 def note_f1(
     reference_notes: Sequence[Note],
     estimate_notes: Sequence[Note],

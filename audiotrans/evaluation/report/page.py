@@ -79,7 +79,7 @@ def write_page(ready: Sequence[ReadyMaterial], folder: Path, title: str, sound_f
         (folder / name).write_text(text, encoding="utf-8")
 
 
-@names_extras
+@names_extras()
 def environment() -> Environment:
     """Build the environment of the page's templates: text of users is escaped, also within the script's data."""
     from jinja2 import Environment, PackageLoader, StrictUndefined

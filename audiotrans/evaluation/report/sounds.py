@@ -210,7 +210,7 @@ def write_sound(source: Path, folder: Path, name: str, sound_format: str) -> tup
     return target.name, wave * np.float32(gain), rate, max(0.0, -20.0 * math.log10(gain))
 
 
-@names_extras
+@names_extras()
 def loudness_lufs(wave: Wave, sample_rate: int) -> float | None:
     """Measure the integrated loudness after ITU-R BS.1770-4.
 

@@ -182,13 +182,13 @@ def _derived_mid_side(magnitude: Floats, angle: Floats) -> Floats:
 
 
 PHASES: dict[str, Callable[[PhaseTask], Tensor]] = {
-    "auto": names_extras(auto),
+    "auto": names_extras()(auto),
     "source": source,
-    "pghi_refined": names_extras(pghi_refined),
-    "pghi": names_extras(pghi),
-    "rtpghi": names_extras(rtpghi),
-    "fast_griffin_lim": names_extras(fast_griffin_lim),
-    "griffin_lim": names_extras(griffin_lim),
+    "pghi_refined": names_extras()(pghi_refined),
+    "pghi": names_extras()(pghi),
+    "rtpghi": names_extras()(rtpghi),
+    "fast_griffin_lim": names_extras()(fast_griffin_lim),
+    "griffin_lim": names_extras()(griffin_lim),
     "network": network,
 }
 """Methods by name. `names_extras`: numba or librosa may be missing."""

@@ -37,7 +37,7 @@ class CausalPhase:
     delay_frames: int = 1
     """Frames that are held back: a frame's phases need the magnitudes of the one behind it."""
 
-    @names_extras
+    @names_extras()
     def __init__(self, stft: STFT, channels: int, *, seed: int = 0) -> None:
         if not 1 <= channels <= MAX_CHANNELS:
             raise ValueError(f"{channels} channels: 1 to {MAX_CHANNELS} are possible")
