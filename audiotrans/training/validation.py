@@ -24,7 +24,7 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
 
     Returns:
         ``valid/`` figures, lower is better: ``reconstruction`` and ``cycle`` (L1 in image units), ``fine`` (how far
-        partials moved, see `extra_losses.fine_structure`), and ``profile_ab`` / ``profile_ba``: distance
+        partials moved, see `extra_losses.fine_structure`), and ``statistics_ab`` / ``statistics_ba``: distance
         of the per-row mean, spread and change of translations to those of real images of the target, as a share of the
         input's own distance (1: no nearer than the input; 0: the same statistics).
     """
@@ -50,7 +50,7 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
     for source, target in ("ab", "ba"):
         now = _statistics_distance(torch.cat(made[target]), crops[target])
         before = _statistics_distance(crops[source], crops[target])
-        values[f"valid/profile_{source}{target}"] = now / max(before, 1e-6)  # both domains may be the same sounds
+        values[f"valid/statistics_{source}{target}"] = now / max(before, 1e-6)  # both domains may be the same sounds
     return values
 
 

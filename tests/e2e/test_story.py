@@ -59,7 +59,7 @@ def test_training_logs_named_terms_validates_and_draws(folder: Path) -> None:
     assert {"generator/vae_kl", "generator/cycle_reconstruction", "discriminator/latent", "health/t_accuracy"} <= set(
         lines[0]
     )
-    assert any("valid/profile_ab" in line for line in lines)
+    assert any("valid/statistics_ab" in line for line in lines)
     samples = folder / "run" / "samples"
     assert (samples / "step_0000006.png").stat().st_size > 10_000
     sounds = sorted(path.name for path in (samples / "step_0000006").iterdir())

@@ -76,7 +76,7 @@ def test_a_wrong_instrument_is_converted_with_a_warning(model: Path, sounds: Pat
     assert (right.exit_code, right.stderr) == (0, "")
 
 
-def test_a_model_without_a_profile_says_nothing(plain: Path, sounds: Path) -> None:
+def test_a_model_without_statistics_says_nothing(plain: Path, sounds: Path) -> None:
     result = run("convert", sounds / "plucked.wav", "--to", "plucked", "--model", plain, "--device", "cpu")
     assert (result.exit_code, result.stderr) == (0, "")
     assert load(plain, device="cpu").check(melody("plucked", 1), RATE, source="bowed") == []

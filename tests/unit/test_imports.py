@@ -238,15 +238,16 @@ def test_what_workers_import_before_they_have_a_cache_compiles_nothing() -> None
 
 def test_training_runs_without_the_sound_libraries() -> None:
     blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in NOT_FOR_TRAINING)
-    run(f"import sys\n{blocked}import audiotrans.training.data, audiotrans.training.engine")
+    code = f"import sys\n{blocked}import audiotrans.training.data, audiotrans.training.engine"
+    assert "torch" in run(f"{code}\n{REPORT}").split()
 
 
 def test_public_names_arrive_on_first_use() -> None:
     code = (
         "import audiotrans, sys\n"
-        "assert {'load', 'AudiotransError', '__version__'} <= set(dir(audiotrans))\n"
-        "assert 'torch' not in sys.modules\n"
-        "assert callable(audiotrans.load)\n"
-        "assert not hasattr(audiotrans, 'nothing')"
+        "print({'load', 'AudiotransError', '__version__'} <= set(dir(audiotrans)))\n"
+        "print('torch' in sys.modules)\n"
+        "print(callable(audiotrans.load))\n"
+        "print(hasattr(audiotrans, 'nothing'))"
     )
-    run(code)
+    assert run(code).split() == ["True", "False", "True", "False"]

@@ -36,11 +36,15 @@ def test_freed_memory_is_not_fetched_from_the_system_again() -> None:
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
     monkeypatch.setattr("sys.platform", system)
-    monkeypatch.setattr("ctypes.CDLL", None)  # not to be called
+    opened: list[object] = []
+    monkeypatch.setattr("ctypes.CDLL", opened.append)
     keep_freed_memory()
+    assert opened == []
 
 
 def test_a_c_library_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    opened: list[object] = []
+    monkeypatch.setattr("ctypes.CDLL", opened.append)  # what it returns has no mallopt
     keep_freed_memory()
+    assert opened == [None]

@@ -138,5 +138,8 @@ def test_a_large_photo_keeps_its_proportions():
 
 def test_read_only_pixels_are_taken_as_they_are():
     pixels = pixels_of()
+    imaging = PhotoImaging(PhotoSettings(height=32, width=32))
+    expected, _ = imaging.to_image(pixels.copy())
     pixels.setflags(write=False)  # as Pillow's own arrays
-    PhotoImaging(PhotoSettings(height=32, width=32)).to_image(pixels)
+    image, _ = imaging.to_image(pixels)
+    assert torch.equal(image, expected)

@@ -16,6 +16,7 @@ from PIL import Image
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas, training_progress
+from audiotrans.evaluation.plots.curves import read_curves
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.photo.pillow import write_photo
 from audiotrans.recipe import dump_recipe, recipe_from_dict
@@ -44,7 +45,7 @@ def run(tmp_path: Path) -> Path:
             "health/d_real_b": 2.0,
             "health/d_fake_ab": -2.0,
         }
-        | ({"valid/profile_ab": 0.5, "valid/profile_ba": 0.7} if step % 10 == 0 else {})
+        | ({"valid/statistics_ab": 0.5, "valid/statistics_ba": 0.7} if step % 10 == 0 else {})
         for step in range(100)
     ]
     (root / "metrics.jsonl").write_text("\n".join(map(json.dumps, records)))
@@ -72,6 +73,15 @@ def test_curves_stand_by_domain(run: Path, tmp_path: Path, figures: list[Figure]
         "discriminator output for oboe": {"real oboe": 2.0, "flute to oboe": -2.0},
     }
     assert {axis.get_xlabel() for axis in figures[0].axes} == {"step"}
+
+
+def test_logs_of_version_0_1_are_read(run: Path) -> None:
+    log = run / "metrics.jsonl"
+    now = read_curves(log)
+    log.write_text(log.read_text().replace("valid/statistics_", "valid/profile_"))
+    assert "valid/profile_ab" in log.read_text()
+    assert read_curves(log) == now
+    assert len(now["valid/statistics_ab"]) == 10
 
 
 def test_samples_are_chosen_evenly_from_first_to_last(run: Path, tmp_path: Path, figures: list[Figure]) -> None:

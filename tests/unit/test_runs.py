@@ -64,7 +64,7 @@ def test_a_run_leaves_recipe_metrics_and_checkpoint(whole):
     assert [line["step"] for line in validations] == [2, 4]
     assert all(line.keys() == STEP_KEYS | {"step", "seconds"} for line in found if line not in validations)
     assert {key for line in validations for key in line} - {"step", "seconds"} == {
-        "valid/reconstruction", "valid/cycle", "valid/fine", "valid/profile_ab", "valid/profile_ba",
+        "valid/reconstruction", "valid/cycle", "valid/fine", "valid/statistics_ab", "valid/statistics_ba",
     }  # fmt: skip
     assert all(math.isfinite(value) for line in found for value in line.values())
     state, _ = load_checkpoint(path)
@@ -297,7 +297,8 @@ def test_a_cache_with_another_share_of_vibrato_removed_is_refused(tmp_path):
 
 
 def test_the_phase_method_may_differ_from_the_caches(cache, tmp_path):
-    go(tiny_recipe(imaging={"phase": "source"}, train={"steps": 1}), cache, tmp_path)
+    last = go(tiny_recipe(imaging={"phase": "source"}, train={"steps": 1}), cache, tmp_path)
+    assert load_checkpoint(last)[0]["step"] == 1
 
 
 @pytest.mark.parametrize("scales", [0, 1, 2, 3])

@@ -190,6 +190,6 @@ def test_a_bare_machine_trains_validates_and_exports(cache, tmp_path):
     assert line in {f"no sample sheets: {name} is not installed" for name in NOT_THERE}
     found = lines(tmp_path / "run")
     assert [line["step"] for line in found] == [1, 2, 2]
-    assert "valid/profile_ab" in found[-1]
+    assert "valid/statistics_ab" in found[-1]
     bare(tmp_path, "export-weights", tmp_path / "run", "-o", tmp_path / "m.safetensors")
     assert (tmp_path / "m.safetensors").exists()

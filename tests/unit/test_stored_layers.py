@@ -97,7 +97,7 @@ def test_layers_that_cannot_be_built_are_refused_in_one_line(stored: Path, nets:
     assert "\n" not in str(error.value)
 
 
-def test_a_broken_profile_is_named(stored: Path) -> None:
+def test_broken_statistics_are_named(stored: Path) -> None:
     rewrite(stored, profile="{")
     with pytest.raises(AudiotransError, match=r"m\.safetensors: its training-data statistics are broken"):
         open_weights(stored)

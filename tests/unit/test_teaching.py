@@ -124,4 +124,5 @@ def test_training_without_the_teacher_at_hand_is_refused(master, tmp_path):
 
 def test_a_recipe_without_a_teacher_asks_for_none(tmp_path):
     recipe = tiny_recipe(losses={"generator": {"gan": 1.0, "vae_reconstruction": 1.0}}, train={"steps": 1})
-    train(recipe, fake_cache(tmp_path / "cache", recipe), tmp_path / "run", progress=False)
+    last = train(recipe, fake_cache(tmp_path / "cache", recipe), tmp_path / "run", progress=False)
+    assert last.is_file()

@@ -36,20 +36,20 @@ def data(tmp_path_factory):
 def test_a_copy_is_perfect_but_for_the_domain(data):
     values = validate(Lift(0), data, RECIPE, CPU)
     assert set(values) == {
-        "valid/reconstruction", "valid/cycle", "valid/fine", "valid/profile_ab", "valid/profile_ba",
+        "valid/reconstruction", "valid/cycle", "valid/fine", "valid/statistics_ab", "valid/statistics_ba",
     }  # fmt: skip
     assert values["valid/reconstruction"] == values["valid/cycle"] == 0
     assert values["valid/fine"] == pytest.approx(0, abs=1e-2)  # the guard of the cosine, on a small spread
-    assert values["valid/profile_ab"] == values["valid/profile_ba"] == 1
+    assert values["valid/statistics_ab"] == values["valid/statistics_ba"] == 1
 
 
 def test_the_right_shift_brings_the_statistics_home(data):
     values = validate(Lift(0.4), data, RECIPE, CPU)  # domains lie 0.4 apart
-    assert values["valid/profile_ab"] < 0.5  # what stays is the two noises' own difference
-    assert values["valid/profile_ab"] == pytest.approx(values["valid/profile_ba"], rel=0.3)
+    assert values["valid/statistics_ab"] < 0.5  # what stays is the two noises' own difference
+    assert values["valid/statistics_ab"] == pytest.approx(values["valid/statistics_ba"], rel=0.3)
     assert values["valid/cycle"] == pytest.approx(0, abs=1e-6)
     away = validate(Lift(-0.4), data, RECIPE, CPU)
-    assert away["valid/profile_ab"] > 1.5
+    assert away["valid/statistics_ab"] > 1.5
 
 
 def test_figures_repeat_and_leave_randomness_alone(data):
@@ -67,5 +67,5 @@ def test_two_domains_of_the_same_silence_give_finite_figures(tmp_path):
     silence = torch.full((1, 32, 40), -1.0)
     cache.read = lambda item, start=0, frames=None: silence[..., start : start + (frames or 40)]
     values = validate(Lift(0), cache, RECIPE, CPU)
-    assert values["valid/profile_ab"] == 0
+    assert values["valid/statistics_ab"] == 0
     assert values["valid/fine"] == 0

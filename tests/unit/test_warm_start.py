@@ -98,8 +98,11 @@ def test_other_images_are_refused_by_name(tmp_path):
 
 def test_another_way_to_phases_is_no_other_image(tmp_path):
     path = tmp_path / "other.safetensors"
-    export_weights(dict(fresh().model.state_dict()), tiny_recipe(imaging={"phase": "pghi"}), path)
-    warm_start(fresh(), str(path))
+    weights = {name: value + 1 for name, value in fresh().model.state_dict().items()}
+    export_weights(weights, tiny_recipe(imaging={"phase": "pghi"}), path)
+    trainer = fresh()
+    warm_start(trainer, str(path))
+    assert_same(dict(trainer.model.state_dict()), weights)
 
 
 def test_an_unknown_name_is_answered_with_the_shipped_ones():

@@ -188,7 +188,7 @@ def vibrato_extent_cents(track: PitchTrack) -> float:
         track: from `pitch_track`.
 
     Returns:
-        Root mean square in cents, times the square root of two: the swing to each side where it is a sine. The mean
+        Root mean square in cents, times the square root of two: the extent to each side where it is a sine. The mean
         over notes, weighted by their lengths; nan without a lasting note.
     """
     semitones = 12.0 * np.log2(track.hertz / 440.0)

@@ -62,6 +62,10 @@ def training_curves(metrics_jsonl: str | Path, path: str | Path) -> Path:
     return canvas.save(figure, path)
 
 
+_OLD_NAME = ("valid/profile_", "valid/statistics_")
+"""Of a figure in logs of version 0.1, and today's."""
+
+
 def read_curves(log: Path) -> Curves:
     """Read the numbers of a training log: step and value of each, by name.
 
@@ -78,7 +82,7 @@ def read_curves(log: Path) -> Curves:
         step = record.pop("step", None)
         if step is not None:
             for name, value in record.items():
-                curves.setdefault(name, []).append((step, value))
+                curves.setdefault(name.replace(*_OLD_NAME), []).append((step, value))
     if not curves:
         raise AudiotransError(f"{log} holds no numbers with a step; is it the metrics.jsonl of a run?")
     return curves
@@ -161,7 +165,7 @@ def _panels(first: str, second: str) -> Sequence[Panel]:
         Panel(
             "held out: distance left to the target's sound",
             "share of the input's distance",
-            {f"{first} to {second}": "valid/profile_ab", f"{second} to {first}": "valid/profile_ba"},
+            {f"{first} to {second}": "valid/statistics_ab", f"{second} to {first}": "valid/statistics_ba"},
         ),
         Panel(
             "held out: error against the input",
