@@ -22,7 +22,7 @@ from audiotrans.audio import Wave
 from audiotrans.convert.converter import Converter
 from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.metrics.pitch import Note, read_notes
-from audiotrans.evaluation.scoring import METRICS, AnalysedSound, Case
+from audiotrans.evaluation.scoring import AnalysedSound, Case, measure
 from audiotrans.evaluation.testset import RATE
 from benchmarks.conditions import cut
 from benchmarks.paired import clips as pairs
@@ -40,6 +40,7 @@ CHOSEN = {
     "bands, dB": "band_distance_db",
     "bins, dB": "log_spectral_distance_db",
 }
+TOOLS = ("pitch", "transcriber", "mir_eval", "classifier", "tagger")
 CLIP_SECONDS = 8.0
 MOST_CLIPS = 3
 
@@ -76,18 +77,12 @@ def figures(chosen: list[Sound], target: str, convert: Convert) -> dict[str, flo
     def one(sound: Sound) -> list[float]:
         made = AnalysedSound(convert(sound.heard.wave, target), sound.heard.classifier)
         case = Case(sound.heard, made, target, sound.truth, sound.score)
-        return [_measured(case, name) for name in CHOSEN.values()]
+        found = measure(case, TOOLS, CHOSEN.values())
+        return [found.get(name, math.nan) for name in CHOSEN.values()]
 
     rows = np.array([one(sound) for sound in chosen])
     known = [column[np.isfinite(column)] for column in rows.T]
     return {name: float(column.mean()) if len(column) else math.nan for name, column in zip(CHOSEN, known, strict=True)}
-
-
-def _measured(case: Case, name: str) -> float:
-    measure = METRICS[name]
-    if measure.compute is None or measure.needs & {"truth", "score"} - case.known:
-        return math.nan
-    return float(measure.compute(case))
 
 
 def table(
