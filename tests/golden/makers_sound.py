@@ -69,9 +69,9 @@ def image_chirp() -> dict[str, object]:
     made: dict[str, object] = {"rank": 4, "source": "audiotrans itself, before the first release"}
     for name in sorted(REPRESENTATIONS):
         imaging = AudioImaging(AudioSettings(representation=name, channels=1))
-        image, context = imaging.to_image(torch.from_numpy(chirp())[None])
-        made[name] = image[0, 0, :, 20].numpy()
-        made["level_db"] = context.level_db
+        wave = torch.from_numpy(chirp())[None]
+        made["level_db"] = imaging.level_db(wave)
+        made[name] = imaging.to_image(wave, imaging.level_db(wave))[0][0, 0, :, 20].numpy()
     return made
 
 
