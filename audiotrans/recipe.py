@@ -125,7 +125,7 @@ OLD_KEYS = {
 NEEDS_T = ("softplus", "linear", "paper", "adaptive")
 """Values of ``model.kl`` whose term is what T says."""
 
-_OF_LOG_IMAGES = ("gain_db", "transpose", "equalise_db", "match_range")
+_OF_LOG_IMAGES = ("gain_db", "gain_range_db", "transpose", "equalise_db", "match_range")
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -138,6 +138,7 @@ class Train(_Part):
         batch_size: images of each domain per step.
         discriminator_batch: images of each kind and domain that D sees per step: the step's own, more real crops,
             and past translations (`HistoryBuffer`).
+        discriminator_steps: steps of D and T in each step, every one on other real crops and past translations.
         crop_frames: columns of each image of sound; crops differ in time only. Not read for photos, whose size
             ``imaging`` names.
         learning_rate: of encoders and decoders (Adam).
@@ -149,6 +150,9 @@ class Train(_Part):
         precision: ``bf16`` autocast (``float32`` on CPUs that have no such arithmetic) or ``float32``.
         channels_last: memory layout of the nets.
         gain_db: each crop's level is changed by up to this many dB (log images), so that level is no cue.
+        gain_range_db: each crop is the sound made louder by a random gain between these two (log images), most often
+            near the upper one, and so is all that is asked for: loud and soft are content. Null: as it was played.
+        pairs_share: share of the steps whose crops are pairs, where `Recipe.pairs` names some.
         transpose: each crop is moved by up to this many semitones (log images), so that no row stands for a key.
         dither: standard deviation of the noise in all that D sees: in real crops, and in translations of them.
         equalise_db: what the encoders see of each crop is coloured by a smooth random curve of up to this many dB (log
@@ -165,6 +169,7 @@ class Train(_Part):
     steps: int = Field(default=50_000, ge=1)
     batch_size: int = Field(default=1, ge=1)
     discriminator_batch: int = Field(default=1, ge=1)
+    discriminator_steps: int = Field(default=1, ge=1)
     crop_frames: int = Field(default=128, ge=8)
     learning_rate: float = Field(default=1e-4, gt=0)
     discriminator_learning_rate: float = Field(default=4e-4, gt=0)
@@ -175,6 +180,8 @@ class Train(_Part):
     precision: Literal["bf16", "float32"] = "bf16"
     channels_last: bool = True
     gain_db: float = Field(default=0.0, ge=0)
+    gain_range_db: tuple[float, float] | None = None
+    pairs_share: float = Field(default=0.35, ge=0, le=1)
     transpose: float = Field(default=0.0, ge=0, le=12)
     dither: float = Field(default=0.0, ge=0)
     equalise_db: float = Field(default=0.0, ge=0)
@@ -185,6 +192,13 @@ class Train(_Part):
     sample_every: int = Field(default=1000, ge=1)
     save_every: int = Field(default=500, ge=1)
     threads: int = Field(default=0, ge=0)
+
+    @field_validator("gain_range_db")
+    @classmethod
+    def _rises(cls, gains: tuple[float, float] | None) -> tuple[float, float] | None:
+        if gains is not None and gains[0] > gains[1]:
+            raise ValueError(f"gains from {gains[0]:g} to {gains[1]:g} dB: the lower one comes first")
+        return gains
 
 
 def _kind(imaging: object) -> str:
@@ -210,6 +224,7 @@ class _Recipe(_Part):
         imaging: how sounds, or with ``type: photo`` photos, become images.
         domains: names of A and B.
         cache: folder that `audiotrans prep` wrote; the command line may name another.
+        pairs: folder that `audiotrans prep --paired` wrote: crops for some of the steps; empty: none.
         init: what weights start from: a shipped model's name, a weights file, a checkpoint or a run; empty: random.
         teacher: a model, by name or file, whose conversions the loss ``imitation`` asks for; empty: none.
         model: see `NetSettings`.
@@ -220,6 +235,7 @@ class _Recipe(_Part):
     imaging: Imaging = AudioSettings()
     domains: Domains = Domains()
     cache: str = "cache"
+    pairs: str = ""
     init: str = ""
     teacher: str = ""
     model: Model = net_settings()
@@ -231,19 +247,26 @@ class _Recipe(_Part):
         """Refuse what is defined on logarithmic magnitudes where an image holds phases, or no sound at all."""
         photo = isinstance(self.imaging, PhotoSettings)
         if photo or self.imaging.representation == "magnitude_phase":  # type: ignore[union-attr]
-            asked = [name for name in ("fine_structure", "below_notes") if self.losses.generator.get(name)]
+            asked = [name for name in ("fine_structure", "below_notes", "paired") if self.losses.generator.get(name)]
             asked += [name for name in _OF_LOG_IMAGES if getattr(self.train, name)]
             asked += [name for name, info in BY_MODEL.items() if (photo or info.logarithmic) and self._sets(name)]
+            asked += ["pairs"] if self.pairs else []
             if asked:
                 kind = "is for sounds, not photos" if photo else "needs a logarithmic representation"
-                neutral = BY_MODEL[asked[0]].neutral if asked[0] in BY_MODEL else 0
-                raise ValueError(f"{asked[0]} {kind}: set it to {neutral:g}")
+                neutral = f"{BY_MODEL[asked[0]].neutral:g}" if asked[0] in BY_MODEL else "0"
+                neutral = {"gain_range_db": "null", "pairs": "''"}.get(asked[0], neutral)
+                raise ValueError(f"{asked[0]} {kind}: set it to {neutral}")
         return self
 
     @model_validator(mode="after")
-    def _has_someone_to_imitate(self) -> _Recipe:
+    def _has_what_is_asked_for(self) -> _Recipe:
         if self.losses.generator.get("imitation") and not self.teacher:
             raise ValueError("the loss imitation needs a teacher: name a model, or leave the loss out")
+        if self.losses.generator.get("paired") and not (self.pairs and self.train.pairs_share):
+            raise ValueError(
+                "the loss paired needs pairs, in some of the steps: name a cache of audiotrans prep --paired with"
+                " pairs, set train.pairs_share above 0, or leave the loss out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -36,6 +36,10 @@ PATH = click.Path(path_type=Path)
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which recordings are held out."
 )
 @click.option("--where", multiple=True, metavar="ATTRIBUTE=1|-1", help="CelebA: only such images; may be repeated.")
+@click.option(
+    "--weight", "weights", multiple=True, metavar="NAME*=NUMBER", help="Draw so many times as often from such files."
+)
+@click.option("--paired", is_flag=True, help="Files of equal names are the same notes in both domains: pairs.")
 @click.option("--workers", type=int, help="Processes.  [default: by cores and files]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def prep(source: Path, **options: Any) -> None:
@@ -54,6 +58,7 @@ def _prep(
     output: Path | None,
     recipe_path: Path | None,
     quiet: bool,
+    weights: tuple[str, ...],
     **rest: Any,
 ) -> object:
     from audiotrans.recipe import load_recipe
@@ -61,7 +66,16 @@ def _prep(
 
     wanted = default_recipe(source) if recipe_path is None else load_recipe(recipe_path)
     rest |= {"a": a or wanted.domains.a, "b": b or wanted.domains.b, "progress": not quiet}
+    rest["weights"] = [_weight(text) for text in weights]
     return prepare(source, output or Path(wanted.cache), wanted, **rest)
+
+
+def _weight(text: str) -> tuple[str, float]:
+    pattern, _, value = text.rpartition("=")
+    try:
+        return pattern, float(value)
+    except ValueError:
+        raise UsageError(f"--weight {text!r}: write NAME*=NUMBER, such as 'garner*=8'") from None
 
 
 @click.command()

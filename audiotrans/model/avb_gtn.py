@@ -48,7 +48,8 @@ class Translation:
     clamps them, training does not, so that no gradient is lost there. `mean_*` are latents before UNIT's noise; in
     AVB-GTN they are the latents themselves. `moments` are those of `AVBGTN.moments`, of the posteriors of a, b, ab and
     ba: ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them. `wanted_ab` and `wanted_ba` are what a
-    teacher makes of a and b, where there is one.
+    teacher makes of a and b, where there is one; `true_ab` and `true_ba` the same notes in the other domain, relative
+    to the source's level, where the crops are pairs.
     """
 
     a: Tensor
@@ -70,6 +71,8 @@ class Translation:
     moments: Tensor | None = None
     wanted_ab: Tensor | None = None
     wanted_ba: Tensor | None = None
+    true_ab: Tensor | None = None
+    true_ba: Tensor | None = None
 
     def detached(self) -> Translation:
         """Return the same values without their history, for the discriminators' step."""

@@ -1,4 +1,4 @@
-"""Generator losses that are not in the paper: a warm-up, a teacher, and two that keep a sound's notes in place.
+"""Generator losses that are not in the paper: a warm-up, a teacher, pairs, and two that keep a sound's notes in place.
 
 They have the form of those in `audiotrans.model.losses`, which lists all of them. Levels are in units of the image: one
 is 50 dB of a logarithmic spectrogram.
@@ -40,6 +40,14 @@ def imitation(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tenso
     if t.wanted_ab is None or t.wanted_ba is None:
         return t.ab.new_zeros(())
     return F.l1_loss(t.ab, t.wanted_ab) + F.l1_loss(t.ba, t.wanted_ba)
+
+
+def paired(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
+    """L1 between translation and the same notes in the target domain; 0 for crops that are not pairs."""
+    del d, s
+    if t.true_ab is None or t.true_ba is None:
+        return t.ab.new_zeros(())
+    return F.l1_loss(t.ab, t.true_ab) + F.l1_loss(t.ba, t.true_ba)
 
 
 def fine_structure(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiotrans.model.avb_gtn import DiscriminatorOutputs, LossSettings, Translation, whitened
-from audiotrans.model.extra_losses import below_notes, fine_structure, identity, imitation
+from audiotrans.model.extra_losses import below_notes, fine_structure, identity, imitation, paired
 
 
 def _mean(parts: list[Tensor]) -> Tensor:
@@ -159,6 +159,7 @@ GENERATOR_LOSSES: dict[str, Loss] = {
     "cycle_reconstruction": cycle_reconstruction,
     "identity": identity,
     "imitation": imitation,
+    "paired": paired,
     "fine_structure": fine_structure,
     "below_notes": below_notes,
 }

@@ -124,6 +124,17 @@ def _image_to_db(image: Tensor) -> Tensor:
     return (image - 1) * DB_PER_UNIT
 
 
+def relevel(image: Tensor, change_db: Tensor) -> Tensor:
+    """Return the logarithmic image of the same sound so much louder, relative to the same level.
+
+    Args:
+        image: ``(..., rows, frames)`` in [-1, 1].
+        change_db: what broadcasts to the image's shape.
+    """
+    power = torch.pow(10.0, (_image_to_db(image) + TOP_DB) / 10) - SOFT_FLOOR
+    return _power_to_image(power.clamp(min=0) * torch.pow(10.0, change_db / 10))
+
+
 def _grouped(spectrum: Tensor, size: int) -> Tensor:
     """Split channels into groups of ``size``, the last channel repeated to fill: ``(groups, size, bins, frames)``."""
     missing = -spectrum.shape[0] % size

@@ -23,7 +23,7 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError
 from audiotrans.model.extra_losses import FIRST_NOTE_ROW, SOUNDING_ON_AVERAGE
 from audiotrans.recipe import Recipe, recipe_to_dict
-from audiotrans.spectrogram.imaging import DB_PER_UNIT, AudioImaging, AudioSettings
+from audiotrans.spectrogram.imaging import DB_PER_UNIT, AudioImaging, AudioSettings, relevel
 from audiotrans.training.cache import Images, from_bytes, read_manifest
 
 OUTSIDE = 0.05
@@ -104,8 +104,8 @@ class ImageCache:
             match_range: draw both domains from the pitch range that they share, see `range_weights`.
 
         Returns:
-            Float32 ``(batch, c, rows, crop_frames)`` in [-1, 1]; every second of sound is equally likely, unless ranges
-            are matched.
+            Float32 ``(batch, c, rows, crop_frames)`` in [-1, 1]; every second of sound is equally likely, unless `prep`
+            gave weights or ranges are matched.
         """
         generator = stream(seed, "crops", domain, split, step)
         places, weights = self._places(split, crop_frames, match_range)[domain]
@@ -129,7 +129,10 @@ class ImageCache:
                 for domain in "ab"
             }
             weights = {
-                domain: torch.tensor([_starts(item, at, crop_frames) for item, at in found], dtype=torch.float64)
+                domain: torch.tensor(
+                    [_starts(item, at, crop_frames) * item.get("weight", 1.0) for item, at in found],
+                    dtype=torch.float64,
+                )
                 for domain, found in places.items()
             }
             if match_range:
@@ -211,6 +214,55 @@ class PhotoCache(ImageCache):
         return self.read(self.manifest["items"][0]).shape[0], int(self.manifest["imaging"]["height"])
 
 
+class PairedCache(ImageCache):
+    """A cache of pairs: sounds of the same notes in both domains, the n-th of one with the n-th of the other.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        AudiotransError: as `ImageCache`, or if it was not prepared as pairs.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        super().__init__(root)
+        if not self.manifest.get("paired"):
+            raise AudiotransError(f"the cache {root} holds no pairs; make it with: audiotrans prep PAIRS --paired")
+        self.pairs = [
+            dict(zip("ab", pair, strict=True))
+            for pair in zip(self.items["a", "train"], self.items["b", "train"], strict=True)
+        ]
+
+    def sample_pairs(self, step: int, batch: int, crop_frames: int, seed: Seed) -> dict[str, Tensor]:
+        """Draw places of the training pairs and cut both domains there: a pure function of its arguments.
+
+        Args:
+            step: position in the run.
+            batch: number of places.
+            crop_frames: columns of each crop.
+            seed: of the run.
+
+        Returns:
+            ``a`` and ``b``, ``(batch, c, rows, crop_frames)`` in [-1, 1]; ``level_a`` and ``level_b``, what the columns
+            are relative to, dB re the level of the whole sound, ``(batch, 1, 1, crop_frames)``.
+        """
+        generator = stream(seed, "pairs", step)
+        starts = [max(min(int(i["frames"]) for i in pair.values()) - crop_frames + 1, 1) for pair in self.pairs]
+        chosen = torch.multinomial(torch.tensor(starts).double(), batch, replacement=True, generator=generator)
+        crops: dict[str, list[Tensor]] = {"a": [], "b": [], "level_a": [], "level_b": []}
+        for index in chosen.tolist():
+            start = int(torch.randint(starts[index], (1,), generator=generator))
+            for domain, item in self.pairs[index].items():
+                crops[domain].append(self._crop(item, start, crop_frames))
+                crops[f"level_{domain}"].append(self._level(item, start, crop_frames))
+        return {name: torch.stack(found) for name, found in crops.items()}
+
+    def _level(self, item: dict[str, Any], start: int, frames: int) -> Tensor:
+        parts = [self.images.values(part["file"], part["level"]) for part in (item, *item.get("joined", ()))]
+        level = from_bytes(torch.cat(parts, dim=-1)[..., start : start + frames]) * DB_PER_UNIT
+        return torch.nn.functional.pad(level, (0, frames - level.shape[-1]))
+
+
 def open_images(root: Path | str) -> ImageCache:
     """Open a cache of sounds or of photos.
 
@@ -284,7 +336,7 @@ def augment(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) 
 
     Args:
         images: ``(n, c, rows, frames)`` in [-1, 1].
-        recipe: for ``train.transpose``, ``train.gain_db`` and ``train.dither``.
+        recipe: for ``train.transpose``, ``gain_range_db``, ``gain_db`` and ``dither``.
         seed: of the draw.
         domain: ``a`` or ``b``.
         step: position in the run.
@@ -292,15 +344,40 @@ def augment(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) 
     Returns:
         The same shape, in [-1, 1].
     """
+    images = _transposed(images, recipe, seed, domain, step)
+    if recipe.train.gain_range_db:
+        images = louder(images, gains_db(len(images), recipe, seed, domain, step))
+    return _roughened(images, recipe, seed, domain, step)
+
+
+def louder(images: Tensor, gains: Tensor) -> Tensor:
+    """Return crops, or what is asked for of them, as their sounds would look so much louder (dB, `gains_db`)."""
+    return relevel(images, gains)
+
+
+def _transposed(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
     settings = recipe.train
-    if settings.transpose:
-        imaging = cast(AudioSettings, recipe.imaging)  # the recipe refuses anything else
-        pitches = torch.rand(len(images), generator=stream(seed, "transpose", domain, step)) * 2 - 1
-        moved = [
-            transpose(image, float(pitch) * settings.transpose, imaging)
-            for image, pitch in zip(images, pitches, strict=True)
-        ]
-        images = torch.stack(moved)
+    if not settings.transpose:
+        return images
+    imaging = cast(AudioSettings, recipe.imaging)  # the recipe refuses anything else
+    pitches = torch.rand(len(images), generator=stream(seed, "transpose", domain, step)) * 2 - 1
+    moved = [
+        transpose(image, float(pitch) * settings.transpose, imaging)
+        for image, pitch in zip(images, pitches, strict=True)
+    ]
+    return torch.stack(moved)
+
+
+def gains_db(count: int, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+    """Return how much louder each of a step's crops is made by ``train.gain_range_db``, dB, ``(n, 1, 1, 1)``."""
+    low, high = recipe.train.gain_range_db or (0.0, 0.0)
+    shares = torch.rand(count, 1, 1, 1, generator=stream(seed, "gain", domain, step))
+    return high - (high - low) * shares.square()  # softer than usual is rarer, the more so the softer
+
+
+def _roughened(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+    """Change crops in what nothing that is asked for follows: a little level, and noise."""
+    settings = recipe.train
     generator = stream(seed, "augment", domain, step)
     if settings.gain_db:
         gain = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * settings.gain_db / DB_PER_UNIT
@@ -367,17 +444,20 @@ class Crops(NamedTuple):
         b: of domain B.
         more: further real images of ``a`` and ``b`` for the discriminators alone; empty if they see the same.
         seen: what the encoders see of ``a`` and ``b``; empty if they see the same.
+        targets: what is asked for: of pairs ``true_ab`` and ``true_ba``, the other side of ``a`` and ``b``; where they
+            were made louder, ``plain_a`` and ``plain_b`` as they were, and by how much, ``gain_a`` and ``gain_b``, dB.
     """
 
     a: Tensor
     b: Tensor
     more: dict[str, Tensor]
     seen: dict[str, Tensor]
+    targets: dict[str, Tensor]
 
     def each(self, function: Callable[[Tensor], Tensor]) -> Crops:
         """Return what a function makes of all of them."""
-        further, seen = ({d: function(images) for d, images in found.items()} for found in (self.more, self.seen))
-        return Crops(function(self.a), function(self.b), further, seen)
+        named = ({name: function(x) for name, x in found.items()} for found in (self.more, self.seen, self.targets))
+        return Crops(function(self.a), function(self.b), *named)
 
 
 class Feed:
@@ -389,10 +469,19 @@ class Feed:
         device: where the crops are needed.
         ahead: draw the next step's crops in a thread meanwhile; if None, on every device but a CPU, whose cores have
             enough to do. The crops are the same.
+        pairs: to draw from in some of the steps.
     """
 
-    def __init__(self, recipe: Recipe, data: ImageCache, device: torch.device, *, ahead: bool | None = None) -> None:
-        self.recipe, self.data, self.device = recipe, data, device
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: ImageCache,
+        device: torch.device,
+        *,
+        ahead: bool | None = None,
+        pairs: PairedCache | None = None,
+    ) -> None:
+        self.recipe, self.data, self.device, self.pairs = recipe, data, device, pairs
         self._layout = torch.channels_last if recipe.train.channels_last else torch.contiguous_format
         ahead = device.type != "cpu" if ahead is None else ahead
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="crops") if ahead else None
@@ -413,9 +502,9 @@ class Feed:
         """Draw on the CPU; for a GPU into pinned memory, which it reads while the program goes on."""
         on_gpu = self.device.type == "cuda"
         with torch.cuda.device(self.device) if on_gpu else nullcontext():
-            a, b = (real_crops(self.recipe, self.data, domain, step) for domain in "ab")
+            own, targets = step_crops(self.recipe, self.data, self.pairs, step)
             further = further_crops(self.recipe, self.data, step)
-            crops = Crops(a, b, further, encoder_inputs(self.recipe, {"a": a, "b": b}, step))
+            crops = Crops(own["a"], own["b"], further, encoder_inputs(self.recipe, own, step), targets)
             return crops.each(Tensor.pin_memory) if on_gpu else crops
 
     def _to_device(self, images: Tensor) -> Tensor:
@@ -429,6 +518,35 @@ class Feed:
             self._thread.shutdown(cancel_futures=True)
 
 
+def step_crops(
+    recipe: Recipe, data: ImageCache, pairs: PairedCache | None, step: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return a step's own crops of both domains, augmented, and what is asked for of them: `Crops.targets`.
+
+    Args:
+        recipe: for its settings.
+        data: to draw from.
+        pairs: to draw from in ``train.pairs_share`` of the steps.
+        step: position in the run.
+    """
+    settings, seed, targets = recipe.train, recipe.train.seed, {}
+    if pairs and float(torch.rand((), generator=stream(seed, "pairs or not", step))) < settings.pairs_share:
+        found = pairs.sample_pairs(step, settings.batch_size, settings.crop_frames, seed)
+        # Transposed alike, they stay pairs.
+        crops = {d: _transposed(found[d], recipe, seed, "pairs", step) for d in "ab"}
+        higher = found["level_b"] - found["level_a"]
+        targets = {"true_ab": relevel(crops["b"], higher), "true_ba": relevel(crops["a"], -higher)}
+    else:
+        crops = {d: _transposed(_sampled(recipe, data, d, step), recipe, seed, d, step) for d in "ab"}
+    if settings.gain_range_db:
+        for d, name in (("a", "true_ab"), ("b", "true_ba")):
+            gains = gains_db(settings.batch_size, recipe, seed, d, step)
+            targets |= {f"plain_{d}": crops[d], f"gain_{d}": gains}
+            targets |= {name: louder(targets[name], gains)} if name in targets else {}
+            crops[d] = louder(crops[d], gains)
+    return {d: _roughened(images, recipe, seed, d, step) for d, images in crops.items()}, targets
+
+
 def encoder_inputs(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[str, Tensor]:
     """Return what the encoders see of a step's crops of both domains, if that is something else."""
     if not recipe.train.equalise_db:
@@ -438,7 +556,8 @@ def encoder_inputs(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[
 
 def further_crops(recipe: Recipe, data: ImageCache, step: int) -> dict[str, Tensor]:
     """Return the further real crops of both domains that the discriminators see."""
-    extra = recipe.train.discriminator_batch - recipe.train.batch_size
+    settings = recipe.train
+    extra = max(settings.discriminator_batch, settings.batch_size) * settings.discriminator_steps - settings.batch_size
     return {d: real_crops(recipe, data, d, step, extra, (recipe.train.seed, "more")) for d in "ab"} if extra > 0 else {}
 
 
@@ -455,7 +574,13 @@ def real_crops(
         size: crops; the recipe's batch size if None.
         seed: of the draw; the recipe's if None.
     """
+    seed = recipe.train.seed if seed is None else seed
+    return augment(_sampled(recipe, data, domain, step, size, seed), recipe, seed, domain, step)
+
+
+def _sampled(
+    recipe: Recipe, data: ImageCache, domain: str, step: int, size: int | None = None, seed: Seed | None = None
+) -> Tensor:
     settings = recipe.train
     size, seed = size or settings.batch_size, settings.seed if seed is None else seed
-    images = data.sample(domain, "train", step, size, settings.crop_frames, seed, match_range=settings.match_range)
-    return augment(images, recipe, seed, domain, step)
+    return data.sample(domain, "train", step, size, settings.crop_frames, seed, match_range=settings.match_range)

@@ -32,7 +32,7 @@ from audiotrans.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from audiotrans.training.data import Feed, ImageCache, open_images, stream
+from audiotrans.training.data import Feed, ImageCache, PairedCache, louder, open_images, stream
 from audiotrans.training.history import HistoryBuffer
 from audiotrans.training.validation import validate
 from audiotrans.training.warm_start import Teach, warm_start
@@ -75,15 +75,21 @@ class Trainer:
         self.discriminators_adam = adam(self.discriminators.parameters(), settings.discriminator_learning_rate)
 
     def train_step(
-        self, a: Tensor, b: Tensor, more: dict[str, Tensor] | None = None, seen: dict[str, Tensor] | None = None
+        self,
+        a: Tensor,
+        b: Tensor,
+        more: dict[str, Tensor] | None = None,
+        seen: dict[str, Tensor] | None = None,
+        targets: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Move the generator side once (not during ``discriminator_warmup``), then the discriminators once.
+        """Move the generator side once (not during ``discriminator_warmup``), then the discriminators.
 
         Args:
             a: images of domain A, ``(n, c, h, w)``.
             b: images of domain B.
             more: further real images of ``a`` and ``b`` for the discriminators alone.
             seen: what the encoders see in place of ``a`` and ``b``; all that is made is compared with ``a`` and ``b``.
+            targets: see `Crops`.
 
         Returns:
             Every term, unweighted, and what tells of T's health; scalars that were not synchronised yet.
@@ -93,29 +99,37 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(stream(settings.seed, "noise", self.step).initial_seed())
         with self._precision():
             t = self.model(a, b, generator, seen)
-        t = self._taught(t)
+        t = self._with_targets(t, targets or {})
         made = self._dithered(t)
         with self._precision():
             self.discriminators.requires_grad_(False)
             outputs = DiscriminatorOutputs([], [])
             if self.adversarial:
                 outputs = self.discriminators(t, training=False, shown=made)
-            terms = self._terms(self._generator_losses(), t, outputs)
+            terms = self._terms(self._generator_losses(t), t, outputs)
         if self.step >= settings.discriminator_warmup:
             self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
         found = {f"generator/{name}": value.detach() for name, value in terms.items()}
         if self.adversarial:
             made = {name: images.detach() for name, images in made.items()}
-            found |= self._discriminators_step(t.detached(), made, more or {}, generator)
+            t = t.detached()
+            found |= self._discriminators_step(t, made, more or {}, generator)
+            for turn in range(1, settings.discriminator_steps):
+                self._discriminators_step(t, made, more or {}, generator, turn)
         self._average()
         self.step += 1
         return found
 
     def _discriminators_step(
-        self, t: Translation, made: dict[str, Tensor], more: dict[str, Tensor], generator: torch.Generator
+        self,
+        t: Translation,
+        made: dict[str, Tensor],
+        more: dict[str, Tensor],
+        generator: torch.Generator,
+        turn: int = 0,
     ) -> dict[str, Tensor]:
         self.discriminators.requires_grad_(True)
-        shown = self._shown(t, made, more)
+        shown = self._shown(t, made, more, turn)
         with self._precision():
             outputs = self.discriminators(t, training=True, generator=generator, shown=shown)
             terms = self._terms(DISCRIMINATOR_LOSSES, t, outputs)
@@ -125,12 +139,20 @@ class Trainer:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _taught(self, t: Translation) -> Translation:
-        """Add what the teacher makes of the same images, in float32 as it converts, if it is asked for."""
+    def _with_targets(self, t: Translation, targets: dict[str, Tensor]) -> Translation:
+        """Add the other side of pairs, and what the teacher makes of the images, in float32 as it converts.
+
+        The teacher sees the sounds as they were played, and its answer is made as much louder as the crops were.
+        """
+        t = replace(t, true_ab=targets.get("true_ab"), true_ba=targets.get("true_ba"))
         if self.teach is None or not self.recipe.losses.generator.get("imitation"):
             return t
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return replace(t, wanted_ab=self.teach(t.a, "a").float(), wanted_ba=self.teach(t.b, "b").float())
+            ab = self.teach(targets.get("plain_a", t.a), "a").float()
+            ba = self.teach(targets.get("plain_b", t.b), "b").float()
+            if "gain_a" in targets:
+                ab, ba = louder(ab, targets["gain_a"]), louder(ba, targets["gain_b"])
+        return replace(t, wanted_ab=ab, wanted_ba=ba)
 
     def _dithered(self, t: Translation) -> dict[str, Tensor]:
         """Give the translations as much noise as the real crops have, so that noise tells D nothing.
@@ -149,25 +171,29 @@ class Trainer:
             made[name] = images + ((images + size * noise).clamp(-1, 1) - images).detach()
         return made
 
-    def _shown(self, t: Translation, made: dict[str, Tensor], more: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Put further real images and past translations beside the step's own."""
+    def _shown(self, t: Translation, made: dict[str, Tensor], more: dict[str, Tensor], turn: int) -> dict[str, Tensor]:
+        """Put further real images and past translations beside the step's own; each turn has real images of its own."""
         settings = self.recipe.train
-        shown = {name: torch.cat([getattr(t, name), images]) for name, images in more.items()}
-        generator = stream(settings.seed, "pool", self.step)
+        size = max(settings.discriminator_batch, settings.batch_size)
+        own = slice(turn * size, (turn + 1) * size)
+        shown = {name: torch.cat([getattr(t, name), images])[own] for name, images in more.items()}
+        generator = stream(settings.seed, "pool", self.step, *([turn] if turn else []))
         for name, images in made.items():
             past = [
                 x.to(self.device) for x in self.pool.draw(name, settings.discriminator_batch - len(images), generator)
             ]
             shown[name] = torch.cat([images, *past])
-            self.pool.keep(name, images)
+            if not turn:
+                self.pool.keep(name, images)
         return shown
 
     def _terms(self, losses: dict[str, Any], t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
         return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
 
-    def _generator_losses(self) -> dict[str, Any]:
-        """Leave out what says nothing: outputs of discriminators that do not learn, wishes of no teacher."""
+    def _generator_losses(self, t: Translation) -> dict[str, Any]:
+        """Leave out what says nothing: outputs of discriminators that do not learn, wishes of no teacher or pair."""
         unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
+        unused |= {"paired"} if t.true_ab is None else set()
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 
     @staticmethod
@@ -349,7 +375,9 @@ def train(
     if teach is None and recipe.losses.generator.get("imitation"):
         raise UsageError(f"the recipe's teacher {recipe.teacher} is not at hand: give teach, see `warm_start.teacher`")
     data, run = open_images(cache), Path(run_dir)
-    _check_fits(recipe, data)
+    pairs = PairedCache(recipe.pairs) if recipe.pairs else None
+    for each in (data, pairs) if pairs else (data,):
+        _check_fits(recipe, each)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     channels, rows = data.image_size()
@@ -357,7 +385,7 @@ def train(
     trainer = Trainer(recipe, channels, torch.device(device), teach)
     _start(trainer, run, resume)
     limit, save = limit or TimeLimit(), partial(_save, trainer, run)
-    feed = Feed(recipe, data, trainer.device)
+    feed = Feed(recipe, data, trainer.device, pairs=pairs)
     with Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar, Interruption() as interruption, feed:
         while trainer.step < recipe.train.steps and not (interruption.asked or limit.stopped_at):
             terms = trainer.train_step(*feed.take(trainer.step))

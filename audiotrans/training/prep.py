@@ -6,10 +6,12 @@ between them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from audiotrans.spectrogram.imaging import AudioSettings
 from audiotrans.training.cache import open_cache, remove_orphans, write_manifest
 from audiotrans.training.photo_images import PhotoSummary, is_celeba, prepare_photos
 from audiotrans.training.sound_images import Images, Job, Skipped, column_samples, find_images, make_images, stamp
-from audiotrans.training.sources import DOMAINS, SPLITS, Sound, Sources, assign_splits, find_sources
+from audiotrans.training.sources import DOMAINS, SPLITS, Sound, Sources, assign_splits, check_twins, find_sources
 
 ONE_RECORDING = (
     ": all its files are one recording (names that differ only in a last _NN continue each other); "
@@ -36,6 +38,9 @@ FILES_PER_WORKER = 8
 
 GAP_SECONDS = 0.2
 """Silence between short sounds that are joined."""
+
+PAIR_TOLERANCE = 0.5
+"""Seconds by which the lengths of a pair may differ: reverberation of another room, an encoder's padding."""
 
 JOINED_SECONDS = 60.0
 """Joined sounds become one image up to about this length."""
@@ -50,7 +55,14 @@ def default_recipe(source: Path) -> Recipe:
 
 
 def prepare(
-    source: Path, output: Path, recipe: Recipe, *, where: Sequence[str] = (), **options: Any
+    source: Path,
+    output: Path,
+    recipe: Recipe,
+    *,
+    where: Sequence[str] = (),
+    paired: bool = False,
+    weights: Sequence[tuple[str, float]] = (),
+    **options: Any,
 ) -> Summary | PhotoSummary:
     """Prepare what a recipe is for.
 
@@ -59,12 +71,16 @@ def prepare(
         output: folder of the cache.
         recipe: its imaging and crop size are used, and how much vibrato conversions take out of their inputs.
         where: conditions on CelebA's images.
+        paired: the sounds are pairs, see `prepare_sounds`.
+        weights: of sound files, see `prepare_sounds`.
         **options: of `prepare_sounds` and `prepare_photos` alike.
 
     Raises:
-        UsageError: for conditions on sounds, or CelebA with a recipe for sounds.
+        UsageError: for conditions on sounds, pairs or weights of photos, or CelebA with a recipe for sounds.
     """
     if isinstance(recipe.imaging, PhotoSettings):
+        if paired or weights:
+            raise UsageError(f"{'--paired' if paired else '--weight'} is for sounds, not photos: leave it out")
         return prepare_photos(source, output, where=where, settings=recipe.imaging, **options)
     if where:
         raise UsageError("--where is for CelebA's photos: give a recipe of photos with --recipe")
@@ -74,7 +90,14 @@ def prepare(
     remove_vibrato = {"a": recipe.own("remove_vibrato", "b"), "b": recipe.own("remove_vibrato", "a")}
     frames = recipe.train.crop_frames
     return prepare_sounds(
-        source, output, settings=recipe.imaging, crop_frames=frames, remove_vibrato=remove_vibrato, **options
+        source,
+        output,
+        settings=recipe.imaging,
+        crop_frames=frames,
+        remove_vibrato=remove_vibrato,
+        paired=paired,
+        weights=weights,
+        **options,
     )
 
 
@@ -145,6 +168,8 @@ def prepare_sounds(
     seed: int = 0,
     crop_frames: int = 128,
     remove_vibrato: Mapping[str, float] | None = None,
+    paired: bool = False,
+    weights: Sequence[tuple[str, float]] = (),
     workers: int | None = None,
     progress: bool = True,
 ) -> Summary:
@@ -165,6 +190,10 @@ def prepare_sounds(
         seed: another seed holds out other recordings.
         crop_frames: image columns of a training crop; shorter sounds are joined.
         remove_vibrato: percent of the vibrato that is taken out of the sounds of ``a`` and ``b``; nothing if None.
+        paired: each sound has a twin of its name in the other domain, the same notes at the same time: training can
+            draw both at one place. Short ones are not joined.
+        weights: patterns of file names, such as ``garner*``, and how many times as often as others training shall draw
+            from those files, > 0; the first that fits counts.
         workers: processes; 1 works in this one; None chooses by cores and files. More than 1 needs a script to have
             the guard ``if __name__ == "__main__"``.
         progress: show a bar with speed and time left.
@@ -174,38 +203,48 @@ def prepare_sounds(
 
     Raises:
         UsageError: for arguments, folders or an output that are not allowed.
-        AudiotransError: if a domain has less sound to train on than one crop, or the cache cannot be written.
+        AudiotransError: if a domain has less sound to train on than one crop, the cache cannot be written, or of
+            pairs one cannot be read or its lengths differ.
     """
-    _check(valid_fraction, crop_frames, workers)
+    _check(valid_fraction, crop_frames, workers, weights)
     root = Path(output)
     sources = find_sources(Path(source), a, b)
+    if paired:
+        check_twins(sources)
     manifest = open_cache(root)
     settings = settings or AudioSettings()
     removal = {domain: float((remove_vibrato or {}).get(domain, 0)) for domain in "ab"}
-    jobs = [Job(sound, root, settings, removal[sound.domain]) for sound in sources.sounds]
+    jobs = [Job(sound, root, settings, removal[sound.domain], with_level=paired) for sound in sources.sounds]
     results = _make_all(_recall_sha1(jobs, manifest), workers, progress)
     made = [result for result in results if isinstance(result, Images)]
     skipped = [result for result in results if isinstance(result, Skipped)]
+    if paired:
+        made.sort(key=lambda images: (images.sound.domain, images.sound.pair))
+        _refuse_unlike(made, skipped)
     splits = _splits([images.sound for images in made], valid_fraction, seed)
     _refuse_empty(sources, made, skipped, splits, settings, crop_frames)
     content = {
         "imaging": asdict(settings),
         "domains": sources.names,
         "remove_vibrato": removal,
-        "items": _items(made, splits, settings, crop_frames),
+        "paired": paired,
+        "items": _paired_items(made, splits) if paired else _items(made, splits, settings, crop_frames, weights),
         "skipped": [{"source": str(skip.sound.path), "reason": skip.reason} for skip in skipped],
     }
     write_manifest(root, content)
     removed = remove_orphans(root, {images.file for images in made})
-    notes = (*_notes(sources, made, splits), *_joins(sources, made, settings, crop_frames))
+    notes = (*_notes(sources, made, splits), *(() if paired else _joins(sources, made, settings, crop_frames)))
     return _summary(root, sources, made, skipped, splits, removed, notes)
 
 
-def _check(valid_fraction: float, crop_frames: int, workers: int | None) -> None:
+def _check(valid_fraction: float, crop_frames: int, workers: int | None, weights: Sequence[tuple[str, float]]) -> None:
     if not 0 < valid_fraction < 1:
         raise UsageError(f"valid fraction {valid_fraction}: above 0 and below 1 (0.1 holds out a tenth)")
     if crop_frames < 1:
         raise UsageError(f"crop of {crop_frames} columns: at least 1")
+    for pattern, weight in weights:
+        if not 0 < weight < math.inf:
+            raise UsageError(f"weight {weight:g} of {pattern}: above 0 (leave the files out instead of 0)")
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers: at least 1 (1 works without further processes)")
 
@@ -281,6 +320,19 @@ def _refuse_empty(
             )
 
 
+def _refuse_unlike(made: Sequence[Images], skipped: Sequence[Skipped]) -> None:
+    """Refuse pairs of which one side is missing or longer than the other; ``made`` is sorted by domain and name."""
+    for skip in skipped:
+        raise AudiotransError(f"{skip.sound.path}: {skip.reason}; mend it, or remove it and its twin")
+    half = len(made) // 2
+    for a, b in zip(made[:half], made[half:], strict=True):
+        if abs(a.seconds - b.seconds) > PAIR_TOLERANCE:
+            raise AudiotransError(
+                f"{a.sound.path} lasts {a.seconds:.2f} s, its twin {b.sound.path} {b.seconds:.2f} s: pairs begin"
+                f" together and differ by {PAIR_TOLERANCE} s at most; cut them alike, or remove both"
+            )
+
+
 def _crop_seconds(settings: AudioSettings, crop_frames: int) -> float:
     # An image has a column at its very start, so n columns span n - 1 steps.
     return (crop_frames - 1) * column_samples(settings) / settings.sample_rate
@@ -291,20 +343,38 @@ def _is_short(images: Images, crop_frames: int) -> bool:
 
 
 def _items(
-    made: Sequence[Images], splits: Mapping[Sound, str], settings: AudioSettings, crop_frames: int
+    made: Sequence[Images],
+    splits: Mapping[Sound, str],
+    settings: AudioSettings,
+    crop_frames: int,
+    weights: Sequence[tuple[str, float]],
 ) -> list[dict[str, Any]]:
     """Return the manifest's items: one for each image, and one for all short ones of a side that are joined."""
     items: list[dict[str, Any]] = []
-    short: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    short: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
     for images in made:
         split = splits[images.sound]
         found = [_item(images, split, index) for index in range(len(images.pieces))]
+        name = images.sound.path.name
+        weight = next((weight for pattern, weight in weights if fnmatch(name, pattern)), 1.0)
+        if weight != 1:
+            found = [{**item, "weight": weight} for item in found]
         if _is_short(images, crop_frames):
-            short[images.sound.domain, split] += found
+            short[images.sound.domain, split, weight] += found
         else:
             items += found
     for group in short.values():
         items += _joined(group, settings)
+    return items
+
+
+def _paired_items(made: Sequence[Images], splits: Mapping[Sound, str]) -> list[dict[str, Any]]:
+    """Return one item for each sound, so that a place is the same on both sides however they were cut."""
+    items = []
+    for images in made:
+        count = len(images.pieces)
+        pieces = [{**_item(images, splits[images.sound], index), "level": index + count} for index in range(count)]
+        items.append(_join(pieces, 0) if count > 1 else pieces[0])
     return items
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
 from audiotrans.files import WriteError, file_digest
-from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
+from audiotrans.spectrogram.imaging import DB_PER_UNIT, AudioImaging, AudioSettings
 from audiotrans.spectrogram.stft import Level, level_of_frames
 from audiotrans.spectrogram.vibrato import VibratoRemover
 from audiotrans.training.cache import (
@@ -63,6 +63,8 @@ class Job:
         remove_vibrato: percent of the sound's vibrato that is taken out first.
         stamp: see `stamp`; None until the file is looked at.
         sha1: of the file, where it is known.
+        with_level: whether what the columns are relative to is kept, too: behind all images, in their order, one row
+            each, dB re the level of the whole sound, `DB_PER_UNIT` as in images.
     """
 
     sound: Sound
@@ -71,6 +73,7 @@ class Job:
     remove_vibrato: float = 0.0
     stamp: tuple[int, int] | None = None
     sha1: str | None = None
+    with_level: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ def image_file(job: Job) -> str:
     settings = asdict(job.settings)
     del settings["phase"]  # how phases are found leaves no trace in an image
     known = [CACHE_VERSION, settings, job.sound.domain, job.sound.key, job.sha1]
-    facts = json.dumps(known + ([job.remove_vibrato] if job.remove_vibrato else []), sort_keys=True)
+    known += ([job.remove_vibrato] if job.remove_vibrato else []) + (["level"] if job.with_level else [])
+    facts = json.dumps(known, sort_keys=True)
     digest = hashlib.sha1(facts.encode(), usedforsecurity=False).hexdigest()[:12]
     stem = re.sub(r"[^A-Za-z0-9.-]+", "_", job.sound.path.stem)[:60].strip("._") or "sound"
     return f"{IMAGES}/{job.sound.domain}/{stem}-{digest}{SUFFIX}"
@@ -159,14 +163,25 @@ def image_file(job: Job) -> str:
 def _build(job: Job) -> Images:
     samples, level, level_db = _measure(job)
     images: list[Packed] = []
+    levels: list[Packed] = []
     pieces: list[tuple[int, float]] = []
+    first = 0
     for seconds, groups in _part_images(job, samples, level):
+        columns = groups.shape[-1]
         for image in groups:
             images.append(packed(image))
-            pieces.append((image.shape[-1], seconds))
+            pieces.append((columns, seconds))
+            levels += [_packed_level(job, level, level_db, first, columns)] if job.with_level else []
+        first += columns
     facts = {"seconds": samples / job.settings.sample_rate, "level_db": level_db, "pieces": pieces}
-    write_images(job.root / image_file(job), images, facts)
+    write_images(job.root / image_file(job), [*images, *levels], facts)
     return _images(job, facts, reused=False)
+
+
+def _packed_level(job: Job, level: Level, level_db: float, first: int, columns: int) -> Packed:
+    stride = job.settings.time_stride
+    found = np.broadcast_to(level_of_frames(level, first * stride, columns * stride), columns * stride)[::stride]
+    return packed(torch.from_numpy((found - level_db) / DB_PER_UNIT)[None, None])
 
 
 def _images(job: Job, facts: dict[str, Any], *, reused: bool) -> Images:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from audiotrans.audio import AUDIO_SUFFIXES, find_audio
 from audiotrans.errors import UsageError, nearest
@@ -57,6 +58,11 @@ class Sound:
     recording: str
     split: str | None = None
 
+    @property
+    def pair(self) -> str:
+        """What it has in common with the same notes in the other domain: its key without the suffix."""
+        return PurePosixPath(self.key).with_suffix("").as_posix()
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -99,6 +105,21 @@ def find_sources(source: Path, a: str, b: str) -> Sources:
         for sound in _sounds_in(of_domain[domain], domain, names[domain], split if split_kept else None)
     ]
     return Sources(names, tuple(sorted(sounds, key=lambda sound: (sound.domain, sound.key))), split_kept)
+
+
+def check_twins(sources: Sources) -> None:
+    """Make sure that each sound has one of its name in the other domain, whatever their suffixes.
+
+    Raises:
+        UsageError: naming the first that has none.
+    """
+    of = {domain: Counter(s.pair for s in sources.sounds if s.domain == domain) for domain in DOMAINS}
+    for domain, other in (("a", "b"), ("b", "a")):
+        for pair in sorted((of[domain] - of[other]).keys()):
+            raise UsageError(
+                f"{pair} of {sources.names[domain]} has no twin in {sources.names[other]}: pairs are files of equal"
+                " names; add it, remove this one, or leave --paired out"
+            )
 
 
 def recording_of(relative: Path) -> str:

@@ -52,7 +52,9 @@ losses = optional(
     {},
     optional={
         "gan": st.sampled_from(["bce", "lsgan", "hinge"]),
-        "generator": st.dictionaries(st.sampled_from(sorted({*GENERATOR_LOSSES} - {"imitation"})), weights, min_size=1),
+        "generator": st.dictionaries(
+            st.sampled_from(sorted({*GENERATOR_LOSSES} - {"imitation", "paired"})), weights, min_size=1
+        ),
         # With a KL that reads T, T must be trained.
         "discriminator": st.dictionaries(st.sampled_from(sorted(DISCRIMINATOR_LOSSES)), weights).map(
             lambda given: {"latent": 1.0, **given}

@@ -69,6 +69,7 @@ READS = {
     ("cycle_reconstruction", "softplus"): {"a", "b", "aba", "bab"},
     ("identity", "softplus"): {"a", "b", "ab", "ba"},
     ("imitation", "softplus"): {"ab", "ba", "wanted_ab", "wanted_ba"},
+    ("paired", "softplus"): {"ab", "ba", "true_ab", "true_ba"},
     ("fine_structure", "softplus"): {"a", "b", "ab", "ba"},
     ("below_notes", "softplus"): {"a", "b", "ab", "ba"},
     ("image", "softplus"): {"fake_ab", "fake_ba", "real_a", "real_b"},
@@ -111,6 +112,15 @@ def test_imitation_is_the_distance_to_what_the_teacher_made():
     t = translation(ab=0.5, wanted_ab=0.2, ba=-0.1, wanted_ba=0.3)
     assert term("imitation", t, outputs()) == pytest.approx(0.7)
     assert term("imitation", replace(t, wanted_ab=None, wanted_ba=None), outputs()) == 0
+
+
+def test_paired_is_the_distance_to_the_same_notes_in_the_other_domain():
+    t = translation(ab=0.5, true_ab=0.2, ba=-0.1, true_ba=0.3)
+    assert term("paired", t, outputs()) == pytest.approx(0.7)
+    assert term("paired", replace(t, true_ab=None, true_ba=None), outputs()) == 0
+    made = torch.full((1, 1, 24, 4), 0.5, requires_grad=True)
+    GENERATOR_LOSSES["paired"](replace(t, ab=made), outputs(), LossSettings()).backward()
+    torch.testing.assert_close(made.grad, torch.full_like(made, 1 / made.numel()))  # down, towards .2, all alike
 
 
 # Eqs. (4) and (5) ----------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_a_recipe_is_built_and_stepped(path):
     trainer = Trainer(recipe, shape[1], torch.device("cpu"))
     values = trainer.train_step(image(shape, 0), image(shape, 1))
     assert trainer.step == 1
-    taught = {"imitation"}  # there is no teacher here
+    taught = {"imitation", "paired"}  # there are no teacher and no pairs here
     assert {f"generator/{name}" for name in set(recipe.losses.generator) - taught} <= set(values)
     assert all(value.isfinite() for value in values.values())
 

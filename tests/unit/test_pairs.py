@@ -1,0 +1,336 @@
+"""Pairs: the same notes in both domains, prepared, cut at the same places, and asked for at the source's level."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner
+
+from audiotrans.cli import main
+from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.recipe import load_recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.spectrogram.imaging import AudioImaging, relevel
+from audiotrans.training import sound_images
+from audiotrans.training.cache import packed, write_images
+from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.data import Feed, ImageCache, PairedCache, gains_db
+from audiotrans.training.engine import Trainer, train
+from audiotrans.training.prep import prepare_sounds
+from tests.fakes import assert_same, fake_cache, image, tiny_recipe
+
+CPU = torch.device("cpu")
+RATE = 16_000
+CROP = 16
+GAINS = (-30.0, 3.0)
+
+pytestmark = pytest.mark.usefixtures("no_board")
+
+
+def recipe(pairs, *, gains=None, share=1.0, weight=1.0, **train):
+    """Return the tiny recipe with pairs; nothing is changed of its crops unless it is asked for."""
+    chosen = {"gain_range_db": gains, "pairs_share": share, "gain_db": 0, "dither": 0, **train}
+    tiny = recipe_to_dict(tiny_recipe(train=chosen))
+    losses = {"generator": {"gan": 1.0, "vae_reconstruction": 1.0, "paired": weight}}
+    return recipe_from_dict(tiny | {"pairs": str(pairs), "losses": losses})
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A cache of two pairs that were cut in unlike pieces, 45 and 47 columns; a column's value tells its place.
+
+    A's columns are relative to 10 dB above its level, B's to their own number below it.
+    """
+    root = fake_cache(tmp_path / "pairs", recipe("any"))
+    content = json.loads((root / "manifest.json").read_text())
+    items = []
+    for domain, cuts in (("a", (45,)), ("b", (20, 27))):
+        for split, index in (("train", 0), ("train", 1), ("valid", 0)):
+            parts, levels, first = [], [], 0
+            for frames in cuts:
+                columns = torch.arange(first, first + frames)
+                parts.append(packed((100 * index + columns).to(torch.uint8).expand(1, 32, frames)))
+                level = torch.full((frames,), 10.0) if domain == "a" else -columns.float() / 2
+                levels.append(packed(level[None, None] / 50))
+                first += frames
+            name = f"images/{domain}/{split}{index}.safetensors"
+            write_images(root / name, [*parts, *levels])
+            found = [
+                {"domain": domain, "split": split, "recording": str(index), "source": name, "file": name, "index": i,
+                 "level": i + len(cuts), "frames": frames}
+                for i, frames in enumerate(cuts)
+            ]  # fmt: skip
+            items.append({**found[0], "frames": sum(cuts), "gap": 0, "joined": found[1:]})
+    (root / "manifest.json").write_text(json.dumps(content | {"items": items, "paired": True}))
+    return root
+
+
+def test_both_sides_are_cut_at_the_same_place_however_they_lie_in_their_files(pairs):
+    data, starts = PairedCache(pairs), set()
+    for step in range(60):
+        found = data.sample_pairs(step, 2, CROP, 0)
+        assert found["a"].shape == found["b"].shape == (2, 1, 32, CROP)
+        assert torch.equal(found["a"], found["b"])
+        first = ((found["a"][:, 0, 0, 0] + 1) * 127.5).round().long()
+        starts |= {(int(n) // 100, int(n) % 100) for n in first}
+        torch.testing.assert_close(found["level_a"], torch.full((2, 1, 1, CROP), 10.0), atol=0.2, rtol=0)
+        wanted = -(first[:, None] % 100 + torch.arange(CROP)) / 2.0
+        torch.testing.assert_close(found["level_b"][:, 0, 0], wanted, atol=0.2, rtol=0)
+    assert {index for index, _ in starts} == {0, 1}
+    assert min(place for _, place in starts) < 4
+    assert max(place for _, place in starts) > 45 - CROP - 4
+    again = PairedCache(pairs).sample_pairs(59, 2, CROP, 0)
+    assert all(torch.equal(found[name], again[name]) for name in again)
+    assert not torch.equal(found["a"], data.sample_pairs(59, 2, CROP, 1)["a"])
+
+
+def test_a_pair_shorter_than_a_crop_is_filled(pairs):
+    found = PairedCache(pairs).sample_pairs(0, 1, 64, 0)
+    assert all(x.shape[-1] == 64 for x in found.values())
+
+
+def test_the_other_side_is_asked_for_at_the_level_of_this_one(pairs):
+    with Feed(recipe(pairs), ImageCache(pairs), CPU, pairs=PairedCache(pairs)) as feed:
+        crops, found = feed.take(3), feed.pairs.sample_pairs(3, 2, CROP, 0)
+    assert crops.targets.keys() == {"true_ab", "true_ba"}
+    assert torch.equal(crops.a, found["a"])
+    higher = found["level_b"] - found["level_a"]  # B lies lower here: relative to A's level it looks softer
+    torch.testing.assert_close(crops.targets["true_ab"], relevel(found["b"], higher))
+    torch.testing.assert_close(crops.targets["true_ba"], relevel(found["a"], -higher))
+    assert crops.targets["true_ab"].mean() < crops.b.mean()
+
+
+def test_a_gain_is_one_for_crop_pair_and_teacher(pairs):
+    with Feed(recipe(pairs, gains=GAINS), ImageCache(pairs), CPU, pairs=PairedCache(pairs)) as feed:
+        loud = feed.take(3)
+    with Feed(recipe(pairs), ImageCache(pairs), CPU, pairs=PairedCache(pairs)) as feed:
+        plain = feed.take(3)
+    for d, crop, name in (("a", loud.a, "true_ab"), ("b", loud.b, "true_ba")):
+        gain = loud.targets[f"gain_{d}"]
+        assert torch.equal(loud.targets[f"plain_{d}"], getattr(plain, d))
+        torch.testing.assert_close(crop, relevel(getattr(plain, d), gain))
+        torch.testing.assert_close(loud.targets[name], relevel(plain.targets[name], gain))
+
+
+def test_pairs_stay_pairs_when_they_are_transposed(pairs):
+    with Feed(recipe(pairs, transpose=3), ImageCache(pairs), CPU, pairs=PairedCache(pairs)) as feed:
+        crops, found = feed.take(1), feed.pairs.sample_pairs(1, 2, CROP, 0)
+    assert torch.equal(crops.a, crops.b)
+    assert crops.a.shape == found["a"].shape
+
+
+def test_some_of_the_steps_are_of_pairs(pairs):
+    with Feed(recipe(pairs, share=0.35), ImageCache(pairs), CPU, pairs=PairedCache(pairs)) as feed:
+        count = sum("true_ab" in feed._draw(step).targets for step in range(200))
+    assert 50 < count < 90
+
+
+def test_gains_lie_in_their_range_and_most_near_the_upper_end():
+    gains = gains_db(4000, recipe("any", gains=GAINS), 0, "a", 1)
+    assert gains.shape == (4000, 1, 1, 1)
+    assert GAINS[0] <= gains.min() < -25
+    assert 2.9 < gains.max() <= GAINS[1]
+    assert float(gains.mean()) == pytest.approx(3 - 33 / 3, abs=0.6)
+    assert float(gains.median()) == pytest.approx(3 - 33 / 4, abs=0.9)
+
+
+@pytest.mark.parametrize("db", [-20.0, 6.0])
+def test_a_louder_image_is_that_of_the_louder_sound(db):
+    imaging = AudioImaging(tiny_recipe().imaging)
+    noise = np.random.default_rng(0).standard_normal((1, RATE)).astype(np.float32)
+    wave = torch.from_numpy(0.01 * noise * np.linspace(0, 1, RATE, dtype=np.float32))
+    image, _ = imaging.to_image(wave, -40.0)
+    wanted, _ = imaging.to_image(wave * 10 ** (db / 20), -40.0)
+    torch.testing.assert_close(relevel(image, torch.tensor(db)), wanted, atol=2e-3, rtol=0)
+
+
+def test_the_teacher_sees_the_crops_as_they_were_and_is_asked_for_as_much_louder(pairs):
+    asked = recipe_to_dict(recipe(pairs, gains=GAINS)) | {"teacher": "someone"}
+    asked["losses"] = {"generator": {"imitation": 1.0, "vae_reconstruction": 1.0}}
+    shown = []
+
+    def teach(images, domain):
+        shown.append((domain, images))
+        return images
+
+    trainer = Trainer(recipe_from_dict(asked), 1, CPU, teach)
+    a = image((2, 1, 32, CROP), 0)
+    gain = torch.tensor([-20.0, 0.0]).reshape(2, 1, 1, 1)
+    targets = {"plain_a": a, "plain_b": a, "gain_a": gain, "gain_b": gain}
+    t = trainer._with_targets(trainer.model(relevel(a, gain), a), targets)
+    assert [domain for domain, _ in shown] == ["a", "b"]
+    assert torch.equal(shown[0][1], a)
+    torch.testing.assert_close(t.wanted_ab, relevel(a, gain))
+
+
+def test_the_term_is_reported_in_steps_of_pairs_alone(pairs):
+    trainer, a = Trainer(recipe(pairs), 1, CPU), image((2, 1, 32, CROP), 0)
+    assert "generator/paired" not in trainer.train_step(a, a)
+    assert trainer.train_step(a, a, targets={"true_ab": a, "true_ba": a})["generator/paired"] > 0
+
+
+def test_each_turn_of_the_discriminators_has_real_crops_of_its_own(pairs):
+    asked = recipe(pairs, share=0, weight=0, discriminator_batch=3, discriminator_steps=2)
+    with Feed(asked, ImageCache(pairs), CPU) as feed:
+        crops = feed.take(0)
+    assert len(crops.more["a"]) == 2 * 3 - 2
+    trainer, turns = Trainer(asked, 1, CPU), []
+    step = trainer.discriminators.forward
+
+    def noted(t, **options):
+        if options["training"]:
+            turns.append(options["shown"])
+        return step(t, **options)
+
+    trainer.discriminators.forward = noted
+    trainer.train_step(crops.a, crops.b, crops.more)
+    for d, own in (("a", crops.a), ("b", crops.b)):
+        assert torch.equal(torch.cat([turn[d] for turn in turns]), torch.cat([own, crops.more[d]]))
+    assert [len(turn["a"]) for turn in turns] == [3, 3]
+    assert len(turns[1]["ab"]) == 3  # a past translation beside the step's own
+
+
+def test_two_steps_and_two_more_are_four(pairs, tmp_path):
+    cache = fake_cache(tmp_path / "cache", tiny_recipe())
+    asked = recipe(
+        pairs,
+        gains=GAINS,
+        share=0.5,
+        discriminator_batch=3,
+        discriminator_steps=2,
+        equalise_db=6,
+        dither=0.01,
+        seed=4,
+    )
+    whole = train(asked, cache, tmp_path / "whole", progress=False)
+
+    class Stop(Exception):
+        pass
+
+    def stop(model, step, folder):
+        if step == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(asked, cache, tmp_path / "pieces", progress=False, on_sample=stop)
+    resumed = train(asked, cache, tmp_path / "pieces", progress=False, resume=True)
+    assert_same(load_checkpoint(whole)[0], load_checkpoint(resumed)[0])
+    lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
+    paired = ["generator/paired" in line for line in lines if "generator/gan" in line]
+    assert set(paired[:2]) == set(paired[2:]) == {True, False}
+
+
+def test_a_recipe_names_what_is_missing(pairs, tmp_path):
+    with pytest.raises(UsageError, match=r"paired needs pairs.*prep --paired.*or leave the loss out"):
+        recipe("")
+    with pytest.raises(UsageError, match="pairs_share above 0"):
+        recipe("somewhere", share=0)
+    with pytest.raises(UsageError, match=r"3 to -30 dB: the lower one comes first"):
+        recipe("somewhere", gains=(3, -30))
+    photos = {"imaging": {"type": "photo"}, "losses": {"generator": {"gan": 1}}}
+    with pytest.raises(UsageError, match="pairs is for sounds, not photos: set it to ''"):
+        recipe_from_dict(photos | {"pairs": "somewhere"})
+    with pytest.raises(UsageError, match="gain_range_db is for sounds, not photos: set it to null"):
+        recipe_from_dict(photos | {"train": {"gain_range_db": GAINS}})
+    plain = fake_cache(tmp_path / "cache", tiny_recipe())
+    with pytest.raises(AudiotransError, match=r"holds no pairs; make it with: audiotrans prep PAIRS --paired"):
+        train(recipe(plain), plain, tmp_path / "run", progress=False)
+
+
+# prep --paired ------------------------------------------------------------------------------------------------------
+
+
+def note(path, seconds=0.5, *, hz=440.0, loud=0.3, fall=1.0):
+    """Write a tone that dies away."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, loud * np.sin(2 * np.pi * hz * time) * np.exp(-fall * time), RATE)
+
+
+@pytest.fixture
+def source(tmp_path):
+    for index in range(4):
+        note(tmp_path / f"source/violin/tune{index}x.wav", 1 + index / 4, hz=440 + 20 * index, fall=0)
+        note(tmp_path / f"source/piano/tune{index}x.flac", 1.1 + index / 4, hz=440 + 20 * index, loud=0.1, fall=9)
+    return tmp_path / "source"
+
+
+def prep(source, output, **options):
+    asked = tiny_recipe()
+    chosen = {"settings": asked.imaging, "crop_frames": CROP, "workers": 1, "progress": False, "paired": True}
+    return prepare_sounds(source, output, **chosen | options)
+
+
+def test_twins_are_prepared_as_pairs(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(sound_images, "PART_SECONDS", 0.6)  # so that the sides are cut in unlike places
+    out = tmp_path / "pairs"
+    prep(source, out)
+    data = PairedCache(out)
+    stems = [{d: item["source"].rsplit("/")[-1].split(".")[0] for d, item in pair.items()} for pair in data.pairs]
+    assert stems
+    assert all(pair["a"] == pair["b"] for pair in stems)
+    assert {item["split"] for item in data.manifest["items"]} == {"train", "valid"}
+    # The level is that of the sound around each column: the violin's stays, the piano's falls with the note.
+    found = data.sample_pairs(0, 8, CROP, 0)
+    imaging = AudioImaging(tiny_recipe().imaging)
+    for item in data.pairs[0].values():
+        wave = torch.from_numpy(soundfile.read(item["source"], dtype="float32")[0])[None]
+        meter = imaging.level_meter()
+        meter.update(wave)
+        wanted = torch.from_numpy(meter.levels_db() - meter.level_db()).float()
+        level = data._level(item, 0, item["frames"])[0, 0]
+        assert len(level) == len(wanted)
+        torch.testing.assert_close(level, wanted.clamp(-50, 50), atol=0.21, rtol=0)
+        whole, _ = imaging.to_image(wave)
+        torch.testing.assert_close(data.read(item), whole[0], atol=1 / 255 + 1e-3, rtol=0)
+    assert found["level_a"].std() < 1
+    again = prep(source, out)
+    assert (again.built, again.reused) == (0, 8)
+
+
+def test_pairs_are_refused_that_are_none(source, tmp_path):
+    def refused(kind, text):
+        with pytest.raises(kind, match=text):
+            prep(source, tmp_path / "out")
+
+    note(source / "piano/more.wav")
+    refused(UsageError, r"^more of piano has no twin in violin: .*add it, remove this one, or leave --paired out$")
+    note(source / "violin/more.wav", 1.2)
+    refused(AudiotransError, r"more.wav lasts 1.20 s, its twin .*more.wav 0.50 s: .*0.5 s at most; cut them alike")
+    note(source / "violin/more.wav", loud=0)
+    refused(AudiotransError, r"violin/more.wav: silent: .*; mend it, or remove it and its twin$")
+
+
+def test_the_command_prepares_pairs_and_weighs_files(source, tmp_path):
+    recipe_path, out = tmp_path / "r.yaml", tmp_path / "out"
+    imaging = {"sample_rate": RATE, "n_fft": 256, "hop_length": 64, "rows": 32}
+    recipe_path.write_text(json.dumps({"imaging": imaging, "train": {"crop_frames": CROP}}))
+    assert load_recipe(recipe_path).train.crop_frames == CROP
+
+    def call(*options):
+        command = ["prep", str(source), "-o", str(out), "--recipe", str(recipe_path), "-q", *options]
+        return CliRunner().invoke(main, command)
+
+    assert call("--paired").exit_code == 0
+    assert len(PairedCache(out).pairs) in (2, 3)
+    assert call("--weight", "tune1*=3").exit_code == 0
+    data = ImageCache(out)
+    weights = {"tune1" in i["source"]: i.get("weight", 1) for i in data.manifest["items"]}
+    assert weights == {True: 3, False: 1}
+    for wrong in ("tune1*", "tune1*=often"):
+        assert call("--weight", wrong).exit_code != 0
+    with pytest.raises(UsageError, match=r"weight 0 of x\*: above 0"):
+        prep(source, out, weights=[("x*", 0.0)])
+
+
+def test_a_weight_makes_a_file_so_many_times_as_likely(tmp_path):
+    root = fake_cache(tmp_path / "cache", tiny_recipe())
+    content = json.loads((root / "manifest.json").read_text())
+    next(i for i in content["items"] if (i["domain"], i["split"]) == ("a", "train"))["weight"] = 3.0
+    (root / "manifest.json").write_text(json.dumps(content))
+    places, weights = ImageCache(root)._places("train", CROP, False)["a"]
+    share = sum(float(w) for (item, _), w in zip(places, weights, strict=True) if item.get("weight")) / weights.sum()
+    assert float(share) == pytest.approx(0.75)
