@@ -291,6 +291,24 @@ def test_twins_are_prepared_as_pairs(source, tmp_path, monkeypatch):
     assert (again.built, again.reused) == (0, 8)
 
 
+def test_what_is_asked_for_is_the_other_sound_s_image_at_this_one_s_level(source, tmp_path):
+    prep(source, tmp_path / "pairs")
+    data, imaging = PairedCache(tmp_path / "pairs"), AudioImaging(tiny_recipe().imaging)
+    pair, waves, meters, levels = data.pairs[0], {}, {}, {}
+    frames = pair["a"]["frames"]
+    for d, item in pair.items():
+        waves[d] = torch.from_numpy(soundfile.read(item["source"], dtype="float32")[0])[None]
+        meters[d] = imaging.level_meter()
+        meters[d].update(waves[d])
+        levels[d] = data._level(item, 0, frames)
+    # How loud the two files are as a whole does not matter.
+    level = np.resize(meters["a"].levels_db(), imaging.stft.frames(waves["b"].shape[1]))
+    wanted, _ = imaging.to_image(waves["b"], level + meters["b"].level_db() - meters["a"].level_db())
+    wanted, image = wanted[0, ..., :frames], data.read(pair["b"], 0, frames)
+    found = relevel(image, levels["b"] - levels["a"])
+    assert (found - wanted).abs().mean() < 0.1 * (image - wanted).abs().mean()
+
+
 def test_pairs_are_refused_that_are_none(source, tmp_path):
     def refused(kind, text):
         with pytest.raises(kind, match=text):
