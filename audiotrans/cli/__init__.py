@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import signal
 import sys
 import threading
@@ -62,6 +63,7 @@ class Commands(click.Group):
         """Run the command line and exit."""
         kwargs["standalone_mode"] = False
         _end_as_by_ctrl_c()
+        _print_what_can_be()
         try:
             with _one_line_warnings(), names_extras():
                 code = super().main(*args, **kwargs)
@@ -87,6 +89,12 @@ def _end_as_by_ctrl_c() -> None:
     alone = threading.current_thread() is threading.main_thread()
     if alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _print_what_can_be() -> None:
+    """Print ``?`` for characters of file names that the terminal, or the encoding of a log, does not have."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None without a console; anything in a program that calls us
+        sys.stdout.reconfigure(errors="replace")
 
 
 def renamed_command(old: str, new: str) -> click.Command:

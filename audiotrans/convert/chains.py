@@ -18,6 +18,7 @@ from audiotrans.convert.jobs import Spool, check_space, naming
 from audiotrans.convert.warnings import DomainCheck
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import ConvertOptions
+from audiotrans.spectrogram.stft import check_level
 
 Chain = tuple[str, ...]
 """Names of domains: the input's own first, then where each step translates to."""
@@ -193,7 +194,9 @@ class _Walk:
         untouched = any(not options.strength for options in self.steps.values())  # all have the same
         rate, channels = self.info.sample_rate, self.info.channels
         try:
-            return self.converter.measure(blocks, rate, channels, taken.append, check, untouched=untouched)
+            found = self.converter.measure(blocks, rate, channels, taken.append, check, untouched=untouched)
+            check_level(found.level_db)  # silence has no scores
+            return found
         except AudiotransError as error:
             if len(step.chain) == 1:
                 raise

@@ -26,6 +26,7 @@ from audiotrans.audio.blocks import Resampler, resampled_length
 from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.convert.effects import reach, translated
 from audiotrans.convert.jobs import (
+    SPOOL_FRAMES,
     Failure,
     Job,
     Progress,
@@ -45,13 +46,15 @@ from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options
 from audiotrans.processes import choose_device
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, Context
 from audiotrans.spectrogram.phase import PHASES
-from audiotrans.spectrogram.stft import Level, level_of_frames
+from audiotrans.spectrogram.stft import LIMIT_DB, Level, level_of_frames
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 from audiotrans.weights import StoredModel, find, open_weights
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.recipe import Recipe
+
+SILENT = "it is silent: so is its translation"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Measured:
         channels: of the sound.
         length: samples at the model's rate, with the silence that follows very short sounds.
         level: what the model's images are relative to, dB re full scale, see `AudioImaging.level`.
-        level_db: of the whole, gated.
+        level_db: of the whole, gated; -inf for silence.
     """
 
     frames: int
@@ -73,6 +76,11 @@ class Measured:
     length: int
     level: Level
     level_db: float
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing sounds in it."""
+        return self.level_db < -LIMIT_DB
 
 
 class Converter:
@@ -148,11 +156,12 @@ class Converter:
             asked: the other fields of `ConvertOptions`, such as ``strength``, ``phase`` or ``seed``.
 
         Returns:
-            float32 wave of the same shape; it may exceed 1 where the translation is louder than the input.
+            float32 wave of the same shape; it may exceed 1 where the translation is louder than the input. Silence
+            stays silence.
 
         Raises:
             UsageError: for an option that is unknown or out of range.
-            AudiotransError: if the wave is empty, silent, not finite or of another shape or type.
+            AudiotransError: if the wave is empty, not finite or of another shape or type.
         """
         options = self.options(to, source, **asked)
         checked = check_wave(wave, sample_rate)
@@ -223,6 +232,8 @@ class Converter:
             untouched = not options.strength
             blocks = read_blocks(job.source)
             found = self.measure(blocks, info.sample_rate, info.channels, spool.append, check, untouched=untouched)
+            if found.silent:
+                said, check = [*said, SILENT], None
             for index, writer in enumerate(writers):
                 tick = _share_of(progress, index, len(writers), found.frames / info.sample_rate)
                 sample = replace(options, seed=options.seed + index)
@@ -248,6 +259,8 @@ class Converter:
         checked = check_wave(wave, sample_rate)
         kept: list[Wave] = []
         found = self.measure([checked], int(sample_rate), len(checked), kept.append, check)
+        if found.silent:
+            return [SILENT]
         window = SlidingWindow(kept)
         for tile in check.expect(self.plan.tiles(found.length)):
             check.add(self._image(window.take(tile.start, tile.stop), tile.start, found)[0], tile.start)
@@ -282,7 +295,7 @@ class Converter:
             untouched: keep the sound as it is, not at the model's rate, as a strength of 0 asks for.
 
         Raises:
-            AudiotransError: for an empty or silent sound, or one of a level that no sound has.
+            AudiotransError: for an empty sound, or one of a level that no sound has.
         """
         meter, rate = self.imaging.level_meter(), self.settings.sample_rate
         resampler = Resampler(sample_rate, rate, channels)
@@ -305,7 +318,9 @@ class Converter:
         meter.update(torch.from_numpy(np.ascontiguousarray(rest[:, : own - given])))
         if keep is not None and not untouched:
             keep(rest)
-        return Measured(frames, sample_rate, channels, length, self.imaging.level(meter), meter.level_db())
+        whole = meter.level_db()
+        level = self.imaging.level(meter) if whole >= -LIMIT_DB else whole
+        return Measured(frames, sample_rate, channels, length, level, whole)
 
     def stream(
         self, blocks: Iterable[Wave], found: Measured, options: ConvertOptions, check: DomainCheck | None = None
@@ -323,6 +338,8 @@ class Converter:
         """
         if options.strength == 0:
             return iter(blocks)  # exactly the input: not even resampled
+        if found.silent:
+            return _silence(found)
         rate, channels = self.settings.sample_rate, found.channels
         plan = self.plan_for(options)
         if check is not None:
@@ -416,6 +433,12 @@ def check_wave(wave: NDArray[np.floating], sample_rate: int) -> Wave:
     if not np.isfinite(found).all():
         raise AudiotransError("the wave holds NaN or infinite samples: repair it first, for instance numpy.nan_to_num")
     return found
+
+
+def _silence(found: Measured) -> Iterator[Wave]:
+    """Yield silence as long as a measured sound."""
+    for start in range(0, found.frames, SPOOL_FRAMES):
+        yield np.zeros((found.channels, min(SPOOL_FRAMES, found.frames - start)), np.float32)
 
 
 def _write(

@@ -140,12 +140,7 @@ class _ModelMaker:
 
     def _convert(self, wave: Wave, **changed: float) -> Wave:
         asked: dict[str, Any] = {"to": self._direction.target, "source": self._direction.source, **changed}
-        try:
-            return self._converter.convert(wave, RATE, seed=self._options.seed, **asked)
-        except UsageError:
-            raise
-        except AudiotransError:  # silence is translated to silence
-            return np.zeros_like(wave)
+        return self._converter.convert(wave, RATE, seed=self._options.seed, **asked)
 
     def _warnings(self, wave: Wave) -> tuple[str, ...]:
         try:

@@ -79,7 +79,6 @@ def test_strength_zero_returns_the_input(model: Path, tmp_path: Path) -> None:
         ("empty.wav", b"", "empty"),
         ("nothing.wav", np.zeros(0), "nothing.wav"),
         ("nan.wav", np.array([0.1, np.nan]), "nan.wav"),
-        ("silent.wav", np.zeros(4000), "silent"),
         ("missing.wav", None, "missing.wav"),
     ],
 )
@@ -98,6 +97,31 @@ def test_bad_input_gets_one_line(
     assert said in line
     assert not (tmp_path / "out.wav").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_silent_stem_is_silence_and_said(model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "drums.wav", np.zeros((70_000, 2)), 44_100, subtype="PCM_24")
+    soundfile.write(tmp_path / "strings.wav", tone(0.2, 2, 44_100).T, 44_100, subtype="PCM_24")
+    result = convert(model, tmp_path, "--to", "piano", "-o", tmp_path / "out", "--samples", 2)
+    assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.stderr.splitlines() if "drums" in line)
+    assert line == f"audiotrans: warning: {tmp_path / 'drums.wav'}: it is silent: so is its translation"
+    for name, silent in (("drums", True), ("strings", False)):
+        out, rate = soundfile.read(tmp_path / "out" / f"{name}.piano.2.wav")
+        assert rate == 44_100
+        assert out.shape == (70_000 if silent else round(0.2 * rate), 2)
+        assert out.any() != silent
+
+
+def test_names_that_a_log_cannot_hold_do_not_stop_a_batch(model: Path, tmp_path: Path) -> None:
+    for name in ("Dvořák.wav", "Zeit.wav"):
+        soundfile.write(tmp_path / name, tone(0.2).T, 16_000)
+    command = [sys.executable, "-m", "audiotrans", "convert", "--model", model, tmp_path, "--to", "piano"]
+    narrow = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, env=narrow, capture_output=True, encoding="cp1252", check=True)
+    first, second = (Path(line.partition(" (")[0]).name for line in done.stdout.splitlines())
+    assert (first, second) == ("Dvo?ák.piano.wav", "Zeit.piano.wav")
+    assert (tmp_path / "Dvořák.piano.wav").exists()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind this user")

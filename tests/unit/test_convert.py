@@ -120,10 +120,18 @@ def test_requests_are_refused_by_name(changes: dict[str, Any], message: str) -> 
         converter(Identity()).options(**{"to": "piano", **changes})
 
 
+@pytest.mark.parametrize("shape", [(1,), (100,), (2, 70_000)])
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_silence_stays_silence(shape: tuple[int, ...], rate: int) -> None:
+    out = converter(Local()).convert(np.zeros(shape, np.float32), rate, to="piano")
+    assert out.shape == shape
+    assert out.dtype == np.float32
+    assert not out.any()
+
+
 @pytest.mark.parametrize(
     ("wave", "rate", "message"),
     [
-        (np.zeros(100, np.float32), RATE, "silent"),
         (np.zeros((2, 0), np.float32), RATE, "empty"),
         (np.array([0.1, np.nan], np.float32), RATE, "NaN"),
         (np.array([0.1, np.inf], np.float32), RATE, "infinite"),
