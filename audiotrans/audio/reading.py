@@ -31,6 +31,7 @@ _UNKNOWN_FRAMES = 2**60
 _PROMISE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _LONGEST_PAGE = 65_307  # bytes, of Ogg
 _PADDING = 64  # bytes by which a header may be wrong without any harm
+_TAGS = (b"ID3", b"TAG", b"APETAGEX")  # what taggers of MP3 put behind any file
 
 _WAV_KIND = ("WAV", "WAVEX", "RF64")
 _SHORTEST_HEADER = 44  # bytes, of WAV
@@ -180,7 +181,7 @@ class _Sndfile:
     """
 
     def __init__(self, path: Path, view: _View | None = None) -> None:
-        self.path, self.note = path, ""
+        self.path, self.note, self._position = path, "", 0
         self._view = view
         self._sound = _sound_file(path, view)
         if view is None and self._sound.format in _WAV_KIND and _holds_more(path, self._sound):
@@ -220,11 +221,13 @@ class _Sndfile:
         """Go to a frame, where libsndfile does so exactly; return the frame that is reached."""
         if not self.frames or self.subtype == "OPUS":
             return 0
-        return int(self._sound.seek(min(frames, self.frames)))
+        with contextlib.suppress(soundfile.SoundFileError):  # GSM and G.721 are decoded from their beginning
+            self._position = int(self._sound.seek(min(frames, self.frames)))
+        return self._position
 
     def blocks(self) -> Iterator[Frames]:
         """Decode from here to the end, in blocks of shape (frames, channels)."""
-        position = int(self._sound.tell()) if self.frames else 0
+        position = self._position
         while True:
             try:
                 block: Frames = self._sound.read(CHUNK_FRAMES, dtype="float32", always_2d=True)
@@ -370,7 +373,7 @@ def _finished(path: Path) -> _View | None:
             promised = (form.frames or 0) * form.frame_bytes
         end = start + promised + promised % 2  # parts begin at even places
         behind = _bytes_at(file, end, 8)
-        if size - end <= _PADDING or _is_chunk(behind, size - end):
+        if size - end <= _PADDING or behind.startswith(_TAGS) or _is_chunk(behind, size - end):
             return None
     if long_form:
         return _View(path, changes={20: struct.pack("<QQ", size - 8, size - start)})

@@ -266,6 +266,24 @@ def test_a_long_form_wav_without_its_sizes_is_read_to_its_end(tmp_path: Path) ->
     unfinished(tmp_path / "x.rf64", {20: bytes(24)}, 48_007)
 
 
+@pytest.mark.parametrize("tag", [b"TAG" + b"My tune".ljust(125), b"ID3\4\0\0\0\0\0\x78" + bytes(120)])
+def test_tags_behind_a_wav_are_no_sound(tmp_path: Path, tag: bytes) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tones(2).T, 48_000)
+    path.write_bytes(path.read_bytes() + tag)
+    info = audio.probe(path)
+    assert (info.frames, info.note) == (48_007, "")
+    assert audio.read(path)[0].shape == (2, 48_007)
+
+
+def test_what_libsndfile_cannot_seek_in_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tones(1, 8_000).T, 8_000, subtype="GSM610")
+    whole, _ = audio.read(path)
+    assert whole.shape[1] >= audio.probe(path).frames > 0
+    np.testing.assert_array_equal(audio.read(path, start_seconds=0.25, seconds=0.5)[0], whole[:, 2_000:6_000])
+
+
 def test_chunks_behind_the_sound_are_no_sound(tmp_path: Path) -> None:
     audio.write(tmp_path / "x.wav", tones(1), 48_000)
     soundfile.SoundFile(tmp_path / "nothing.wav", "w", 48_000, 1).close()
