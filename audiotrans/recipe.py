@@ -360,8 +360,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
     """
     values = read_yaml(path, "model, losses, train")
-    for old in _old_keys(values):
-        warnings.warn(f"{path}: {old} is called {OLD_KEYS[old]} now: rename it", RenamedWarning, stacklevel=2)
+    _warn_of(_old_keys(values), str(path))
     values = with_new_keys(values)
     recipe = recipe_from_dict(values, str(path))
     if not overrides:
@@ -370,6 +369,11 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(values, override)
     return recipe_from_dict(values, str(path))
+
+
+def _warn_of(old_keys: Sequence[str], where: str) -> None:
+    for old in old_keys:
+        warnings.warn(f"{where}: {old} is called {OLD_KEYS[old]} now: rename it", RenamedWarning, stacklevel=3)
 
 
 def read_yaml(path: Path | str, keys: str) -> dict[str, Any]:
@@ -398,7 +402,9 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"--set {override!r}: write key=value, such as train.steps=1000")
-    *parents, last = key.strip().split(".")
+    names = key.strip().split(".")
+    _warn_of([name for name in names if name in OLD_KEYS], f"--set {override}")
+    *parents, last = (OLD_KEYS.get(name, name) for name in names)
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):

@@ -165,6 +165,18 @@ def test_old_keys_are_read_and_answered_with_todays(tmp_path):
     ]
 
 
+def test_old_keys_are_also_read_from_the_command_line(tmp_path):
+    path = write(tmp_path, "shifts: 1\n")
+    with pytest.warns(RenamedWarning) as said:
+        recipe = load_recipe(path, ["passes=2", "straighten.b=50", "train.critic_batch=3"])
+    assert (recipe.shifts, recipe.remove_vibrato.b, recipe.train.discriminator_batch) == (2, 50, 3)
+    assert [str(warning.message) for warning in said] == [
+        "--set passes=2: passes is called shifts now: rename it",
+        "--set straighten.b=50: straighten is called remove_vibrato now: rename it",
+        "--set train.critic_batch=3: critic_batch is called discriminator_batch now: rename it",
+    ]
+
+
 def test_a_missing_or_binary_recipe_is_named(tmp_path):
     with pytest.raises(AudiotransError, match=r"cannot read the recipe .*none\.yaml: No such file"):
         load_recipe(tmp_path / "none.yaml")
