@@ -117,8 +117,8 @@ def test_an_unfinished_run_is_not_overwritten_and_can_be_exported(cache, tmp_pat
 
 def test_drawing_ahead_changes_nothing(cache, whole, tmp_path, monkeypatch):
     class Ahead(Feed):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, ahead=True)
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **{**named, "ahead": True})
 
     monkeypatch.setattr("audiotrans.training.engine.Feed", Ahead)
     train(RECIPE, cache, tmp_path, progress=False)
