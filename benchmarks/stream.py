@@ -75,7 +75,7 @@ def difference(options: argparse.Namespace) -> str:
         stream = StreamConverter(converter, rate, len(wave), request, level_db=level)
         error = np.concatenate([stream.push(wave), stream.finish()], axis=1) - whole
         found.append(20 * np.log10(np.linalg.norm(error) / np.linalg.norm(whole) + 1e-12))
-    return f"difference to the whole: {found[0]:.0f} dB at its level, {found[1]:.0f} dB at the stream's own level"
+    return f"difference to the whole: {found[0]:.0f} dB at one level, {found[1]:.0f} dB where it follows the music"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
