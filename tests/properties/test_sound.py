@@ -211,6 +211,7 @@ def test_bands_are_a_partition_of_unity(rows: int, data: st.DataObject) -> None:
 # Phase
 
 
+@pytest.mark.slow
 @given(SEEDS, transforms(), LENGTHS, SOUNDS)
 def test_phase_methods_keep_every_magnitude(seed: int, stft: STFT, length: int, sounds: int) -> None:
     assume(stft.n_fft // stft.hop_length < 20)  # Griffin-Lim on hundreds of frames a window is only slow

@@ -231,6 +231,7 @@ def test_the_identity_is_the_identity():
     assert error_db(spun, plain) < -100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tilt", "most", "share"), [(0.0, 0.07, 1.6), (None, 0.09, 2.0)], ids=["as trained", "as shipped"]
 )

@@ -209,6 +209,7 @@ def test_every_sound_is_heard_once(whole):
     assert whole.tracked == 3 * 6
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(pairs, tools, tmp_path):
     def stop(done: int, total: int, _label: str) -> None:
         assert total == 3 * 7

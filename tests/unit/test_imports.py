@@ -231,6 +231,7 @@ def test_keeping_the_sources_phases_compiles_nothing() -> None:
     assert "numba" not in run(f"{code}\n{REPORT}").split()
 
 
+@pytest.mark.slow
 def test_what_workers_import_before_they_have_a_cache_compiles_nothing() -> None:
     code = "import sys, audiotrans.evaluation.cycles, audiotrans.evaluation.compare.runs, audiotrans.training.prep"
     assert {"numba", "librosa"}.isdisjoint(run(f"{code}\n{REPORT}").split())

@@ -27,6 +27,7 @@ def pages_fetched(kept: bool) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_freed_memory_is_not_fetched_from_the_system_again() -> None:
     # 40 MB are ten thousand pages of 4 KiB, and with huge pages at least twenty.

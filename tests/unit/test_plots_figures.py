@@ -145,6 +145,7 @@ class TestCommand:
     def plot(self, *arguments: object) -> Result:
         return CliRunner().invoke(main, ["plot", *map(str, arguments)], prog_name="audiotrans")
 
+    @pytest.mark.slow
     @pytest.mark.smoke
     def test_every_kind_of_sound_figure(self, cycle: Path, tmp_path: Path) -> None:
         sound = cycle / "sounds" / "violin" / "a.wav"

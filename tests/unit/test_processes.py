@@ -74,6 +74,7 @@ def where_numba_compiles(wait: float) -> str:
     return str(numba.config.CACHE_DIR)
 
 
+@pytest.mark.slow
 def test_workers_and_their_parent_share_no_numba_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     for _ in "12":  # the second run finds what the first has compiled

@@ -182,6 +182,7 @@ def bare(tmp_path, *arguments):
     return done
 
 
+@pytest.mark.slow
 def test_a_bare_machine_trains_validates_and_exports(cache, tmp_path):
     (tmp_path / "r.yaml").write_text(dump_recipe(tiny_recipe(train={"steps": 2, "sample_every": 1})))
     done = bare(tmp_path, "train", tmp_path / "r.yaml", "--cache", cache, "--run", tmp_path / "run", "-q")
