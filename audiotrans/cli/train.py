@@ -17,7 +17,7 @@ from audiotrans.options import BY_MODEL, flag
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.recipe import Recipe
-    from audiotrans.training.engine import OnSample
+    from audiotrans.training.run import OnSample
     from audiotrans.training.warm_start import Teach
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,7 +116,9 @@ def _train(
     **rest: Any,
 ) -> str:
     from audiotrans.processes import choose_device, use_threads
-    from audiotrans.training.engine import TimeLimit, quick_precision, train
+    from audiotrans.training.engine import quick_precision
+    from audiotrans.training.run import train
+    from audiotrans.training.stopping import TimeLimit
 
     use_threads(threads)
     limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)

@@ -20,7 +20,7 @@ from audiotrans.convert import converter as converters
 from audiotrans.errors import AudiotransError
 from audiotrans.processes import choose_device
 from audiotrans.recipe import Recipe, dump_recipe
-from audiotrans.training import engine, prep
+from audiotrans.training import prep
 from tests.fakes import fake_cache, tiny_recipe
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
 
@@ -190,7 +190,9 @@ def test_prep_takes_imaging_and_names_from_the_recipe(tmp_path: Path, monkeypatc
 
 def test_train_hands_the_recipe_to_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(engine, "train", lambda *args, **options: calls.append((args, options)) or Path("last.pt"))
+    monkeypatch.setattr(
+        "audiotrans.training.run.train", lambda *args, **options: calls.append((args, options)) or Path("last.pt")
+    )
     monkeypatch.setattr("audiotrans.cli.train._sample_writer", lambda *_: None)
     recipe = tmp_path / "small.yaml"
     recipe.write_text("train: {steps: 7}\n")

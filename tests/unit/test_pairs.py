@@ -18,8 +18,9 @@ from audiotrans.training import sound_images
 from audiotrans.training.cache import packed, write_images
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.data import Feed, ImageCache, PairedCache, gains_db
-from audiotrans.training.engine import Trainer, train
+from audiotrans.training.engine import Trainer
 from audiotrans.training.prep import prepare_sounds
+from audiotrans.training.run import train
 from tests.fakes import assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")

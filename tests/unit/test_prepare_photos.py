@@ -14,9 +14,9 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.photo.images import PhotoSettings
 from audiotrans.recipe import Recipe, recipe_from_dict
 from audiotrans.training.data import ImageCache, PhotoCache, open_images
-from audiotrans.training.engine import train
 from audiotrans.training.photo_images import prepare_photos
 from audiotrans.training.prep import default_recipe, prepare
+from audiotrans.training.run import train
 
 SETTINGS = PhotoSettings(height=16, width=16, margin=2)
 HAIR = {"blond": (230, 200, 120), "brown": (90, 60, 30)}

@@ -14,9 +14,11 @@ import torch
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model import nets
 from audiotrans.recipe import recipe_from_dict, recipe_to_dict
-from audiotrans.training import engine
+from audiotrans.training import run as training_run
 from audiotrans.training.checkpoints import load_checkpoint
-from audiotrans.training.engine import Interruption, Trainer, train
+from audiotrans.training.engine import Trainer
+from audiotrans.training.run import train
+from audiotrans.training.stopping import Interruption
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -313,7 +315,7 @@ def test_the_least_size_that_is_let_through_can_be_trained(scales):
     for frames in range(16, 200, 4):
         recipe = tiny_recipe(model=model, train={"crop_frames": frames})
         try:
-            engine._check_size(recipe, 256)
+            training_run._check_size(recipe, 256)
         except UsageError:
             continue
         break

@@ -15,11 +15,13 @@ from audiotrans.cli import main
 from audiotrans.cli import train as cli_train
 from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe, recipe_from_dict
-from audiotrans.training import engine
+from audiotrans.training import stopping
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.data import Feed
-from audiotrans.training.engine import TimeLimit, Trainer, train
+from audiotrans.training.engine import Trainer
 from audiotrans.training.export import export_run
+from audiotrans.training.run import train
+from audiotrans.training.stopping import TimeLimit
 from tests.fakes import assert_same, fake_cache, tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +66,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now, step = 0.0, Trainer.train_step
-        monkeypatch.setattr(engine.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(stopping.time, "monotonic", lambda: self.now)
 
         def timed(trainer, *crops):
             self.now += 60.0
@@ -90,7 +92,7 @@ def test_slices_equal_an_uninterrupted_run_bit_for_bit(cache, whole, tmp_path, m
 def test_a_stop_after_a_step_that_was_saved_saves_once(cache, tmp_path, monkeypatch):
     Clock(monkeypatch)
     saved = []
-    monkeypatch.setattr("audiotrans.training.engine.save_checkpoint", lambda path, s, *_, **__: saved.append(s["step"]))
+    monkeypatch.setattr("audiotrans.training.run.save_checkpoint", lambda path, s, *_, **__: saved.append(s["step"]))
     limit = TimeLimit(4)
     train(RECIPE, cache, tmp_path, progress=False, limit=limit)
     assert (saved, limit.stopped_at) == ([4], 4)
@@ -120,7 +122,7 @@ def test_drawing_ahead_changes_nothing(cache, whole, tmp_path, monkeypatch):
         def __init__(self, *arguments, **named):
             super().__init__(*arguments, **{**named, "ahead": True})
 
-    monkeypatch.setattr("audiotrans.training.engine.Feed", Ahead)
+    monkeypatch.setattr("audiotrans.training.run.Feed", Ahead)
     train(RECIPE, cache, tmp_path, progress=False)
     assert_same(state(whole), state(tmp_path))
     assert lines(whole) == lines(tmp_path)

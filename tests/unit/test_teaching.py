@@ -12,8 +12,9 @@ from audiotrans.cli import main
 from audiotrans.convert.converter import load
 from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe, recipe_from_dict, recipe_to_dict
-from audiotrans.training.engine import Trainer, train
+from audiotrans.training.engine import Trainer
 from audiotrans.training.export import export_run
+from audiotrans.training.run import train
 from audiotrans.training.warm_start import teacher
 from audiotrans.weights import export_weights, read_weights
 from tests.fakes import assert_same, fake_cache, image, tiny_recipe

@@ -7,8 +7,9 @@ import torch
 
 from audiotrans.errors import UsageError
 from audiotrans.training.checkpoints import load_checkpoint, steps_of
-from audiotrans.training.engine import Trainer, train
+from audiotrans.training.engine import Trainer
 from audiotrans.training.export import export_run
+from audiotrans.training.run import train
 from audiotrans.training.warm_start import warm_start
 from audiotrans.weights import export_weights, read_weights
 from tests.fakes import assert_same, fake_cache, image, tiny_recipe

@@ -38,7 +38,7 @@ from audiotrans.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from audiotrans.training.cache import read_manifest
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, METRICS_NAME, fit, load_checkpoint
 from audiotrans.training.data import open_images
-from audiotrans.training.engine import SAMPLES, is_due, train
+from audiotrans.training.run import SAMPLES, is_due, train
 
 EVALUATION_SET = "evaluation_set.pt"
 PLAN = "compare.json"
