@@ -6,6 +6,7 @@ Workers are spawned, deaf to Ctrl-C, gone when their parent is, and each has a c
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import multiprocessing.util
 import os
@@ -27,6 +28,8 @@ from audiotrans.errors import AudiotransError, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(__name__)
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -95,18 +98,22 @@ def choose_device(name: str) -> torch.device:
     """Turn a user's word into a device.
 
     Raises:
-        UsageError: for an unknown word, or CUDA where there is none.
+        UsageError: for an unknown word, or a device that is not here.
     """
     import torch
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "auto":  # never mps: it has not been tried
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or not (index.isdigit() or (not index and ":" not in name)):
-        raise UsageError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:0, cuda:1, ...")
+    if kind not in ("cpu", "cuda", "mps") or not (index.isdigit() or (not index and ":" not in name)):
+        raise UsageError(f"unknown device {name!r}: choose auto, cpu, cuda, cuda:0, cuda:1, ... or mps")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise UsageError(f"no device {name!r} here ({count} CUDA devices are usable): use --device cpu or auto")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        why = "macOS is too old" if torch.backends.mps.is_built() else "PyTorch was built without it"
+        raise UsageError(f"no device 'mps' here ({why}): use --device cpu or auto")
+    _log.info("device: %s", name)
     return torch.device(name)
 
 
@@ -123,6 +130,7 @@ def use_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(min(threads, usable_cores()))
+    _log.info("threads: %d", torch.get_num_threads())
 
 
 def keep_freed_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ from audiotrans.files import replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings, layers
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
+
+_log = logging.getLogger(__name__)
 
 WEIGHTS = "audiotrans-model"
 VERSION = "1"
@@ -76,9 +79,19 @@ class ModelEntry:
     domains: tuple[str, str]
     summary: str
 
+    @property
+    def size_mb(self) -> float:
+        """Size of the file in millions of bytes."""
+        return self.path.stat().st_size / 1e6
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values, JSON-ready."""
+        facts: dict[str, Any] = {"name": self.name, "file": str(self.path), "domains": list(self.domains)}
+        return facts | {"size_mb": round(self.size_mb, 2), "summary": self.summary}
+
     def __str__(self) -> str:
         """Return the line that a user sees."""
-        size = self.path.stat().st_size / 1e6
+        size = self.size_mb
         return f"{self.name}: {self.domains[0]} <-> {self.domains[1]}, {size:.1f} MB. {self.summary}".rstrip()
 
 
@@ -161,6 +174,7 @@ def open_weights(path: Path | str) -> StoredModel:
         raise AudiotransError(f"{path}: its training-data statistics are broken: export it again") from None
     recipe = recipe_from_dict(values, str(path))
     recipe = recipe.model_copy(update={"model": stored_nets(metadata, path, recipe.model)})
+    _log.info("model: %s, %s and %s", path, recipe.domains.a, recipe.domains.b)
     return StoredModel(path, recipe, card, statistics, metadata, file)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
+import platform
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +23,8 @@ from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, names
 
 INTERRUPTED = 130
 
+_log = logging.getLogger("audiotrans")
+
 OLD_OPTIONS = {"--passes": "--shifts", "--straighten": "--remove-vibrato", "--judge": "--classifier"}
 """Options of version 0.1, and today's names."""
 
@@ -28,9 +33,11 @@ COMMANDS = {
     "compare": "compare",
     "convert": "convert",
     "cycle": "cycle",
+    "doctor": "look",
     "evaluate": "evaluate",
     "export-weights": "train",
-    "models": "convert",
+    "info": "look",
+    "models": "look",
     "plot": "plot",
     "prep": "train",
     "recipe": "train",
@@ -57,13 +64,17 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         module = import_module(f"audiotrans.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
-        return command
+        return _speaking(command)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
         kwargs["standalone_mode"] = False
         _end_as_by_ctrl_c()
         _print_what_can_be()
+        with _log_on_stderr():
+            self._run(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> None:
         try:
             with _one_line_warnings(), names_extras():
                 code = super().main(*args, **kwargs)
@@ -73,10 +84,11 @@ class Commands(click.Group):
             _fail(_with_hint(error), error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", INTERRUPTED)
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and "memory" not in str(error):
+        except (MemoryError, RuntimeError, TypeError) as error:
+            said = _beyond_the_device(error)
+            if not said:
                 raise
-            _fail("not enough memory: use a smaller batch, shorter crops, a smaller model or another device", 1)
+            _fail(said, 1)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output, such as head, has seen enough
                 sys.exit(1)
@@ -95,6 +107,45 @@ def _print_what_can_be() -> None:
     """Print ``?`` for characters of file names that the terminal, or the encoding of a log, does not have."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # None without a console; anything in a program that calls us
         sys.stdout.reconfigure(errors="replace")
+
+
+def _speaking(command: click.Command) -> click.Command:
+    """Add ``-v`` to a command, or to those below it."""
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _speaking(below)
+    elif all(parameter.name != "verbose" for parameter in command.params):
+        text = "Say what is done; -vv: also where in the program an error arose."
+        verbose = click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_speak_up, help=text)
+        command.params.append(verbose)
+    return command
+
+
+def _speak_up(context: click.Context, parameter: click.Parameter, count: int) -> None:
+    del context, parameter
+    if count:
+        _log.setLevel(logging.INFO if count == 1 else logging.DEBUG)
+        _log.info("audiotrans %s, Python %s, %s", __version__, platform.python_version(), platform.platform())
+
+
+class _OnStderr(logging.Handler):
+    """Prints records as one line each: warnings as the commands' own, and, where ``-v`` asks for it, the rest."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        kind = "warning: " if record.levelno >= logging.WARNING else ""
+        click.echo(f"audiotrans: {kind}{record.getMessage()}", err=True)
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    handler, level = _OnStderr(), _log.level
+    _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(level)
 
 
 def renamed_command(old: str, new: str) -> click.Command:
@@ -134,7 +185,19 @@ def _with_hint(error: click.ClickException) -> str:
     return error.format_message() + (f" See {context.command_path} --help." if context else "")
 
 
+def _beyond_the_device(error: Exception) -> str:
+    """Say what a device cannot do; empty for faults of ours."""
+    text = str(error)
+    if "MPS" in text:  # what it lacks is known only when it is asked for
+        return f"the device mps cannot do this ({text.partition('. ')[0]}): use --device cpu"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text):
+        return "not enough memory: use a smaller batch, shorter crops, a smaller model or another device"
+    return ""
+
+
 def _fail(message: str, code: int) -> None:
+    if _log.isEnabledFor(logging.DEBUG):
+        traceback.print_exc()
     click.echo(f"audiotrans: error: {' '.join(message.split())}", err=True)
     sys.exit(code)
 

@@ -1,7 +1,9 @@
-"""``audiotrans convert``, of files or of a stream, and ``audiotrans models``."""
+"""``audiotrans convert``, of files or of a stream."""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,11 +11,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
+from audiotrans.cli.parameters import DEVICE, FILES, MODEL
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.options import OPTIONS, Option, flag, for_stream, options_of
 
 if TYPE_CHECKING:
-    from audiotrans.convert.jobs import Failure, Written
+    from pathlib import Path
+
+    from audiotrans.convert.jobs import Failure, Job, Written
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,15 +81,20 @@ def stream_options(function: F) -> F:
 
 
 @click.command(cls=ConvertCommand)
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, type=FILES, metavar="INPUT...")
 @conversion_options()
-@click.option("-o", "--output", help="A file for one input, a folder for several.  [default: beside the input]")
-@click.option("--model", default="violin-piano", show_default=True, help="A shipped model's name, or a weights file.")
+@click.option(
+    "-o", "--output", type=FILES, help="A file for one input, a folder for several.  [default: beside the input]"
+)
+@click.option(
+    "--model", type=MODEL, default="violin-piano", show_default=True, help="A shipped model's name, or a weights file."
+)
 @click.option("--samples", default=1, show_default=True, help="How many, by seeds S, S+1, ...: alike but for vibrato.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
+@click.option("--json", "in_json", is_flag=True, help="Print a line of JSON for each output, for programs.")
 @stream_options
 def convert(inputs: tuple[str, ...], **options: Any) -> None:
     """Translate sound files or, with a model of photos, photos; folders and patterns work too.
@@ -95,28 +105,49 @@ def convert(inputs: tuple[str, ...], **options: Any) -> None:
     With --stream: translate what flows through a pipe.
     """
     stream, given = _split_options(options)
+    in_json = options.pop("in_json")
     asked = {name: value for name in OPTIONS if (value := options.pop(name)) is not None}
     if stream:
+        if in_json:
+            raise UsageError("--json makes no sense with --stream, which writes sound to stdout: leave it out")
         _convert_stream(inputs, given, asked, **options)
         return
     if not inputs:
         raise click.UsageError("Missing argument 'INPUT...'.", click.get_current_context())
     jobs, outcomes = _convert(inputs, asked, **options)
+    sources = {path: job.source for job in jobs for path in job.outputs}
     failures = 0
     for outcome in outcomes:
         failures += outcome.failed
-        for line in outcome.warnings:
-            click.echo(f"audiotrans: warning: {line}", err=True)
-        if outcome.failed or not options["quiet"]:
-            click.echo(str(outcome), err=outcome.failed)
+        if in_json:
+            click.echo(json.dumps(_facts(outcome, sources), ensure_ascii=False))
+        _print(outcome, quiet=options["quiet"] or in_json)
     if failures:
-        raise AudiotransError(f"{failures} of {jobs} inputs could not be converted: see above")
+        raise AudiotransError(f"{failures} of {len(jobs)} inputs could not be converted: see above")
+
+
+def _print(outcome: Written | Failure, *, quiet: bool) -> None:
+    for line in outcome.warnings:
+        click.echo(f"audiotrans: warning: {line}", err=True)
+    if outcome.failed or not quiet:
+        click.echo(str(outcome), err=outcome.failed)
+
+
+def _facts(outcome: Written | Failure, sources: dict[Path, Path]) -> dict[str, Any]:
+    """Return an outcome in plain values."""
+    if outcome.failed:
+        failure = cast("Failure", outcome)
+        return {"input": str(failure.source), "error": str(failure.error)}
+    done = cast("Written", outcome)
+    facts: dict[str, Any] = {"input": str(sources[done.path]), "output": str(done.path), "size": done.size}
+    facts |= {"elapsed_seconds": round(done.elapsed_seconds, 3), "gain_db": round(20 * math.log10(done.gain), 3)}
+    return facts | {"resampled_to_hz": done.sample_rate or None, "warnings": list(done.warnings)}
 
 
 def _convert(
     inputs: tuple[str, ...], asked: dict[str, Any], *, output: str | None, samples: int, force: bool, **how: Any
-) -> tuple[int, Iterator[Written | Failure]]:
-    """Return the number of inputs, and what becomes of them, one after the other."""
+) -> tuple[list[Job], Iterator[Written | Failure]]:
+    """Return the jobs, and what becomes of them, one after the other."""
     options = options_of(asked)
     from audiotrans.convert.converter import converter_of, run_jobs
     from audiotrans.convert.jobs import plan_jobs, sound_bar
@@ -130,7 +161,7 @@ def _convert(
     converter = converter_of(stored, choose_device(how["device"]))
     options = converter.complete(options)
     bar = partial(sound_bar, quiet=how["quiet"])
-    return len(jobs), run_jobs(converter, jobs, options, force=force, bar=bar)
+    return jobs, run_jobs(converter, jobs, options, force=force, bar=bar)
 
 
 def _split_options(options: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
@@ -228,15 +259,3 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
 def _say(line: str, *, quiet: bool) -> None:
     if not quiet:
         click.echo(f"stream: {line}", err=True)
-
-
-@click.command()
-def models() -> None:
-    """List the shipped models."""
-    from audiotrans.weights import list_models
-
-    entries = list_models()
-    for entry in entries:
-        click.echo(str(entry))
-    if not entries:
-        raise AudiotransError("no model is shipped with this installation: give convert a file with --model")

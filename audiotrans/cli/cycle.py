@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audiotrans.cli.convert import conversion_options
+from audiotrans.cli.parameters import DEVICE, FILES, MODEL
 from audiotrans.errors import AudiotransError
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, required=True, type=FILES, metavar="INPUT...")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder of sounds and scores.")
-@click.option("--model", help="A shipped model's name, or a weights file.  [default: violin-piano]")
+@click.option("--model", type=MODEL, help="A shipped model's name, or a weights file.  [default: violin-piano]")
 @click.option(
     "--chain",
     "chains",
@@ -31,7 +32,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--recipe", "recipe_path", type=PATH, help="Take model, chains and options from a YAML file.")
 @click.option("--scores", help="all, fast (without pitch) or none.  [default: all]")
 @conversion_options("to", "source")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--threads", type=int, help="CPU threads in all.  [default: all cores]")
 @click.option("--workers", type=int, help="Processes.  [default: by cores and clips]")
 @click.option("--force", is_flag=True, help="Start over where OUTPUT holds results of another model or other options.")

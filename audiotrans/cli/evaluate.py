@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from audiotrans.cli.parameters import DEVICE, MODEL
 from audiotrans.errors import UsageError
 
 PATH = click.Path(path_type=Path)
@@ -18,7 +19,13 @@ PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("test_set", type=PATH, metavar="TESTSET")
-@click.option("--model", "models", multiple=True, help="A shipped model's name or a weights file; may be repeated.")
+@click.option(
+    "--model",
+    "models",
+    type=MODEL,
+    multiple=True,
+    help="A shipped model's name or a weights file; may be repeated.",
+)
 @click.option("--system", "systems", multiple=True, metavar="NAME=FOLDER", help="A folder that someone else converted.")
 @click.option(
     "--classifier",
@@ -38,7 +45,7 @@ PATH = click.Path(path_type=Path)
     show_default=True,
     help="Of noise, random clips and the bootstrap: the same seed gives the same figures.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace an evaluation that is there.")

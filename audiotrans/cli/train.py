@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from audiotrans.cli.parameters import DEVICE, MODEL
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.options import BY_MODEL, flag
 
@@ -42,12 +43,20 @@ PATH = click.Path(path_type=Path)
 @click.option("--paired", is_flag=True, help="Files of equal names are the same notes in both domains: pairs.")
 @click.option("--workers", type=int, help="Processes.  [default: by cores and files]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def prep(source: Path, **options: Any) -> None:
+@click.option("--json", "in_json", is_flag=True, help="Print JSON, for programs.")
+def prep(source: Path, *, in_json: bool, **options: Any) -> None:
     """Check sounds or photos and write the cache that training reads.
 
     SOURCE is IRMAS, CelebA, or a folder with one folder per domain.
     """
-    click.echo(str(_prep(source, **options)))
+    summary = _prep(source, **options)
+    if not in_json:
+        click.echo(str(summary))
+        return
+    from audiotrans.facts import facts_of
+
+    output: Path = summary.output  # type: ignore[attr-defined]
+    click.echo(json.dumps(facts_of(str(output)), indent=1, ensure_ascii=False))
 
 
 def _prep(
@@ -82,10 +91,12 @@ def _weight(text: str) -> tuple[str, float]:
 @click.argument("recipe_path", type=PATH, metavar="RECIPE")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
-@click.option("--init", metavar="MODEL", help="Fine-tune: a shipped model's name, a weights file or another run.")
+@click.option(
+    "--init", type=MODEL, metavar="MODEL", help="Fine-tune: a shipped model's name, a weights file or another run."
+)
 @click.option("--cache", type=PATH, help="Prepared data.  [default: the recipe's]")
 @click.option("--run", "run_dir", type=PATH, help="Folder of the run.  [default: runs/ and the recipe's name]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--max-minutes", type=float, help="Stop after the step in which so much time has passed, and save.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
@@ -236,7 +247,8 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
     click.echo(str(export_run(run, output, conversion, progress=sys.stderr.isatty(), **options)))
     stored = open_weights(output)
     if stored.statistics is None and stored.recipe.imaging.type == "audio":  # photos are not checked
-        click.echo("no statistics of its training data: convert will not warn (name its cache with --cache)", err=True)
+        hint = "" if options["cache"] or Path(stored.recipe.cache).exists() else " (name its cache with --cache)"
+        click.echo(f"no statistics of its training data: convert will not warn of unlike inputs{hint}", err=True)
 
 
 def _by_target(name: str, text: str) -> tuple[str, float]:

@@ -7,6 +7,7 @@ users; `run_jobs` converts many files by it.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,6 +54,8 @@ from audiotrans.weights import StoredModel, find, open_weights
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.recipe import Recipe
+
+_log = logging.getLogger(__name__)
 
 SILENT = "it is silent: so is its translation"
 
@@ -221,6 +224,8 @@ class Converter:
             AudiotransError: naming the file.
         """
         info = probe(job.source)
+        facts = (job.source, info.format, info.subtype, info.sample_rate, info.channels, info.seconds)
+        _log.info("reading %s: %s %s, %d Hz, %d channels, %.1f s", *facts)
         writers = writers_of(job, info, force=force)
         folder = existing(job.outputs[0].parent)
         inner = resampled_length(info.frames, info.sample_rate, self.settings.sample_rate)

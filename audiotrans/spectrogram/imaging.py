@@ -112,7 +112,9 @@ def _relative_power(spectrum: Tensor, stft: STFT, level_db: Level) -> Tensor:
 
 def _amplitude(level_db: Level, like: Tensor) -> Tensor:
     """Return the amplitude of a level, one number or ``(frames,)``, to be multiplied with ``like``."""
-    return torch.as_tensor(10 ** (np.asarray(level_db) / 20), device=like.device).to(like.real.dtype)
+    # In this order: MPS has no float64.
+    amplitude = torch.from_numpy(np.asarray(10 ** (np.asarray(level_db, np.float64) / 20)))
+    return amplitude.to(like.real.dtype).to(like.device)
 
 
 def _power_to_image(power: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ players than its maker, and a limit drawn around the very windows that were meas
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training.cache import MANIFEST
 from audiotrans.training.data import ImageCache
+
+_log = logging.getLogger(__name__)
 
 FOLDS = 3
 
@@ -58,6 +61,10 @@ MOST_WINDOWS = 4000
 """Windows measured of a domain at most, evenly over the cache: half a minute's work however large it is."""
 
 
+class TooLittleSound(AudiotransError):
+    """A cache holds so little that nothing can be said of what else sounds like it."""
+
+
 def statistics_for(recipe: Recipe, cache: Path | None, *, progress: bool = False) -> TrainingStatistics | None:
     """Measure the data that a recipe's model was trained on.
 
@@ -67,11 +74,11 @@ def statistics_for(recipe: Recipe, cache: Path | None, *, progress: bool = False
         progress: show a bar.
 
     Returns:
-        The statistics; None where no cache was named, and the recipe's own is not here (any more) or is of other data,
-        or is too small.
+        The statistics; None where no cache was named, and the recipe's own is not here (any more) or is of other data;
+        and where a cache is too small, which the log says.
 
     Raises:
-        AudiotransError: if the cache that was named is not a cache, is too small or does not suit the recipe.
+        AudiotransError: if the cache that was named is not a cache or does not suit the recipe.
     """
     if not isinstance(recipe.imaging, AudioSettings):
         return None  # photos have no pitch or level
@@ -82,6 +89,9 @@ def statistics_for(recipe: Recipe, cache: Path | None, *, progress: bool = False
         data = ImageCache(root)
         data.check_suits(recipe, "the model", "name the cache that it was trained on")
         return fit_statistics(data, AudioImaging(recipe.imaging), progress=progress)
+    except TooLittleSound as error:
+        _log.warning("%s", error)
+        return None
     except AudiotransError:
         if cache is None:
             return None
@@ -97,7 +107,7 @@ def fit_statistics(data: ImageCache, imaging: AudioImaging, *, progress: bool = 
         progress: show a bar.
 
     Raises:
-        AudiotransError: if there is too little sound in it.
+        TooLittleSound: if there is too little in it.
     """
     extractor = FeatureExtractor(imaging)
     sounds = {side: measure_domain(data, side, extractor, progress=progress) for side in "ab"}
@@ -107,9 +117,7 @@ def fit_statistics(data: ImageCache, imaging: AudioImaging, *, progress: bool = 
         features = np.concatenate([sound.features for sound in measured])
         if len(features) < LEAST_WINDOWS:
             need = f"{len(features)} windows of 3 s sound in {name!r}, statistics need {LEAST_WINDOWS}"
-            raise AudiotransError(
-                f"the cache {data.root} holds too little sound: {need}; leave it out for a model that does not warn"
-            )
+            raise TooLittleSound(f"the cache {data.root} holds too little sound for statistics: {need}")
         plain[side] = replace(describe(name, features), recordings=len(measured))
     return TrainingStatistics({side: _limited(data, side, plain, sounds[side], extractor) for side in "ab"})
 

@@ -26,7 +26,7 @@ ROWS = (
     {"convert"},
     {"training"},
     {"evaluation"},
-    {"web"},
+    {"web", "facts", "doctor"},
     {"cli"},
     {"__init__", "__main__"},
 )
