@@ -89,6 +89,33 @@ def _locked(path: Path) -> bool:
     return True
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same out of a folder; however this one ends, the folder is free again.
+
+    Raises:
+        AudiotransError: if another process is in it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no locks of folders
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AudiotransError(
+                f"another process is at work in {folder}: wait for its end, or stop it first"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 def usable_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -163,6 +163,7 @@ class Train(_Part):
         log_every: steps between lines of metrics.jsonl.
         sample_every: steps between sample sheets.
         save_every: steps between checkpoints and validations.
+        keep_every: checkpoints of steps that this divides stay beside the last and the best one; 0 keeps none.
         threads: CPU threads; 0 leaves torch's choice.
     """
 
@@ -191,6 +192,7 @@ class Train(_Part):
     log_every: int = Field(default=50, ge=1)
     sample_every: int = Field(default=1000, ge=1)
     save_every: int = Field(default=500, ge=1)
+    keep_every: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0)
 
     @field_validator("gain_range_db")
@@ -362,13 +364,26 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     values = read_yaml(path, "model, losses, train")
     _warn_of(_old_keys(values), str(path))
     values = with_new_keys(values)
-    recipe = recipe_from_dict(values, str(path))
+    return with_overrides(recipe_from_dict(values, str(path)), overrides, str(path))
+
+
+def with_overrides(recipe: Recipe, overrides: Sequence[str], name: str = "recipe") -> Recipe:
+    """Return a recipe with some values changed.
+
+    Args:
+        recipe: to be changed.
+        overrides: ``dotted.key=value`` texts, values in YAML.
+        name: of the recipe, for messages.
+
+    Raises:
+        UsageError: if a key is unknown or a value is not allowed.
+    """
     if not overrides:
         return recipe
     values = recipe_to_dict(recipe)  # defaults filled in: one loss weight that is set must not drop the others
     for override in overrides:
         _override(values, override)
-    return recipe_from_dict(values, str(path))
+    return recipe_from_dict(values, name)
 
 
 def _warn_of(old_keys: Sequence[str], where: str) -> None:

@@ -88,9 +88,10 @@ def _weight(text: str) -> tuple[str, float]:
 
 
 @click.command()
-@click.argument("recipe_path", type=PATH, metavar="RECIPE")
+@click.argument("recipe_path", type=PATH, metavar="[RECIPE]", required=False)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
+@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint; needs no RECIPE, but --run.")
+@click.option("--changed", is_flag=True, help="With --resume: go on with settings or data other than the run's.")
 @click.option(
     "--init", type=MODEL, metavar="MODEL", help="Fine-tune: a shipped model's name, a weights file or another run."
 )
@@ -101,17 +102,35 @@ def _weight(text: str) -> tuple[str, float]:
 @click.option("--max-minutes", type=float, help="Stop after the step in which so much time has passed, and save.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def train(
-    recipe_path: Path, overrides: tuple[str, ...], run_dir: Path | None, init: str | None, **options: Any
+    recipe_path: Path | None, overrides: tuple[str, ...], run_dir: Path | None, init: str | None, **options: Any
 ) -> None:
-    """Train a model from a recipe and a prepared cache."""
-    began = time.monotonic()  # to load torch takes time too
-    from audiotrans.recipe import load_recipe
+    """Train a model from a recipe and a prepared cache.
 
+    SIGTERM saves after the step at hand and exits with 0; so does Ctrl-C, with 130.
+    """
+    began = time.monotonic()  # to load torch takes time too
     # The option wins over the recipe, which would set them again.
     threads = () if options["threads"] is None else (f"train.threads={options['threads']}",)
     start = () if init is None else (f"init={json.dumps(init)}",)
-    recipe = load_recipe(recipe_path, (*overrides, *threads, *start))
-    click.echo(_train(recipe, run_dir or Path("runs") / recipe_path.stem, began, **options))
+    recipe, run = _recipe_and_run(recipe_path, run_dir, (*overrides, *threads, *start), options)
+    click.echo(_train(recipe, run, began, **options))
+
+
+def _recipe_and_run(
+    recipe_path: Path | None, run_dir: Path | None, overrides: tuple[str, ...], options: dict[str, Any]
+) -> tuple[Recipe, Path]:
+    """Return what to train and where: by a recipe, or as a run that goes on was begun."""
+    if options["changed"] and not options["resume"]:
+        raise UsageError("--changed goes with --resume: a new run has nothing to change")
+    if recipe_path is not None:
+        from audiotrans.recipe import load_recipe
+
+        return load_recipe(recipe_path, overrides), run_dir or Path("runs") / recipe_path.stem
+    if not options["resume"] or run_dir is None:
+        raise UsageError("name a recipe, such as recipes/violin_piano.yaml; to go on with a run: --resume --run FOLDER")
+    from audiotrans.training.resume import run_recipe
+
+    return run_recipe(run_dir, overrides), run_dir
 
 
 def _train(

@@ -11,6 +11,7 @@ an interrupted run continues, and the files of the last manifest stay whole unti
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import zlib
@@ -198,6 +199,22 @@ def read_manifest(root: Path) -> dict[str, Any]:
             " prep again, into a new folder"
         )
     return manifest
+
+
+def fingerprint(manifest: Mapping[str, Any]) -> str:
+    """Return a digest of all that crops depend on: the same wherever the cache, or the sounds it was made of, lie.
+
+    Files of images are named after a hash of their content, so that their names stand for it.
+    """
+    imaging = {key: value for key, value in manifest["imaging"].items() if key != "phase"}
+    items = [_placeless(item) for item in manifest["items"]]
+    content = json.dumps([imaging, manifest["domains"], items], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _placeless(item: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in item.items() if key not in ("source", "stamp")}
+    return kept | {"joined": [_placeless(each) for each in item["joined"]]} if item.get("joined") else kept
 
 
 def open_cache(output: Path) -> dict[str, Any]:

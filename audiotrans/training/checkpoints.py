@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.files import replacing
+from audiotrans.files import replacing, write_error, write_whole
 from audiotrans.model.nets import NetSettings
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
 from audiotrans.weights import VERSION, header, stored_nets
 
 CHECKPOINT_NAME = "last.pt"
 """Of the last checkpoint in the folder of a run."""
+
+BEST_NAME = "best.pt"
+"""Of the checkpoint whose averaged weights did best in validation."""
 
 METRICS_NAME = "metrics.jsonl"
 """Of the log in the folder of a run: a line of JSON for each step that is logged."""
@@ -38,6 +45,27 @@ def save_checkpoint(path: Path, state: dict[str, Any], recipe: Recipe) -> None:
     whole = {"format": CHECKPOINT, "version": VERSION, **described, **state}
     with replacing(path) as partial:
         torch.save(whole, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # a machine that loses its power must not keep a new name of an empty file
+
+
+def kept_name(step: int) -> str:
+    """Return the name of a checkpoint that is kept beside the last one."""
+    return f"step_{step:07d}.pt"
+
+
+def keep_as(path: Path, name: str) -> None:
+    """Keep a checkpoint under a further name: a link where the disk has links, as a file is never changed.
+
+    Raises:
+        AudiotransError: if the disk is full or the folder cannot be written.
+    """
+    with replacing(path.with_name(name)) as partial:
+        partial.unlink()
+        try:
+            os.link(path, partial)
+        except OSError:
+            shutil.copyfile(path, partial)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
@@ -107,7 +135,7 @@ def forget_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step), encoding="utf-8")
+    write_whole(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
 
 
 def _step_of(line: str) -> float:
@@ -137,16 +165,27 @@ class Journal:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add the values of a step, rounded to five digits."""
-        line = {"step": step, "seconds": round(time.monotonic() - self._began, 1)}
-        self._file.write(json.dumps(line | {name: float(f"{value:.5g}") for name, value in values.items()}) + "\n")
-        self._file.flush()
+        self._write(step, {name: float(f"{value:.5g}") for name, value in values.items()})
         for name, value in values.items() if self._board else ():
             self._board.add_scalar(name, value, step)
+
+    def note(self, step: int, **facts: int | str | dict[str, str]) -> None:
+        """Add a line of what happened at a step."""
+        self._write(step, facts)
+
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
+        line = {"step": step, "seconds": round(time.monotonic() - self._began, 1)}
+        try:
+            self._file.write(json.dumps(line | dict(values)) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise write_error(Path(self._file.name), error) from error
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk was told of already
+            self._file.close()
         if self._board:
             self._board.close()

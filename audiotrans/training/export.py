@@ -64,10 +64,10 @@ def export_run(
     state, recipe = load_checkpoint(checkpoint)
     recipe = _converting(recipe, conversion or {})
     # Of what it was made from, the name: a folder of this computer means nothing on another.
-    names = {"init": Path(recipe.init).name, "teacher": Path(recipe.teacher).name}
+    names = {key: Path(getattr(recipe, key)).name for key in ("init", "teacher", "cache", "pairs")}
+    statistics = _statistics(recipe, cache, progress)
     recipe = recipe.model_copy(update={**names, "model": layers_of(state, recipe, checkpoint)})
     card = {"summary": summary, "steps": steps_of(state)}
-    statistics = _statistics(recipe, cache, progress)
     export_weights(state["ema"], recipe, output, card=card, half=half, statistics=statistics)
     return output
 

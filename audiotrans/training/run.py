@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,19 +14,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.files import write_whole
 from audiotrans.model.avb_gtn import AVBGTN
+from audiotrans.processes import alone_in
 from audiotrans.recipe import Recipe, dump_recipe
 from audiotrans.training.checkpoints import (
+    BEST_NAME,
     CHECKPOINT_NAME,
     METRICS_NAME,
     Journal,
     forget_after,
+    keep_as,
+    kept_name,
     layers_of,
     load_checkpoint,
     save_checkpoint,
 )
 from audiotrans.training.data import Feed, ImageCache, PairedCache, open_images
 from audiotrans.training.engine import Trainer
+from audiotrans.training.resume import changes, check_changes, fingerprints
 from audiotrans.training.stopping import Interruption, TimeLimit
 from audiotrans.training.validation import validate
 from audiotrans.training.warm_start import Teach, warm_start
@@ -43,6 +50,7 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = False,
+    changed: bool = False,
     on_sample: OnSample | None = None,
     progress: bool = True,
     limit: TimeLimit | None = None,
@@ -51,89 +59,174 @@ def train(
     """Train a model by a recipe.
 
     Args:
-        recipe: see `Recipe`.
+        recipe: see `Recipe`; with ``resume`` the run's own, see `audiotrans.training.resume.run_recipe`.
         cache: folder that `audiotrans prep` wrote.
-        run_dir: gets recipe.yaml, metrics.jsonl, TensorBoard events, samples/ and last.pt.
+        run_dir: gets recipe.yaml, metrics.jsonl, TensorBoard events, samples/ and checkpoints: last.pt, best.pt (by
+            validation) and, with ``train.keep_every``, some that stay.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         resume: continue from run_dir's last.pt, exactly as if it had never stopped.
+        changed: let ``resume`` go on with settings or data other than the run's; its log says which.
         on_sample: called with the averaged model, the step and a folder every ``sample_every`` steps.
         progress: show a bar on standard error.
-        limit: stop after the step in which its time is over, at least after one, and save.
+        limit: stop after the step in which its time is over, at least after one, and save. It is told of SIGTERM, too.
         teach: of the recipe's teacher, see `audiotrans.training.warm_start.teacher`.
 
     Returns:
         Path of the last checkpoint.
 
     Raises:
-        AudiotransError: if the cache does not fit the recipe, or a loss is no longer finite.
-        UsageError: if run_dir holds another run and resume is not set, or the recipe
-            imitates a teacher and ``teach`` is None.
+        AudiotransError: if the cache does not fit the recipe, too many steps in a row had to be skipped, or another
+            process trains in this folder.
+        UsageError: if run_dir holds another run and resume is not set, if what is resumed was trained with other
+            settings or data, or the recipe imitates a teacher and ``teach`` is None.
+        KeyboardInterrupt: after Ctrl-C, when all is saved; after SIGTERM, too, without a ``limit`` to be told.
     """
     if teach is None and recipe.losses.generator.get("imitation"):
         raise UsageError(f"the recipe's teacher {recipe.teacher} is not at hand: give teach, see `warm_start.teacher`")
-    data, run = open_images(cache), Path(run_dir)
+    recipe = recipe.model_copy(update={"cache": str(cache)})
+    data, folder = open_images(cache), Path(run_dir)
     pairs = PairedCache(recipe.pairs) if recipe.pairs else None
     for each in (data, pairs) if pairs else (data,):
         _check_fits(recipe, each)
+    _check_size(recipe, data.image_size()[1])
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    channels, rows = data.image_size()
-    _check_size(recipe, rows)
-    trainer = Trainer(recipe, channels, torch.device(device), teach)
-    _start(trainer, run, resume)
-    limit, save = limit or TimeLimit(), partial(_save, trainer, run)
-    feed = Feed(recipe, data, trainer.device, pairs=pairs)
-    with Journal(run, trainer.step) as journal, _bar(trainer, progress) as bar, Interruption() as interruption, feed:
-        while trainer.step < recipe.train.steps and not (interruption.asked or limit.stopped_at):
-            terms = trainer.train_step(*feed.take(trainer.step))
-            bar.update()
-            _record(trainer, terms, data, journal, bar, save)
-            if on_sample and _due(trainer, recipe.train.sample_every):
-                on_sample(trainer.ema, trainer.step, run / SAMPLES)
-            limit.check(trainer.step, recipe.train.steps)
-    if interruption.asked or (limit.stopped_at and not _due(trainer, recipe.train.save_every)):
-        save()
-    if interruption.asked:
-        raise KeyboardInterrupt
-    return run / CHECKPOINT_NAME
+    begin = partial(_Run, folder, recipe, data, torch.device(device), teach, fingerprints(recipe, data, pairs))
+    if (folder / CHECKPOINT_NAME).exists() and not resume:
+        raise UsageError(f"{folder} holds a run already: continue it with --resume, or choose another --run folder")
+    run = None if resume else begin()  # a model that cannot be begun with leaves no folder
+    if not resume:
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not (folder / CHECKPOINT_NAME).exists():
+        raise AudiotransError(f"{folder / CHECKPOINT_NAME} does not exist: nothing to resume")
+    with alone_in(folder), Interruption() as interruption:
+        run = run or begin(load_checkpoint(folder / CHECKPOINT_NAME), changed)
+        run.go(Feed(run.recipe, data, run.trainer.device, pairs=pairs), on_sample, interruption, limit, progress)
+    return folder / CHECKPOINT_NAME
+
+
+class _Run:
+    """A run at work: what it trains, where it writes, and what it has saved."""
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        data: ImageCache,
+        device: torch.device,
+        teach: Teach | None,
+        read: dict[str, str],
+        saved: tuple[dict[str, Any], Recipe] | None = None,
+        changed: bool = False,
+    ) -> None:
+        self.folder, self.data, self.read = folder, data, read
+        self.checkpoint = folder / CHECKPOINT_NAME
+        self.saved_at: int | None = None
+        self.best: dict[str, float] = {}
+        self.changes: dict[str, str] = {}
+        if saved:
+            state, before = saved
+            recipe = recipe if recipe.init else recipe.model_copy(update={"init": before.init})
+            self.changes = changes(before, recipe, state.get("data", {}), read)
+            check_changes(folder, self.changes, changed)
+        self.recipe = recipe
+        self.trainer = Trainer(recipe, data.image_size()[0], device, teach)
+        if saved:
+            if layers_of(state, before, self.checkpoint) != self.trainer.model.settings:
+                raise UsageError(
+                    f"{self.checkpoint} has other layers than preset {before.model.preset} now: take a new run folder"
+                )
+            self.trainer.load(state)
+            self.best, self.saved_at = state.get("best", {}), self.trainer.step
+        elif recipe.init:
+            warm_start(self.trainer, recipe.init)
+
+    def go(
+        self,
+        feed: Feed,
+        on_sample: OnSample | None,
+        interruption: Interruption,
+        limit: TimeLimit | None,
+        progress: bool,
+    ) -> None:
+        """Train to the last step, or until a signal or the clock ends it; leave everything saved."""
+        trainer, steps, clock = self.trainer, self.recipe.train.steps, limit or TimeLimit()
+        self._open()
+        with Journal(self.folder, trainer.step) as journal, _bar(trainer, progress) as bar, feed:
+            if self.changes:
+                journal.note(trainer.step, changed=self.changes)
+                self._save()  # from here on these are the run's own
+            while trainer.step < steps and not (interruption.asked or clock.stopped_at):
+                terms = trainer.train_step(*feed.take(trainer.step))
+                bar.update()
+                self._record(terms, journal, bar)
+                if on_sample and self._due(self.recipe.train.sample_every):
+                    on_sample(trainer.ema, trainer.step, self.folder / SAMPLES)
+                clock.check(trainer.step, steps)
+        if self.saved_at != trainer.step:
+            self._save()
+        if interruption.asked and trainer.step < steps:
+            if interruption.number == signal.SIGINT or limit is None:
+                raise KeyboardInterrupt
+            limit.stopped_at = trainer.step
+
+    def _open(self) -> None:
+        """Bring the folder to the state of the step at hand: what a killed run left unfinished is finished, or goes."""
+        for path in self.folder.rglob(".*.partial"):
+            path.unlink(missing_ok=True)
+        write_whole(self.folder / "recipe.yaml", dump_recipe(self.recipe))
+        forget_after(self.folder / METRICS_NAME, self.trainer.step)
+        if self.saved_at is not None:
+            self._keep()
+
+    def _due(self, every: int) -> bool:
+        return is_due(self.trainer.step, every, self.recipe.train.steps)
+
+    def _record(self, terms: dict[str, Tensor], journal: Journal, bar: tqdm[Any]) -> None:
+        """Log, validate and save where it is time to; refuse to go on, or to save, what is no longer finite."""
+        trainer, settings, step = self.trainer, self.recipe.train, self.trainer.step
+        if self._due(settings.log_every):
+            # Stacked, for each value that is fetched by itself makes a GPU wait.
+            values = dict(zip(terms, torch.stack([value.float() for value in terms.values()]).tolist(), strict=True))
+            _check_finite(values, step)
+            journal.write(step, values)
+            shown = {"gan": values.get("generator/gan"), "L1": values["generator/vae_reconstruction"]}
+            bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
+        if self._due(settings.save_every) or self._stays():
+            if self.data.has("valid"):
+                values = validate(trainer.ema, self.data, self.recipe, trainer.device)
+                _check_finite(values, step)
+                journal.write(step, values)
+                if values["valid/score"] < self.best.get("score", math.inf):
+                    self.best = {"score": values["valid/score"], "step": step}
+            self._save()
+
+    def _save(self) -> None:
+        trainer = self.trainer
+        _check_finite({"a weight": _largest(trainer)}, trainer.step)  # before it costs the last save
+        save_checkpoint(self.checkpoint, trainer.state() | {"data": self.read, "best": self.best}, self.recipe)
+        self.saved_at = trainer.step
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep what was just saved beside the last checkpoint, if it is the best or one that shall stay."""
+        if self.best.get("step") == self.trainer.step:
+            keep_as(self.checkpoint, BEST_NAME)
+        if self._stays():
+            keep_as(self.checkpoint, kept_name(self.trainer.step))
+
+    def _stays(self) -> bool:
+        every = self.recipe.train.keep_every
+        return every > 0 and self.trainer.step % every == 0
 
 
 def _bar(trainer: Trainer, progress: bool) -> tqdm[Any]:
     return tqdm(total=trainer.recipe.train.steps, initial=trainer.step, unit="step", disable=not progress)
 
 
-def _due(trainer: Trainer, every: int) -> bool:
-    return is_due(trainer.step, every, trainer.recipe.train.steps)
-
-
 def is_due(step: int, every: int, steps: int) -> bool:
     """Tell whether what is done every so many steps, and at the last of ``steps``, is done after this one."""
     return step % every == 0 or step == steps
-
-
-def _record(
-    trainer: Trainer,
-    terms: dict[str, Tensor],
-    data: ImageCache,
-    journal: Journal,
-    bar: tqdm[Any],
-    save: Callable[[], object],
-) -> None:
-    """Log, validate and save where it is time to; refuse to go on, or to save, what is no longer finite."""
-    settings, step = trainer.recipe.train, trainer.step
-    if _due(trainer, settings.log_every):
-        # Stacked, for each value that is fetched by itself makes a GPU wait.
-        values = dict(zip(terms, torch.stack([value.float() for value in terms.values()]).tolist(), strict=True))
-        _check_finite(values, step)
-        journal.write(step, values)
-        shown = {"gan": values.get("generator/gan"), "L1": values["generator/vae_reconstruction"]}
-        bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
-    if _due(trainer, settings.save_every):
-        if data.has("valid"):
-            values = validate(trainer.ema, data, trainer.recipe, trainer.device)
-            _check_finite(values, step)
-            journal.write(step, values)
-        save()
 
 
 def _check_fits(recipe: Recipe, data: ImageCache) -> None:
@@ -175,28 +268,3 @@ def _largest(trainer: Trainer) -> float:
     weights = [*trainer.model.parameters(), *trainer.discriminators.parameters()]
     with torch.no_grad():
         return float(torch.stack(torch._foreach_norm(weights, math.inf)).max())
-
-
-def _start(trainer: Trainer, run: Path, resume: bool) -> None:
-    checkpoint = run / CHECKPOINT_NAME
-    if resume:
-        state, before = load_checkpoint(checkpoint)
-        if before.model != trainer.recipe.model or before.imaging != trainer.recipe.imaging:
-            raise UsageError(f"{checkpoint} is of another model; take a new run folder or the recipe in {run}")
-        if layers_of(state, before, checkpoint) != trainer.model.settings:
-            raise UsageError(
-                f"{checkpoint} has other layers than preset {before.model.preset} now: take a new run folder"
-            )
-        trainer.load(state)
-    elif checkpoint.exists():
-        raise UsageError(f"{run} holds a run already: continue it with --resume, or choose another --run folder")
-    elif trainer.recipe.init:
-        warm_start(trainer, trainer.recipe.init)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.yaml").write_text(dump_recipe(trainer.recipe), encoding="utf-8")
-    forget_after(run / METRICS_NAME, trainer.step)
-
-
-def _save(trainer: Trainer, run: Path) -> None:
-    _check_finite({"a weight": _largest(trainer)}, trainer.step)  # before it costs the last save
-    save_checkpoint(run / CHECKPOINT_NAME, trainer.state(), trainer.recipe)

@@ -15,10 +15,15 @@ class Interruption:
     """Context in which the first SIGINT or SIGTERM only sets `asked`; a second one takes effect at once.
 
     Outside the main thread, where Python allows no signal handlers, it does nothing.
+
+    Attributes:
+        asked: whether a signal came.
+        number: which one.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self.number: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -35,10 +40,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self.number = True, number
 
 
 class TimeLimit:
@@ -49,7 +54,7 @@ class TimeLimit:
         began: `time.monotonic` when the clock started; now if None.
 
     Attributes:
-        stopped_at: the step after which a run stopped because its time was spent; None if it did not.
+        stopped_at: the step after which a run stopped because its time was spent, or by SIGTERM; None if it did not.
 
     Raises:
         UsageError: for minutes that are not above 0.

@@ -26,7 +26,8 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
         ``valid/`` figures, lower is better: ``reconstruction`` and ``cycle`` (L1 in image units), ``fine`` (how far
         partials moved, see `extra_losses.fine_structure`), and ``statistics_ab`` / ``statistics_ba``: distance
         of the per-row mean, spread and change of translations to those of real images of the target, as a share of the
-        input's own distance (1: no nearer than the input; 0: the same statistics).
+        input's own distance (1: no nearer than the input; 0: the same statistics). ``score``, which the best
+        checkpoint is chosen by, is the mean of these two and ``fine`` added: the target's sound on the input's notes.
     """
     settings = recipe.train
     crops = {
@@ -51,7 +52,8 @@ def validate(model: AVBGTN, data: ImageCache, recipe: Recipe, device: torch.devi
         now = _statistics_distance(torch.cat(made[target]), crops[target])
         before = _statistics_distance(crops[source], crops[target])
         values[f"valid/statistics_{source}{target}"] = now / max(before, 1e-6)  # both domains may be the same sounds
-    return values
+    statistics = values["valid/statistics_ab"] + values["valid/statistics_ba"]
+    return values | {"valid/score": statistics / 2 + values["valid/fine"]}
 
 
 def _l1(x: Tensor, y: Tensor) -> float:

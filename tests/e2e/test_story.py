@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     road = ("train", RECIPE, "--cache", root / "cache", "--run", root / "run", "--device", "cpu", "-q")
     first = run(*road)
     assert first.exit_code == 0, first.output
-    again = run(*road, "--resume", "--set", "train.steps=8")
+    again = run(*road, "--resume", "--changed", "--set", "train.steps=8")
     assert again.exit_code == 0, again.output
     return root
 

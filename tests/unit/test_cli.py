@@ -203,7 +203,7 @@ def test_train_hands_the_recipe_to_the_engine(tmp_path: Path, monkeypatch: pytes
     limit = options.pop("limit")
     assert (limit.minutes, limit.stopped_at) == (None, None)
     assert options.pop("teach") is None
-    assert options == {"device": "cpu", "resume": False, "on_sample": None, "progress": True}
+    assert options == {"device": "cpu", "resume": False, "changed": False, "on_sample": None, "progress": True}
 
 
 def test_training_goes_on_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,9 @@ def test_training_goes_on_without_matplotlib(tmp_path: Path, monkeypatch: pytest
     assert result.exit_code == 0, result.output
     (line,) = result.stderr.splitlines()
     assert re.fullmatch(r"no sample sheets: matplotlib\S* is not installed", line)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"last.pt", "metrics.jsonl", "recipe.yaml"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "best.pt", "last.pt", "metrics.jsonl", "recipe.yaml",
+    }  # fmt: skip
 
 
 @pytest.mark.smoke

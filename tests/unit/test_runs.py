@@ -60,13 +60,14 @@ def whole(cache, tmp_path_factory):
 def test_a_run_leaves_recipe_metrics_and_checkpoint(whole):
     run, path, seen = whole
     assert path == run / "last.pt"
-    assert {p.name for p in run.iterdir()} == {"last.pt", "metrics.jsonl", "recipe.yaml"}
+    assert {p.name for p in run.iterdir()} == {"best.pt", "last.pt", "metrics.jsonl", "recipe.yaml"}
     found, validations = lines(run), [line for line in lines(run) if "valid/fine" in line]
     assert [line["step"] for line in found] == [1, 2, 2, 3, 4, 4]
     assert [line["step"] for line in validations] == [2, 4]
     assert all(line.keys() == STEP_KEYS | {"step", "seconds"} for line in found if line not in validations)
     assert {key for line in validations for key in line} - {"step", "seconds"} == {
         "valid/reconstruction", "valid/cycle", "valid/fine", "valid/statistics_ab", "valid/statistics_ba",
+        "valid/score",
     }  # fmt: skip
     assert all(math.isfinite(value) for line in found for value in line.values())
     state, _ = load_checkpoint(path)
@@ -187,7 +188,7 @@ def test_a_run_is_not_overwritten(whole, cache):
 def test_only_the_same_model_resumes(whole, cache):
     run, _, _ = whole
     other = tiny_recipe(model={"kl": "linear"})
-    with pytest.raises(UsageError, match="is of another model; take a new run folder or the recipe in"):
+    with pytest.raises(UsageError, match=r'is of another model .*model\.kl: "softplus" -> "linear".*a new run'):
         go(other, cache, run, resume=True)
 
 

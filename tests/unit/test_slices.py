@@ -92,7 +92,12 @@ def test_slices_equal_an_uninterrupted_run_bit_for_bit(cache, whole, tmp_path, m
 def test_a_stop_after_a_step_that_was_saved_saves_once(cache, tmp_path, monkeypatch):
     Clock(monkeypatch)
     saved = []
-    monkeypatch.setattr("audiotrans.training.run.save_checkpoint", lambda path, s, *_, **__: saved.append(s["step"]))
+
+    def save(path, state, recipe):
+        saved.append(state["step"])
+        path.touch()
+
+    monkeypatch.setattr("audiotrans.training.run.save_checkpoint", save)
     limit = TimeLimit(4)
     train(RECIPE, cache, tmp_path, progress=False, limit=limit)
     assert (saved, limit.stopped_at) == ([4], 4)

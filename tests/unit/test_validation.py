@@ -37,6 +37,7 @@ def test_a_copy_is_perfect_but_for_the_domain(data):
     values = validate(Lift(0), data, RECIPE, CPU)
     assert set(values) == {
         "valid/reconstruction", "valid/cycle", "valid/fine", "valid/statistics_ab", "valid/statistics_ba",
+        "valid/score",
     }  # fmt: skip
     assert values["valid/reconstruction"] == values["valid/cycle"] == 0
     assert values["valid/fine"] == pytest.approx(0, abs=1e-2)  # the guard of the cosine, on a small spread

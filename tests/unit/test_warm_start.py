@@ -121,7 +121,7 @@ def test_a_run_goes_on_from_the_weights_and_resumes_without_them(cache, parent, 
         torch.testing.assert_close(value, before[name], atol=1e-9, rtol=0)  # Adam's first step: the learning rate
     own.unlink()  # a checkpoint stands for itself
     further = still.model_copy(update={"train": still.train.model_copy(update={"steps": 2})})
-    train(further, cache, tmp_path / "run", resume=True, progress=False)
+    train(further, cache, tmp_path / "run", resume=True, changed=True, progress=False)
     assert load_checkpoint(tmp_path / "run" / "last.pt")[0]["step"] == 2
 
 
