@@ -133,18 +133,24 @@ def test_a_run_on_photos_is_drawn(tmp_path: Path, figures: list[Figure]) -> None
     lines = [{"step": 1, "valid/reconstruction": 0.4, "valid/cycle": 0.5, "health/d_real_a": 1.0}]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     photos = {domain: torch.rand(3, 3, 16, 16) * 2 - 1 for domain in "ab"}
-    sheet = photo_sheet(AVBGTN(recipe.model, 3).eval(), photos, torch.device("cpu"))
-    write_photo(tmp_path / "samples/step_0000001.png", sheet)
+    made = {}
+    for step in (1, 20, 300):
+        torch.manual_seed(step)
+        made[step] = photo_sheet(AVBGTN(recipe.model, 3).eval(), photos, torch.device("cpu"))
+        write_photo(tmp_path / f"samples/step_{step:07d}.png", made[step])
     training_progress(tmp_path, tmp_path / "p.png")
     titles = [axis.get_title() for axis in figures[0].axes]
-    assert titles == ["held out: error against the input", "discriminator output for blond", "samples at step 1"]
-    (axis,) = [axis for axis in figures[0].axes if axis.images]
-    drawn = np.asarray(axis.images[0].get_array())
-    # Four rows of three photos for each domain, each photo with a gap of two pixels.
-    assert drawn.shape[:2] == (8 * 18, 3 * 18)
-    first = ((photos["a"][0, :, 0, 0] + 1) * 127.5).round().numpy()
-    np.testing.assert_allclose(drawn[0, 0, :3] * 255, first, atol=0.51)  # the inputs come first
-    np.testing.assert_array_equal(drawn[16:18], 1.0)
+    panels = ["held out: error against the input", "discriminator output for blond"]
+    assert titles == [*panels, "blond to brown", "brown to blond"]
+    axes = [axis for axis in figures[0].axes if axis.images]
+    for axis, top in zip(axes, (0, 4), strict=True):
+        assert [tick.get_text() for tick in axis.get_yticklabels()] == ["photo", "step 1", "step 20", "step 300"]
+        drawn = np.asarray(axis.images[0].get_array())
+        # Three photos side by side, each with a gap of two pixels; below them their translations, three times.
+        assert drawn.shape[:2] == (4 * 18, 3 * 18)
+        wanted = [made[1][top * 18 : (top + 1) * 18]]
+        wanted += [sheet[(top + 2) * 18 : (top + 3) * 18] for sheet in made.values()]
+        np.testing.assert_allclose(drawn[..., :3] * 255, np.concatenate(wanted), atol=0.51)
 
 
 def test_a_broken_sheet_is_named(run: Path, tmp_path: Path) -> None:

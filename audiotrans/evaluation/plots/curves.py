@@ -18,7 +18,9 @@ from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import RANGE_DB, Array
 from audiotrans.evaluation.plots.spectrograms import log_spectrogram
+from audiotrans.photo.images import PhotoSettings
 from audiotrans.recipe import load_recipe
+from audiotrans.training.samples import GAP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +35,10 @@ COLOURS = ("#0072B2", "#D55E00")
 """Blue and vermilion of Okabe and Ito's set, told apart with any colour vision; the lines also differ in dash."""
 
 MOST_STEPS = 4
+MOST_PHOTO_STEPS = 6
+_SHEET_ROWS = {"a": (0, 2), "b": (4, 6)}
+"""Of a sheet of photos (`audiotrans.training.samples.photo_sheet`), a domain's photos and their translations."""
+
 _DASHES = ("-", "--")
 _STEP = re.compile(r"step_(\d+)")
 
@@ -124,11 +130,14 @@ class Panel:
 
 
 def training_progress(run: str | Path, path: str | Path, *, scale: str = "log") -> Path:
-    """Draw the progress of a training run: its log by domain, and the same held-out sounds over the steps.
+    """Draw the progress of a training run: its log by domain, and the same held-out sounds or photos over the steps.
+
+    Photos are laid out as in the paper's Figure 4: a direction's photos side by side, and under them what became of
+    them as training went on.
 
     Args:
-        run: folder of the run, with recipe.yaml and metrics.jsonl; of samples/ the sounds are drawn, or the last sheet
-            where there are none.
+        run: folder of the run, with recipe.yaml and metrics.jsonl; of samples/ the sounds or photos are drawn, or the
+            last sheet where there are no sounds.
         path: of the figure; its folder must exist.
         scale: of the frequency axes: ``log``, ``mel`` or ``linear``.
 
@@ -147,15 +156,18 @@ def training_progress(run: str | Path, path: str | Path, *, scale: str = "log") 
     if not panels:
         raise AudiotransError(f"{root / 'metrics.jsonl'} holds nothing of what a run logs of its domains")
     sounds = {domain: found for domain in (first, second) if (found := _sounds(root, domain))}
-    sheet = None if sounds else max((root / "samples").glob("step_*.png"), default=None)
-    heights = [3.4, *[2.9] * len(sounds), *[9.0] * (sheet is not None)]
+    sheets = [] if sounds else sorted((root / "samples").glob("step_*.png"))
+    heights = [3.4, *[2.9] * len(sounds), *[9.0] * bool(sheets)]
     figure = canvas.blank_figure(14.0, sum(heights))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_curves(parts[0], panels, curves)
     for part, (domain, found) in zip(parts[1:], sounds.items(), strict=False):
         _draw_sounds(part, found, f"{domain} to {second if domain == first else first}", scale)
-    if sheet is not None:
-        _draw_sheet(parts[-1], sheet)
+    if sheets and isinstance(recipe.imaging, PhotoSettings):
+        titles = {"a": f"{first} to {second}", "b": f"{second} to {first}"}
+        _draw_photos(parts[-1], sheets, recipe.imaging, titles)
+    elif sheets:
+        _draw_sheet(parts[-1], sheets[-1])
     figure.suptitle(f"Run {root.resolve().name}")
     return canvas.save(figure, path)
 
@@ -239,12 +251,37 @@ def _draw_sounds(part: SubFigure, sounds: Mapping[str, Path], title: str, scale:
     part.suptitle(f"{title}: the first held-out sound", fontsize="large")
 
 
+def _draw_photos(part: SubFigure, sheets: Sequence[Path], imaging: PhotoSettings, titles: Mapping[str, str]) -> None:
+    """Draw both directions as the paper's Figure 4: the photos, and below them their translations step by step."""
+    found = [(_step_of(sheet), _read_sheet(sheet)) for sheet in thinned(sheets, MOST_PHOTO_STEPS)]
+    height, width = imaging.height + GAP, imaging.width + GAP
+    for axis, (side, title) in zip(part.subplots(1, len(titles), squeeze=False)[0], titles.items(), strict=True):
+        photo, made = (slice(row * height, (row + 1) * height) for row in _SHEET_ROWS[side])
+        rows = [found[0][1][photo], *(sheet[made] for _, sheet in found)]
+        across = min(row.shape[1] for row in rows)
+        axis.imshow(np.concatenate([row[:, :across] for row in rows]))
+        labels = ["photo", *(f"step {step:,}" for step, _ in found)]
+        axis.set_yticks([(i + 0.5) * height for i in range(len(rows))], labels=labels)
+        axis.set_xticks([(i + 0.5) * width for i in range(across // width)], labels=[])
+        axis.tick_params(length=0)
+        axis.set_title(title)
+
+
 def _draw_sheet(part: SubFigure, sheet: Path) -> None:
-    """Show the last sample sheet as it is: a run whose sounds are elsewhere, or of photos, has no other samples."""
+    """Show the last sample sheet of a run of sounds as it is, where the sounds themselves are elsewhere."""
     axis = part.subplots()
+    axis.imshow(_read_sheet(sheet))
+    axis.set_axis_off()
+    axis.set_title(f"samples at step {_step_of(sheet):,}")
+
+
+def _read_sheet(sheet: Path) -> Array:
     try:
-        axis.imshow(imread(sheet))
+        pixels: Array = imread(sheet)
     except (OSError, ValueError, SyntaxError) as error:  # the last is what Pillow raises for a broken PNG
         raise AudiotransError(f"cannot read the sample sheet {sheet}: {error}") from error
-    axis.set_axis_off()
-    axis.set_title(f"samples at step {int(sheet.stem.removeprefix('step_')):,}")
+    return pixels
+
+
+def _step_of(sheet: Path) -> int:
+    return int(sheet.stem.removeprefix("step_"))
