@@ -18,7 +18,7 @@ from audiotrans.convert.jobs import Spool, check_space, naming
 from audiotrans.convert.warnings import DomainCheck
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import ConvertOptions
-from audiotrans.spectrogram.stft import check_level
+from audiotrans.spectrogram.level import check_level
 
 Chain = tuple[str, ...]
 """Names of domains: the input's own first, then where each step translates to."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks, resample_blocks
 from audiotrans.audio.blocks import Resampler, resampled_length
 from audiotrans.audio.formats import MAX_CHANNELS
-from audiotrans.convert.effects import reach, translated
+from audiotrans.convert.effects import aligned_noise, reach, translated
 from audiotrans.convert.jobs import (
     SPOOL_FRAMES,
     Failure,
@@ -46,8 +46,8 @@ from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import OPTIONS, ConvertOptions, Side, completed, options_of
 from audiotrans.processes import choose_device
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, Context
+from audiotrans.spectrogram.level import LIMIT_DB, Level, level_of_frames
 from audiotrans.spectrogram.phase import PHASES
-from audiotrans.spectrogram.stft import LIMIT_DB, Level, level_of_frames
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 from audiotrans.weights import StoredModel, find, open_weights
 
@@ -311,7 +311,7 @@ class Converter:
                 check.meter.update(block)
             inner = resampler.feed(block)
             given += inner.shape[1]
-            meter.update(torch.from_numpy(np.ascontiguousarray(inner)))
+            meter.update(inner)
             if keep is not None and (untouched or inner.shape[1]):
                 keep(block if untouched else inner)
         if not frames:
@@ -320,7 +320,7 @@ class Converter:
         # Phase estimation needs some windows to work with: shorter sounds are followed by silence, cut off in the end.
         length = max(own, 2 * self.settings.n_fft)
         rest = resampler.finish(length)
-        meter.update(torch.from_numpy(np.ascontiguousarray(rest[:, : own - given])))
+        meter.update(rest[:, : own - given])
         if keep is not None and not untouched:
             keep(rest)
         whole = meter.level_db()
@@ -411,9 +411,13 @@ class Converter:
             AudiotransError: if the device's memory does not suffice.
         """
         sides = self.side(options.source), self.side(options.to)
+
+        def noise(moved: Tensor) -> Tensor | None:
+            return aligned_noise(self.model, moved, column, options.seed)
+
         try:
             with _repeatable_kernels():
-                return translated(self.model, self.imaging, image, column, options, sides)
+                return translated(self.model, self.imaging, image, options, sides, noise)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 NOISE_BLOCK_STRIDES = 16
 """Strides of the model in one block of noise: large enough for few generators, small against a tile."""
 
+NOISE_BLOCKS = 16
+"""After so many blocks the noise repeats, after twelve seconds where frames are 512 samples: a graph holds it all."""
+
 PIVOT_HZ = 2000.0
 """Where a tilt keeps the level. Of a darker sound, what lies below, where most notes are, is lifted: no softer."""
 
@@ -58,9 +61,9 @@ def translated(
     model: AVBGTN,
     imaging: AudioImaging,
     image: Tensor,
-    column: int,
     options: ConvertOptions,
     sides: tuple[Side, Side],
+    noise: Callable[[Tensor], Tensor | None],
 ) -> Tensor:
     """Translate a piece of a sound's image with everything around the model.
 
@@ -68,21 +71,21 @@ def translated(
         model: that translates.
         imaging: that made the image.
         image: ``(groups, channels, rows, columns)`` in [-1, 1].
-        column: position of its first column in the whole image; a multiple of the model's stride.
         options: what to do, complete.
         sides: of the model, that the image belongs to and that it is translated to.
+        noise: gives the encoder's noise for an image, such as `aligned_noise`.
 
     Returns:
         The same shape, blended with ``image`` by the strength.
     """
 
     def once(moved: Tensor) -> Tensor:
-        return model.translate(moved, *sides, aligned_noise(model, moved, column, options.seed))
+        return model.translate(moved, *sides, noise(moved))
 
     seen = without_rumble(tilt(image, options.tilt or 0.0, imaging), imaging)
     made = shift_average(seen, once, options.shifts or 1, model.stride)
     # A gain makes no bass where there is none; it would raise the rumble of the room.
-    made[..., : imaging.rumble_rows, :] = image[..., : imaging.rumble_rows, :]
+    made = torch.cat([image[..., : imaging.rumble_rows, :], made[..., imaging.rumble_rows :, :]], dim=-2)
     factor = 1.0 if options.articulation is None else options.articulation
     made = articulate(image, made, factor, articulation_columns(imaging))
     return blend(image, made, options.share, imaging.settings.representation)
@@ -101,7 +104,7 @@ def reach(model: AVBGTN, imaging: AudioImaging, options: ConvertOptions) -> int:
 
 
 def aligned_noise(model: AVBGTN, image: Tensor, first_column: int, seed: int) -> Tensor | None:
-    """Return the encoder's noise for a tile: a function of the seed and the position in the file.
+    """Return the encoder's noise for a tile: a function of the seed and the position in the file, with a period.
 
     Noise is made in blocks of a fixed number of image columns, each from its own generator, on the CPU: any tile, in
     any order, on any device, gets the same values at the same place of the file, so that overlapping tiles agree.
@@ -118,15 +121,20 @@ def aligned_noise(model: AVBGTN, image: Tensor, first_column: int, seed: int) ->
     columns = NOISE_BLOCK_STRIDES * model.stride[1]
     blank = torch.zeros(()).expand(*image.shape[:3], columns)
     index, offset = divmod(first_column, columns)
-    block = model.noise(blank, _generator(seed, index))
+    block = model.noise(blank, _generator(seed, index % NOISE_BLOCKS))
     if block is None:
         return None
     shape = model.noise_shape(image)
     first = offset * block.shape[-1] // columns
     blocks = [block]
     while len(blocks) * block.shape[-1] < first + shape[-1]:
-        blocks.append(model.noise(blank, _generator(seed, index + len(blocks))))
+        blocks.append(model.noise(blank, _generator(seed, (index + len(blocks)) % NOISE_BLOCKS)))
     return torch.cat(blocks, dim=-1)[..., first : first + shape[-1]].to(image)
+
+
+def noise_period(model: AVBGTN) -> int:
+    """Return the image columns after which `aligned_noise` repeats."""
+    return NOISE_BLOCKS * NOISE_BLOCK_STRIDES * model.stride[1]
 
 
 def _generator(seed: int, block: int) -> torch.Generator:

@@ -32,8 +32,9 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.options import ConvertOptions
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, Context, Decoded
+from audiotrans.spectrogram.level import LIMIT_DB, Level, level_of_frames
 from audiotrans.spectrogram.phase import PHASES, CausalPhase, PhaseTask
-from audiotrans.spectrogram.stft import LIMIT_DB, STFT, Level, level_of_frames
+from audiotrans.spectrogram.stft import STFT
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
 CHUNK_SECONDS = 0.5
@@ -289,7 +290,7 @@ class StreamConverter:
     def _measure(self) -> None:
         """Measure what came since the last chunk."""
         if self._given_level is None and not self._ending:
-            self._meter.update(torch.from_numpy(self._held[:, self._metered - self._first : self._end - self._first]))
+            self._meter.update(self._held[:, self._metered - self._first : self._end - self._first])
             self._metered, self.level_db = self._end, self._meter.level_db()
 
     def _level(self, first: int, frames: int) -> Level:

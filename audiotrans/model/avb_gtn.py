@@ -223,8 +223,9 @@ class AVBGTN(nn.Module):
     def _padded(self, x: Tensor) -> Tensor:
         """Repeat the last row and frame until both sides are multiples of the stride (and wide enough to reflect)."""
         rows, frames = self.stride
-        height = max(-(-x.shape[2] // rows), 2) * rows
-        width = max(-(-x.shape[3] // frames), 4) * frames
+        # No negative numbers: where graphs divide them, they round towards zero.
+        height = max((x.shape[2] + rows - 1) // rows, 2) * rows
+        width = max((x.shape[3] + frames - 1) // frames, 4) * frames
         if (height, width) == tuple(x.shape[2:]) or not x.shape[1]:
             return x.new_zeros(*x.shape[:2], height, width) if not x.shape[1] else x
         return nn.functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), mode="replicate")

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotrans.errors import lookup
+from audiotrans.spectrogram.level import LOWEST_HZ, Level, LevelMeter, check_level
 from audiotrans.spectrogram.phase import PHASES, PhaseTask
-from audiotrans.spectrogram.stft import LOWEST_HZ, STFT, Level, LevelMeter, check_level
+from audiotrans.spectrogram.stft import STFT
 
 TOP_DB = 24.0
 """Headroom: +1 in an image lies this far above the level, so that partials do not clip."""
@@ -191,16 +192,27 @@ class LogMelGain:
 
     def encode(self, spectrum: Tensor, level_db: Level) -> Tensor:
         """Return the mean power of all channels in `rows` bands as an image ``(1, 1, rows, frames)``."""
-        power = _relative_power(spectrum, self.stft, level_db).mean(0)
+        return self.image_of(_relative_power(spectrum, self.stft, level_db).mean(0))
+
+    def image_of(self, power: Tensor) -> Tensor:
+        """Return the image ``(1, 1, rows, frames)`` of a power re the level, ``(bins, frames)``."""
         return _power_to_image(self.bank.to(power) @ power)[None, None]
 
     def decode(self, image: Tensor, context: Context) -> Decoded:
         """Apply ``image - context.image``, a gain in dB per band, to the source's magnitudes."""
-        gain_db = (image - context.image)[0, 0] * DB_PER_UNIT
         magnitude = context.spectrum.abs()
-        gain_db = smooth_gains(self.spread.to(gain_db) @ gain_db, magnitude.sum(0))
-        gain = torch.pow(10.0, gain_db / 20)
+        gain = self.gain_of(image - context.image, magnitude.sum(0))
         return Decoded(magnitude * gain, gain=gain)
+
+    def gain_of(self, change: Tensor, magnitude: Tensor) -> Tensor:
+        """Return the factor of each bin, ``(bins, frames)``.
+
+        Args:
+            change: of the image, ``(1, 1, rows, frames)``.
+            magnitude: of the source, all channels together, ``(bins, frames)``.
+        """
+        gain_db = change[0, 0] * DB_PER_UNIT
+        return torch.pow(10.0, smooth_gains(self.spread.to(gain_db) @ gain_db, magnitude) / 20)
 
     def row_bins(self) -> NDArray[np.float64]:
         """Return the bands' centres in bins."""
@@ -413,12 +425,12 @@ class AudioImaging:
 
     def level_meter(self, most_frames: int | None = None) -> LevelMeter:
         """Return a fresh meter, for sounds that do not fit in memory."""
-        return LevelMeter(self.stft, self.settings.sample_rate, most_frames)
+        return LevelMeter(self.stft.n_fft, self.stft.hop_length, self.settings.sample_rate, most_frames)
 
     def level_db(self, wave: Tensor) -> float:
         """Return the gated level of a whole wave ``(channels, samples)`` in dB re full scale; -inf for silence."""
         meter = self.level_meter()
-        meter.update(wave)
+        meter.update(wave.cpu().numpy())
         return meter.level_db()
 
     def level(self, meter: LevelMeter) -> Level:
@@ -447,7 +459,7 @@ class AudioImaging:
         """
         if level_db is None:
             meter = self.level_meter()
-            meter.update(wave)
+            meter.update(wave.cpu().numpy())
             level_db = self.level(meter)
         elif isinstance(level_db, float | int):
             check_level(level_db)

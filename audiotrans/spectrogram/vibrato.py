@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from audiotrans.audio import Wave
+from audiotrans.spectrogram.fft import irfft, rfft
 
 Bins = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -181,8 +181,7 @@ class Steadiness:
 
     def _rise(self) -> float | None:
         """Return by how many dB the level of the bands has risen on average, a fall counted as 0; None for silence."""
-        spectra = torch.fft.rfft(torch.from_numpy(self._recent * self._window))  # scipy's takes long to import
-        power = spectra.abs().square().sum(0).numpy()
+        power = np.square(np.abs(rfft(self._recent * self._window))).sum(0)
         bands = np.add.reduceat(power, self._bands[:-1])[: len(self._bands) - 1]
         self._loudest = max(self._loudest, float(bands.max()))
         if bands.max() <= self._loudest * 10 ** (-_BANDS_RANGE_DB / 10):
@@ -357,7 +356,7 @@ class VibratoRemover(_Blockwise):
 
     def _joined(self, spectra: NDArray[np.complex64]) -> Wave:
         """Overlap and add a chunk of frames; give the samples that no later frame adds to."""
-        waves: Wave = torch.fft.irfft(torch.from_numpy(spectra), self._size).numpy()
+        waves = irfft(spectra, self._size)
         hops = (waves * np.fft.ifftshift(self._window * (2 / 3))).reshape(len(waves), _CHUNK, _HOPS, self._hop)
         total = np.zeros((len(waves), _CHUNK + _HOPS - 1, self._hop), np.float32)
         total[:, : _HOPS - 1] = self._sum.reshape(len(waves), _HOPS - 1, self._hop)
@@ -374,9 +373,7 @@ def _spectra(frames: Wave, window: Wave) -> NDArray[np.complex64]:
     turned = np.empty(frames.shape, np.float32)  # each frame's second half first
     np.multiply(frames[..., half:], window[half:], out=turned[..., :half])
     np.multiply(frames[..., :half], window[:half], out=turned[..., half:])
-    # torch's, in float32 whatever numpy's age; it is loaded already, which scipy's would take half a second for.
-    found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(turned)).numpy()
-    return found
+    return rfft(turned)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from audiotrans.audio import read_blocks
 from audiotrans.errors import AudiotransError
 from audiotrans.files import WriteError, file_digest
 from audiotrans.spectrogram.imaging import DB_PER_UNIT, AudioImaging, AudioSettings
-from audiotrans.spectrogram.stft import Level, level_of_frames
+from audiotrans.spectrogram.level import Level, level_of_frames
 from audiotrans.spectrogram.vibrato import VibratoRemover
 from audiotrans.training.cache import (
     CACHE_VERSION,
@@ -197,7 +197,7 @@ def _measure(job: Job) -> tuple[int, Level, float]:
     for block in read_blocks(job.sound.path, sample_rate=job.settings.sample_rate):
         samples += block.shape[-1]
         peak = max(peak, float(np.abs(block).max(initial=0.0)))
-        meter.update(torch.from_numpy(block))
+        meter.update(block)
     seconds = samples / job.settings.sample_rate
     if seconds < LEAST_SECONDS:
         raise AudiotransError(f"too short: {seconds:.2f} s; at least {LEAST_SECONDS} s is needed")

@@ -15,8 +15,8 @@ from torch import Tensor
 from audiotrans import audio
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.spectrogram.imaging import REPRESENTATIONS, AudioImaging, AudioSettings
+from audiotrans.spectrogram.level import LIMIT_DB, level_of_frames
 from audiotrans.spectrogram.phase import PHASES
-from audiotrans.spectrogram.stft import LIMIT_DB, level_of_frames
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 

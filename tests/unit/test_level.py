@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.spectrogram.stft import STFT, LevelMeter, check_level, followed
+from audiotrans.spectrogram.level import LevelMeter, check_level, followed
+from audiotrans.spectrogram.stft import STFT
 
 RATE = 44100
 HOP = 512
@@ -28,7 +29,7 @@ def music(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def meter(wave: np.ndarray, block: int | None = None, **options: int) -> LevelMeter:
-    found = LevelMeter(STFT(2048, HOP), RATE, **options)
+    found = LevelMeter(2048, HOP, RATE, **options)
     step = block or wave.shape[1]
     for i in range(0, wave.shape[1], step):
         found.update(torch.from_numpy(wave[:, i : i + step]))
