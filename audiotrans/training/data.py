@@ -433,6 +433,11 @@ def _row_bins(imaging: AudioSettings) -> np.ndarray:
     return AudioImaging(imaging).representation.row_bins()
 
 
+@lru_cache(maxsize=4)
+def _rumble_rows(imaging: AudioSettings) -> int:
+    return AudioImaging(imaging).rumble_rows
+
+
 # The crops of each step ----------------------------------------------------------------------------------------------
 
 
@@ -548,10 +553,21 @@ def step_crops(
 
 
 def encoder_inputs(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-    """Return what the encoders see of a step's crops of both domains, if that is something else."""
-    if not recipe.train.equalise_db:
+    """Return what the encoders see of a step's crops of both domains, if that is something else.
+
+    Their rows of rumble are silent, as they are in a conversion.
+    """
+    rows = _rumble_rows(recipe.imaging) if isinstance(recipe.imaging, AudioSettings) else 0
+    if not (rows or recipe.train.equalise_db):
         return {}
-    return {domain: equalise(images, recipe, recipe.train.seed, domain, step) for domain, images in crops.items()}
+    coloured = recipe.train.equalise_db
+    seen = {
+        domain: equalise(images, recipe, recipe.train.seed, domain, step) if coloured else images.clone()
+        for domain, images in crops.items()
+    }
+    for images in seen.values():
+        images[..., :rows, :] = -1
+    return seen
 
 
 def further_crops(recipe: Recipe, data: ImageCache, step: int) -> dict[str, Tensor]:

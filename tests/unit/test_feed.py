@@ -7,7 +7,9 @@ import threading
 import pytest
 import torch
 
+from audiotrans.convert.effects import without_rumble
 from audiotrans.errors import AudiotransError
+from audiotrans.spectrogram.imaging import AudioImaging
 from audiotrans.training import data as feed
 from audiotrans.training.data import Feed, ImageCache
 from tests.fakes import fake_cache, tiny_recipe
@@ -81,10 +83,16 @@ def test_a_fault_in_the_thread_arrives(root, tmp_path):
             found.take(2)
 
 
-def test_encoders_see_the_crops_themselves_unless_they_are_equalised(root):
+def test_encoders_see_what_they_see_in_a_conversion_and_colours_where_they_are_asked_for(root):
     recipe = tiny_recipe(train={"equalise_db": 0})
+    rumble = AudioImaging(recipe.imaging).rumble_rows
+    assert rumble > 0
     with Feed(recipe, ImageCache(root), CPU) as plain, Feed(RECIPE, ImageCache(root), CPU) as coloured:
-        assert plain.take(0).seen == {}
+        crops = plain.take(0)
+        assert (crops.a[..., :rumble, :] > -1).any()
+        assert torch.equal(crops.seen["a"], without_rumble(crops.a, AudioImaging(recipe.imaging)))
         found = coloured.take(0)
-        assert torch.equal(found.a, plain.take(0).a)  # what is asked for stays
-        assert 0 < (found.seen["a"] - found.a).abs().max() <= 6 / 50 + 1e-5
+        assert torch.equal(found.a, crops.a)  # what is asked for stays
+        changed = (found.seen["a"] - found.a).abs()[..., rumble:, :]
+        assert 0 < changed.max() <= 6 / 50 + 1e-5
+        assert (found.seen["a"][..., :rumble, :] == -1).all()
