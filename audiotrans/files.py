@@ -9,18 +9,32 @@ import contextlib
 import errno
 import glob
 import hashlib
+import json
 import logging
 import mimetypes
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
 from audiotrans.errors import AudiotransError, UsageError, nearest
 
 _log = logging.getLogger(__name__)
+
+MOST_NAMED = 50
+"""Files of one kind that a message names."""
+
+_NOT_READ = {
+    ".mid": "holds notes, no sound",
+    ".midi": "holds notes, no sound",
+    ".m4p": "is protected by its seller",
+    **dict.fromkeys((".ofr", ".ofs", ".shn", ".sf2", ".aup3"), "cannot be read here"),
+}
+"""What musicians' folders hold beside sound, of which Python knows nothing or too little."""
 
 LONGEST_NAME = 255  # bytes that the common file systems allow for one name
 
@@ -126,6 +140,18 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     return digest.hexdigest()
 
 
+def from_json(text: str | bytes) -> Any:
+    """Read JSON that someone else may have written.
+
+    Raises:
+        ValueError: if it is not JSON, or nested so deeply that no file of ours can be meant.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+
+
 def missing(path: Path) -> AudiotransError:
     """Build the message about a file that does not exist, with the most similar name that does."""
     try:
@@ -141,7 +167,8 @@ def find_files(paths: Sequence[Path | str], suffixes: Collection[str], what: str
     A file is taken as it is, whatever its suffix. A folder is searched with all its sub-folders, linked ones too, by
     suffix; hidden files and folders (a leading dot) are left out, unfinished outputs among them. A pattern (``*``,
     ``?``, ``[...]``, ``**`` for any depth) that is not itself the name of a file is expanded, and a folder that matches
-    is searched. A folder is searched once, by its own name rather than by a link, so that links cannot lead in circles.
+    is searched. A folder is searched once, by its own name rather than by a link, so that links cannot lead in circles;
+    a link to a folder above itself is not followed, since all that lies beside it would come too.
 
     Files in a folder that look like sound or video, but do not have one of the suffixes, are named in the log if sound
     is looked for.
@@ -192,12 +219,17 @@ def _listed(suffixes: Collection[str]) -> str:
 
 
 def _name_passed_over(name: str, files: Iterable[Path]) -> None:
-    """Say which files of a folder look like sound, but are not read."""
-    kinds = ((file, mimetypes.guess_type(file.name)[0] or "") for file in files)
-    passed = [file.name for file, kind in kinds if kind.startswith(("audio/", "video/"))]
-    if passed:
-        more = f" and {len(passed) - 5} more" if len(passed) > 5 else ""
-        _log.warning("%s: passed over, since they cannot be read: %s%s.", name, ", ".join(passed[:5]), more)
+    """Say which files of a folder look like sound, but are not read: a line for each kind of them."""
+    passed: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        suffix = file.suffix.lower()
+        kind = mimetypes.guess_type(f"x{suffix}", strict=False)[0] or ""
+        if suffix in _NOT_READ or kind.startswith(("audio/", "video/")):
+            passed[suffix].append(file.name)
+    for suffix, names in passed.items():
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        why = _NOT_READ.get(suffix, "cannot be read here")
+        _log.warning("%s: passed over, %s %s: %s%s.", name, suffix, why, ", ".join(names[:MOST_NAMED]), more)
 
 
 def _searched(root: Path) -> list[Path]:
@@ -212,7 +244,8 @@ def _searched(root: Path) -> list[Path]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            roots += [Path(place) / name for name in folders if os.path.islink(os.path.join(place, name))]
+            links = [Path(place) / name for name in folders if os.path.islink(os.path.join(place, name))]
+            roots += [link for link in links if not Path(place).resolve().is_relative_to(link.resolve())]
             files += [Path(place) / name for name in names if not name.startswith(".")]
     return sorted(files)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -121,6 +122,10 @@ OLD_KEYS = {
     **OLD_NAMES,
 }
 """Keys as recipes and model files of version 0.1 spell them, and today's names; read for one release."""
+
+MOST_DEPTH, MOST_VALUES = 20, 10_000
+"""How deeply the values of a recipe may be nested, and how many there may be: an alias of YAML stands for all that it
+names, so that ten lines can mean a billion values."""
 
 NEEDS_T = ("softplus", "linear", "paper", "adaptive")
 """Values of ``model.kl`` whose term is what T says."""
@@ -303,10 +308,16 @@ else:
     )
 
 
-def with_new_keys(values: Any) -> Any:
-    """Return plain values with the `OLD_KEYS` of any depth renamed."""
+def with_new_keys(values: Any, depth: int = 0) -> Any:
+    """Return plain values with the `OLD_KEYS` of any depth renamed.
+
+    Raises:
+        ValueError: if they are nested more deeply than any recipe.
+    """
+    if depth > MOST_DEPTH:
+        raise ValueError("its values are nested too deeply")
     if isinstance(values, dict):
-        return {OLD_KEYS.get(key, key): with_new_keys(value) for key, value in values.items()}
+        return {OLD_KEYS.get(key, key): with_new_keys(value, depth + 1) for key, value in values.items()}
     return values
 
 
@@ -403,14 +414,37 @@ def read_yaml(path: Path | str, keys: str) -> dict[str, Any]:
         UsageError: if the YAML is broken or holds no keys.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise AudiotransError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    values = _from_yaml(text, str(path)) or {}
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a recipe: it must hold keys such as {keys}")
     return values
+
+
+def _from_yaml(text: str, name: str) -> Any:
+    """Read YAML that someone else may have written; what it holds is data, whatever it says.
+
+    Raises:
+        UsageError: if it is broken, or means more than a recipe can.
+    """
+    try:
+        values = yaml.safe_load(text)
+    # Beside its own error, PyYAML lets through what Python says of a 13th month, a number without digits and the like.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+    level, count = [values], 1
+    for _ in range(MOST_DEPTH):
+        level = list(islice(chain.from_iterable(map(_within, level)), MOST_VALUES + 1))
+        count += len(level)
+    if level or count > MOST_VALUES:
+        raise UsageError(f"{name} holds more than a recipe can: more than {MOST_VALUES} values, or {MOST_DEPTH} levels")
+    return values
+
+
+def _within(value: Any) -> Sequence[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -424,10 +458,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise UsageError(f"--set {override!r}: {parent!r} holds no keys")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {override!r}: the value is not YAML") from None
+    values[last] = _from_yaml(text, f"--set {override!r}: the value")
 
 
 def parse_recipe(text: str, name: str = "recipe") -> Recipe:
@@ -436,11 +467,7 @@ def parse_recipe(text: str, name: str = "recipe") -> Recipe:
     Raises:
         UsageError: if the YAML is broken, a key is unknown or a value is not allowed.
     """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
-    return recipe_from_dict(values, name)
+    return recipe_from_dict(_from_yaml(text, name), name)
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:

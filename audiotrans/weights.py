@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError, nearest
-from audiotrans.files import replacing
+from audiotrans.files import from_json, replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings, layers
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
@@ -138,8 +138,12 @@ class StoredModel:
         # The start values are overwritten: a caller's random state is not ours.
         with torch.random.fork_rng(devices=[]):
             model = AVBGTN(self.recipe.model, self.recipe.imaging.image_channels)
+        tensors = self.tensors()
+        wild = next((name for name, value in tensors.items() if not value.float().isfinite().all()), None)
+        if wild is not None:
+            raise AudiotransError(f"{self.path} is damaged: its {wild} holds numbers that are not finite")
         try:
-            model.load_state_dict({name: value.float() for name, value in self.tensors().items()})
+            model.load_state_dict({name: value.float() for name, value in tensors.items()})
         except RuntimeError as error:
             said = " ".join(str(error).split())[:200]
             raise AudiotransError(f"{self.path} does not fit its own recipe: {said}") from None
@@ -165,11 +169,11 @@ def open_weights(path: Path | str) -> StoredModel:
     if metadata.get("version") != VERSION:
         raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
     try:
-        values, card = with_new_keys(json.loads(metadata["recipe"])), json.loads(metadata.get("card", "{}"))
+        values, card = with_new_keys(from_json(metadata["recipe"])), from_json(metadata.get("card", "{}"))
     except (KeyError, ValueError):
         raise AudiotransError(f"{path} is not an audiotrans model: its metadata holds no readable recipe") from None
     try:
-        statistics = json.loads(metadata.get(STATISTICS, "null"))
+        statistics = from_json(metadata.get(STATISTICS, "null"))
     except ValueError:
         raise AudiotransError(f"{path}: its training-data statistics are broken: export it again") from None
     recipe = recipe_from_dict(values, str(path))
@@ -264,7 +268,7 @@ def stored_nets(metadata: dict[str, Any], path: Path, model: NetSettings) -> Net
     if "nets" not in metadata:
         return model
     try:
-        values = dict(with_new_keys(json.loads(metadata["nets"])))
+        values = dict(with_new_keys(from_json(metadata["nets"])))
         unknown = sorted(set(values) - set(layers(model)))
         own = {"preset": model.preset, "kl": model.kl, "residual": model.residual}
         known = {name: value for name, value in values.items() if name not in unknown}

@@ -34,7 +34,7 @@ from numpy.random import Generator
 MOST_CPU_SECONDS = 10.0
 MOST_SECONDS = 120.0
 MOST_BYTES = 2 << 30
-CASES_PER_WORKER = 400
+CASES_PER_WORKER = 2000
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -404,7 +404,7 @@ def watched(bench: Bench, cases: list[int], until: float) -> Iterator[dict[str, 
 
 def _outcomes(worker: Any, pipe: Connection, until: float) -> Iterator[dict[str, Any]]:
     case, began, cpu = None, time.monotonic(), 0.0
-    while time.monotonic() < until or case is not None:
+    while True:
         if not pipe.poll(0.1):
             if case is not None and (fault := _excess(worker.pid, began, cpu)):
                 yield _lost(case, fault)
@@ -424,6 +424,8 @@ def _outcomes(worker: Any, pipe: Connection, until: float) -> Iterator[dict[str,
             late = "hang" if message["cpu"] > MOST_CPU_SECONDS else ""
             large = "memory" if message["peak"] > MOST_BYTES else ""
             yield {**message, "fault": message["fault"] or late or large}
+            if time.monotonic() > until:
+                return
 
 
 def _excess(process: int, began: float, cpu: float) -> str:

@@ -24,6 +24,10 @@ from audiotrans.files import find_files
 
 MAX_CHANNELS = 8
 
+LOWEST_RATE, HIGHEST_RATE = 1_000, 4_000_000
+"""Rates in Hz of all sound that there is, from the first digital telephones to the fastest DSD. A damaged header that
+says 1 Hz would make a day of a second."""
+
 # Rates that the lossy codecs know. Everything else takes any rate.
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -103,11 +107,11 @@ CONTAINERS: dict[str, Container] = {
 }
 
 # What else FFmpeg reads: sound in MP4's and other video files' containers, and codecs of phones and players.
-_MP4_KIND = (".mp4", ".mov", ".m4b", ".m4v", ".aac", ".3gp", ".3g2")
+_MP4_KIND = (".mp4", ".mov", ".m4b", ".m4r", ".m4v", ".aac", ".3gp", ".3g2")
 _READ_ONLY = (
     *_MP4_KIND, ".mkv", ".webm", ".wma", ".wmv", ".asf", ".mka", ".avi", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts",
-    ".ogv", ".mp2", ".ac3", ".eac3", ".dts", ".amr", ".ape", ".wv", ".tta", ".mpc", ".dsf", ".aifc", ".snd", ".wave",
-    ".bwf", ".voc",
+    ".vob", ".ogv", ".mp2", ".ac3", ".eac3", ".dts", ".amr", ".ape", ".wv", ".tta", ".tak", ".mpc", ".dsf", ".dff",
+    ".spx", ".ra", ".rm", ".aifc", ".snd", ".wave", ".bwf", ".voc",
 )  # fmt: skip
 
 AUDIO_SUFFIXES: tuple[str, ...] = (*CONTAINERS, *_READ_ONLY)
@@ -227,7 +231,7 @@ _log = logging.getLogger(__name__)
 # playlists do.
 _DEMUXERS = (
     "mov,mp3,matroska,asf,aac,flac,ogg,wav,w64,aiff,au,caf,avi,flv,mpegts,mpeg,ac3,eac3,dts,amr,amrnb,amrwb,ape,wv,tta,"
-    "mpc,mpc8,dsf,rm,voc,loas,spdif"
+    "mpc,mpc8,dsf,iff,tak,truehd,mlp,rm,voc,loas,spdif"
 )
 
 # FFmpeg's name of a field, and what it is called in Vorbis comments (FLAC, Ogg), ID3 (MP3, WAV, AIFF) and MP4.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiotrans.audio.blocks import Wave, quantised, refuse_nonfinite
-from audiotrans.audio.formats import MAX_CHANNELS
+from audiotrans.audio.formats import HIGHEST_RATE, LOWEST_RATE, MAX_CHANNELS
 from audiotrans.errors import AudiotransError, UsageError, lookup
 
 READ_BYTES = 16_384
@@ -82,8 +82,8 @@ class PipeFormat:
 
     def __post_init__(self) -> None:
         lookup(KINDS, self.kind, "kind of raw sample")
-        if self.sample_rate <= 0:
-            raise UsageError(f"sample rate {self.sample_rate} Hz: it must be above 0, such as 44100")
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise UsageError(f"sample rate {self.sample_rate} Hz: {LOWEST_RATE} to {HIGHEST_RATE} are possible")
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise UsageError(f"{self.channels} channels: 1 to {MAX_CHANNELS} are possible")
 
@@ -138,7 +138,7 @@ def _format(description: bytes, size: int) -> PipeFormat:
             f"{_PLACE} is WAV with codec {code} at {bits} bits: 8 to 32 bit PCM and 32 or 64 bit float are possible; "
             "let ffmpeg -i FILE -c:a pcm_s24le -f wav - decode it"
         )
-    if block != channels * bits // 8 or not rate or not 1 <= channels <= MAX_CHANNELS:
+    if block != channels * bits // 8 or not LOWEST_RATE <= rate <= HIGHEST_RATE or not 1 <= channels <= MAX_CHANNELS:
         raise AudiotransError(
             f"{_PLACE} has a damaged or unusual WAV header: {channels} channels (1 to {MAX_CHANNELS} are possible) of "
             f"{bits} bits in {block} bytes at {rate} Hz"

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import av
 import numpy as np
@@ -19,7 +19,7 @@ import soundfile
 
 from audiotrans.audio.blocks import CHUNK_FRAMES, Frames, Wave, reblock, refuse_nonfinite, resample_blocks
 from audiotrans.audio.ffmpeg import Damage, Decoder
-from audiotrans.audio.formats import MAX_CHANNELS, Tags, ffmpeg, read_tags, suffix_list
+from audiotrans.audio.formats import HIGHEST_RATE, LOWEST_RATE, MAX_CHANNELS, Tags, ffmpeg, read_tags, suffix_list
 from audiotrans.audio.pipes import KINDS, OPEN_SIZE, read_wav_header
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import missing
@@ -33,12 +33,16 @@ _LONGEST_PAGE = 65_307  # bytes, of Ogg
 _PADDING = 64  # bytes by which a header may be wrong without any harm
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")  # what taggers of MP3 put behind any file
 
+_MPEG_CODES = (0x50, 0x55)  # WAV's numbers of MP2 and MP3
+_LONGEST_START = 65_536  # bytes, before the description of the sound
+
 _WAV_KIND = ("WAV", "WAVEX", "RF64")
 _SHORTEST_HEADER = 44  # bytes, of WAV
 _SAMPLE_BYTES = {kind.subtype: kind.bits // 8 for kind in KINDS.values()}
 
 # What libsndfile reads exactly, by the first bytes. All else is FFmpeg's.
-_SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
+_RIFF = (b"RIFF", b"RIFX", b"RF64")
+_SNDFILE_MAGIC = (*_RIFF, b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class AudioInfo:
         path: The file.
         sample_rate: In Hz.
         channels: 1 to 8.
-        frames: Samples per channel that can be decoded.
+        frames: Samples per channel that can be decoded; 0 where they were not to be counted.
         format: name of the file format, such as "WAV", "OGG", "MP4".
         subtype: libsndfile's name of the kind of sample, such as "PCM_16", "FLOAT", "VORBIS", "OPUS"; or the codec's.
         note: what a user should know about how it was read, such as a header that was never finished; often empty.
@@ -74,7 +78,7 @@ class AudioInfo:
         return read_tags(self.path)
 
 
-def probe(path: Path | str) -> AudioInfo:
+def probe(path: Path | str, *, count: bool = True) -> AudioInfo:
     """Tell what a sound file holds, from its header.
 
     A file that does not tell its length beyond doubt (MP3, MP4, video, an unfinished FLAC stream) is decoded to count:
@@ -82,6 +86,7 @@ def probe(path: Path | str) -> AudioInfo:
 
     Args:
         path: The file.
+        count: Whether such a file is decoded; else ``frames`` is 0, for those who read it anyway.
 
     Returns:
         What it holds.
@@ -92,8 +97,10 @@ def probe(path: Path | str) -> AudioInfo:
     """
     path = Path(path)
     with _opened(path) as file:
-        frames = file.frames or sum(len(block) for block in _checked(file))
-        if frames == 0:
+        frames = file.frames
+        if count and not frames:
+            frames = sum(len(block) for block in _checked(file))
+        if count and not frames:
             raise _no_sound(path)
         return AudioInfo(path, file.sample_rate, file.channels, frames, file.format, file.subtype, file.note)
 
@@ -185,15 +192,13 @@ class _Sndfile:
         self._view = view
         self._sound = _sound_file(path, view)
         if view is None and self._sound.format in _WAV_KIND and _holds_more(path, self._sound):
-            self._view = _finished(path)
+            self._view, self.note = _finished(path)
         if self._view is not view:
             self._sound.close()
             self._sound = _sound_file(path, self._view)
         self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
         self.format, self.subtype = str(self._sound.format), str(self._sound.subtype)
         self.frames = int(self._sound.frames) if 0 < self._sound.frames < _UNKNOWN_FRAMES else 0
-        if self._view is not view:
-            self.note = "its header was never finished: it is read to its end"
         try:
             self._refuse_broken_promises()
         except BaseException:
@@ -355,29 +360,40 @@ def _links(path: Path) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], size], strict=True)) if len(starts) > 1 else []
 
 
-def _finished(path: Path) -> _View | None:
+def _finished(path: Path) -> tuple[_View | None, str]:
     """Mend a WAV header that promises less sound than there is, as that of a recorder that crashed.
 
+    Its two sizes decide: where that of the whole file agrees with that of the sound, the header was finished, and what
+    lies behind is no sound.
+
     Returns:
-        The file with the sizes that it should have; None where the header is right, or of another kind.
+        The file with the sizes that it should have, None where they are right or it is of another kind; and what is to
+        be said of it.
     """
     with path.open("rb") as file:
         try:
             form = read_wav_header(file)
         except AudiotransError:
-            return None
+            return None, ""
         start, size = file.tell(), os.fstat(file.fileno()).st_size
-        (promised,) = struct.unpack("<I", _bytes_at(file, start - 4, 4))
         long_form = _bytes_at(file, 0, 4) == b"RF64"
+        promised = int.from_bytes(_bytes_at(file, start - 4, 4), "little")
+        whole = 8 + int.from_bytes(_bytes_at(file, *((20, 8) if long_form else (4, 4))), "little")
         if long_form:
             promised = (form.frames or 0) * form.frame_bytes
         end = start + promised + promised % 2  # parts begin at even places
         behind = _bytes_at(file, end, 8)
-        if size - end <= _PADDING or behind.startswith(_TAGS) or _is_chunk(behind, size - end):
-            return None
+    if size - end <= _PADDING or behind.startswith(_TAGS) or _is_chunk(behind, size - end):
+        return None, ""
+    if promised and end - 1 <= whole <= end + _PADDING:
+        return None, f"{size - end} bytes that lie behind the end of its sound are passed over"
+    size = whole if end < whole < size else size
     if long_form:
-        return _View(path, changes={20: struct.pack("<QQ", size - 8, size - start)})
-    return _View(path, changes={4: struct.pack("<I", OPEN_SIZE), start - 4: struct.pack("<I", OPEN_SIZE)})
+        view = _View(path, end=size, changes={20: struct.pack("<QQ", size - 8, size - start)})
+    else:
+        open_size = struct.pack("<I", OPEN_SIZE)
+        view = _View(path, end=size, changes={4: open_size, start - 4: open_size})
+    return view, "its header was never finished: it is read to its end"
 
 
 def _is_chunk(head: bytes, room: int) -> bool:
@@ -409,26 +425,46 @@ def _opened(path: Path) -> Iterator[_Source]:
             raise AudiotransError(
                 f"{path}: {file.channels} channels; 1 to {MAX_CHANNELS} can be read. Mix it down or split it first."
             )
+        if not LOWEST_RATE <= file.sample_rate <= HIGHEST_RATE:
+            raise AudiotransError(
+                f"{path}: {file.sample_rate} samples a second; {LOWEST_RATE} to {HIGHEST_RATE} are possible. Its "
+                "header is damaged, or it holds no sound."
+            )
         yield file
 
 
 def _open(path: Path, head: bytes) -> _Source:
     """Open with libsndfile what it knows, and with FFmpeg what it does not."""
-    if not head.startswith(_SNDFILE_MAGIC):
-        try:
-            return Decoder(path)
-        except (av.FFmpegError, ValueError):
-            if not head.startswith(b"ID3"):  # which may stand before any sound
-                raise
+    if not _behind_tags(path, head).startswith(_SNDFILE_MAGIC) or _is_mpeg_in_wav(path, head):
+        return Decoder(path)  # libsndfile's decoder of MP3 talks on the terminal, and guesses the length
     try:
         links = _links(path) if head.startswith(b"OggS") else []
         file = _Chain(path, links) if links else _Sndfile(path)
     except (soundfile.SoundFileError, TypeError, ValueError):
         return Decoder(path)
-    if file.subtype != "MPEG_LAYER_III":
-        return file
-    file.close()  # MP3 in a WAV: libsndfile's decoder talks on the terminal, and guesses the length
-    return Decoder(path)
+    return file
+
+
+def _behind_tags(path: Path, head: bytes) -> bytes:
+    """Return the first bytes behind ID3 tags, which may stand before any sound."""
+    place = 0
+    with path.open("rb") as file:
+        while head.startswith(b"ID3") and len(head) >= 10:
+            size = functools.reduce(lambda total, byte: total << 7 | byte & 127, head[6:10], 0)
+            place += 10 + size + (10 if head[5] & 16 else 0)
+            head = _bytes_at(file, place, 16)
+    return head
+
+
+def _is_mpeg_in_wav(path: Path, head: bytes) -> bool:
+    """Tell whether a WAV file holds MP2 or MP3."""
+    if not head.startswith(_RIFF):
+        return False
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_START)
+    at = start.find(b"fmt ")
+    order: Literal["big", "little"] = "big" if head.startswith(b"RIFX") else "little"
+    return at >= 0 and int.from_bytes(start[at + 8 : at + 10], order) in _MPEG_CODES
 
 
 def _head(path: Path) -> bytes:

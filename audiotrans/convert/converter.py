@@ -223,9 +223,9 @@ class Converter:
             UsageError: for an output that cannot or may not be written.
             AudiotransError: naming the file.
         """
-        info = probe(job.source)
-        facts = (job.source, info.format, info.subtype, info.sample_rate, info.channels, info.seconds)
-        _log.info("reading %s: %s %s, %d Hz, %d channels, %.1f s", *facts)
+        info = probe(job.source, count=False)
+        facts = (job.source, info.format, info.subtype, info.sample_rate, info.channels)
+        _log.info("reading %s: %s %s, %d Hz, %d channels", *facts)
         writers = writers_of(job, info, force=force)
         folder = existing(job.outputs[0].parent)
         inner = resampled_length(info.frames, info.sample_rate, self.settings.sample_rate)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.evaluation.metrics.spectral import band_matrix
 from audiotrans.evaluation.wave_checks import Wave, mono_blocks, validate_wave
-from audiotrans.files import write_whole
+from audiotrans.files import from_json, write_whole
 
 Array = npt.NDArray[np.float32]
 
@@ -314,12 +314,12 @@ class InstrumentClassifier:
         path = find_classifier(path_or_name)
         metadata, weights = _read(path)
         try:
-            classes = tuple(str(name) for name in json.loads(metadata["classes"]))
-            settings = FeatureSettings(**json.loads(metadata["settings"]))
+            classes = tuple(str(name) for name in from_json(metadata["classes"]))
+            settings = FeatureSettings(**from_json(metadata["settings"]))
             with torch.random.fork_rng(devices=[]):  # fresh weights must not cost the caller's random numbers
                 net = ClassifierNet(len(classes))
             net.load_state_dict(weights)
-            card = json.loads(metadata["card"])
+            card = from_json(metadata["card"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise AudiotransError(f"{path} is a broken instrument classifier ({reason}): train it again") from None

@@ -18,7 +18,7 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.cycle_inputs import CycleClip
 from audiotrans.evaluation.scoring import METRICS
 from audiotrans.evaluation.tables import csv_text, heading, markdown_table
-from audiotrans.files import write_whole
+from audiotrans.files import from_json, write_whole
 
 FORMAT = "audiotrans-cycle"
 VERSION = 1
@@ -105,7 +105,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AudiotransError(f"cannot read {path} ({error}): use --force to start over") from error
     return values

@@ -18,7 +18,7 @@ from audiotrans import audio
 from audiotrans.audio import Wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.testset import RATE
-from audiotrans.files import write_whole
+from audiotrans.files import from_json, write_whole
 
 Array = npt.NDArray[np.float32]
 
@@ -64,7 +64,7 @@ class Record:
         Raises:
             ValueError: it is not a record, as the line that a killed run was writing.
         """
-        values = json.loads(line)
+        values = from_json(line)
         try:
             scores = {name: math.nan if value is None else float(value) for name, value in values["scores"].items()}
             rows = {name: _unpacked(*packed) for name, packed in values["embeddings"].items()}

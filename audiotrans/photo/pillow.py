@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,7 +50,7 @@ def read_photo(path: Path | str) -> Pixels:
     if path.is_dir():
         raise AudiotransError(f"{path} is a folder, not a photo")
     try:
-        with Image.open(path) as photo:
+        with Image.open(path) as photo, _hushed(photo.format):
             _refuse_large(path, photo.size)
             return np.asarray(_in_colour(_in_srgb(_upright(photo))), dtype=np.uint8).copy()
     except FileNotFoundError:
@@ -71,6 +73,26 @@ def without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
+
+
+_hush = threading.Lock()
+
+
+@contextlib.contextmanager
+def _hushed(kind: str | None) -> Iterator[None]:
+    """Keep what libtiff says of a damaged photo, beside its error, from the terminal; one photo after the other."""
+    if kind != "TIFF":
+        yield
+        return
+    with _hush:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def _upright(photo: PillowImage) -> PillowImage:

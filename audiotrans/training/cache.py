@@ -15,8 +15,8 @@ import hashlib
 import json
 import threading
 import zlib
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import write_whole
+from audiotrans.files import from_json, write_whole
 
 MANIFEST = "manifest.json"
 CACHE_FORMAT = "audiotrans-cache"
@@ -118,7 +118,7 @@ def read_facts(path: Path) -> dict[str, Any] | None:
     """Return what the header of a file of images holds; None where there is no such file, or it was cut off."""
     try:
         with safe_open(path, "numpy") as file:
-            record: dict[str, Any] = json.loads(file.metadata()["record"])
+            record: dict[str, Any] = from_json(file.metadata()["record"])
             _ = record["shapes"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
@@ -166,7 +166,7 @@ class Images:
     def _read(path: Path, place: int) -> Tensor:
         try:
             with safe_open(path, "numpy") as file:
-                shape = json.loads(file.metadata()["record"])["shapes"][place]
+                shape = from_json(file.metadata()["record"])["shapes"][place]
                 content = file.get_tensor(str(place))
             return torch.from_numpy(inflated(content.tobytes(), shape))
         except (OSError, SafetensorError, KeyError, IndexError, TypeError, ValueError, zlib.error) as error:
@@ -184,9 +184,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
         AudiotransError: if there is none, or it is broken or of another version.
     """
     try:
-        manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = from_json((root / MANIFEST).read_text(encoding="utf-8"))
         form, version = manifest["format"], manifest["version"]
-        _ = manifest["imaging"], manifest["domains"], manifest["items"]
     except FileNotFoundError:
         raise AudiotransError(
             f"{root} holds no prepared data; make it with: audiotrans prep SOUNDS -o {root}"
@@ -198,6 +197,9 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{root / MANIFEST} is {form} {version}, this program reads {CACHE_FORMAT} {CACHE_VERSION}: run audiotrans"
             " prep again, into a new folder"
         )
+    fault = _fault(manifest)
+    if fault:
+        raise AudiotransError(f"{root / MANIFEST} is broken ({fault}); run audiotrans prep again")
     return manifest
 
 
@@ -217,6 +219,61 @@ def _placeless(item: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"joined": [_placeless(each) for each in item["joined"]]} if item.get("joined") else kept
 
 
+def _fault(manifest: Mapping[str, Any]) -> str:
+    """Say where a manifest is not as `write_manifest` is given it; empty where it is."""
+    imaging, domains, items = (manifest.get(key) for key in ("imaging", "domains", "items"))
+    if not isinstance(imaging, dict) or not isinstance(items, list):
+        return "it says nothing of imaging or items"
+    if not isinstance(domains, dict) or not all(isinstance(domains.get(side), str) for side in "ab"):
+        return "it names no domains"
+    if imaging.get("type") == "photo" and not all(_is_whole(imaging.get(side), 1) for side in ("height", "width")):
+        return "its imaging has no height and width"
+    for number, item in enumerate(items):
+        for key, fits in _OF_ITEM.items():
+            if not isinstance(item, dict) or not fits(item.get(key)):
+                return f"item {number} has no {key} as prep writes it"
+    return ""
+
+
+def _is_whole(value: object, least: int = 0) -> bool:
+    return type(value) is int and least <= value < 2**31
+
+
+def _is_inside(file: object) -> bool:
+    """Tell whether a file's name stays in the folder of the cache."""
+    if not isinstance(file, str) or not file or "\0" in file:
+        return False
+    return not any(kind(file).anchor or ".." in kind(file).parts for kind in (PurePosixPath, PureWindowsPath))
+
+
+def _is_weight(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 < value < 1e30)
+
+
+def _are_parts(parts: object) -> bool:
+    """Check the further sounds of an item that holds several."""
+    keys = ("file", "index", "level")
+    return parts is None or (
+        isinstance(parts, list)
+        and all(isinstance(part, dict) and all(_OF_ITEM[key](part.get(key)) for key in keys) for part in parts)
+    )
+
+
+_OF_ITEM: dict[str, Callable[[Any], bool]] = {
+    "domain": lambda value: value in ("a", "b"),
+    "split": lambda value: value in ("train", "valid", "test"),
+    "source": lambda value: value is None or (isinstance(value, str) and "\0" not in value),
+    "file": _is_inside,
+    "index": _is_whole,
+    "frames": lambda value: _is_whole(value, 1),
+    "weight": _is_weight,
+    "gap": lambda value: value is None or _is_whole(value),
+    "level": lambda value: value is None or _is_whole(value),
+    "joined": _are_parts,
+}
+"""What a manifest says of each image, and what that may be."""
+
+
 def open_cache(output: Path) -> dict[str, Any]:
     """Make sure that prep may use a folder as a cache.
 
@@ -224,7 +281,7 @@ def open_cache(output: Path) -> dict[str, Any]:
         output: a folder that is missing, empty, or a cache, finished or not.
 
     Returns:
-        The manifest of the last run; empty if there is none, or it is of another version.
+        The manifest of the last run; empty if there is none, or it is broken or of another version.
 
     Raises:
         UsageError: if it holds anything else, or a file stands there.
@@ -233,7 +290,7 @@ def open_cache(output: Path) -> dict[str, Any]:
         raise UsageError(f"{output} is a file: give a folder for the cache")
     manifest = output / MANIFEST
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content = from_json(manifest.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         content = None
     except OSError as error:
@@ -246,7 +303,7 @@ def open_cache(output: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or content.get("format") != CACHE_FORMAT:
         raise UsageError(f"{manifest} is not the manifest of a cache: give another folder")
-    return content if content.get("version") == CACHE_VERSION else {}
+    return content if content.get("version") == CACHE_VERSION and not _fault(content) else {}
 
 
 def write_manifest(root: Path, content: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from audiotrans.errors import AudiotransError
-from audiotrans.files import replacing, write_error, write_whole
+from audiotrans.files import from_json, replacing, write_error, write_whole
 from audiotrans.model.nets import NetSettings
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
 from audiotrans.weights import VERSION, header, stored_nets
@@ -83,7 +83,26 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT or state.get("version") != VERSION:
         raise AudiotransError(f"{path} is not an {CHECKPOINT} of version {VERSION}")
     state = {OLD_PARTS.get(name, name): value for name, value in state.items()}
-    return state, recipe_from_dict(with_new_keys(json.loads(state["recipe"])), str(path))
+    try:
+        values = with_new_keys(from_json(state["recipe"]))
+        _check(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AudiotransError(f"{path} is broken ({error}): it cannot be used") from None
+    return state, recipe_from_dict(values, str(path))
+
+
+def _check(state: dict[str, Any]) -> None:
+    """Raise ValueError where a state's numbers and weights are not what `save_checkpoint` writes."""
+    for name in ("step", "steps_before"):
+        if type(state.get(name, 0)) is not int or not 0 <= state.get(name, 0) < 2**62:
+            raise ValueError(f"its {name} is not a number of steps")
+    for name in ("model", "ema", "discriminators"):
+        part = state.get(name, {})
+        if not isinstance(part, dict) or not all(isinstance(value, torch.Tensor) for value in part.values()):
+            raise ValueError(f"its {name} are not weights")
+        for key, value in part.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(f"its {name} holds numbers that are not finite, in {key}")
 
 
 def layers_of(state: dict[str, Any], recipe: Recipe, path: Path) -> NetSettings:
@@ -140,7 +159,7 @@ def forget_after(path: Path, step: int) -> None:
 
 def _step_of(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
+        return float(from_json(line)["step"])
     except ValueError:  # the line that a killed run was writing
         return math.inf
 

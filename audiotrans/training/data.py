@@ -158,13 +158,23 @@ class ImageCache:
     def _values(self, item: dict[str, Any]) -> Tensor:
         key = item["file"], item["index"]
         if not item.get("joined"):
-            return self.images.values(*key)
+            return self._as_said(item, self.images.values(*key))
         if key not in self._joined:
             first = self.images.values(*key)
             silence = torch.zeros((*first.shape[:2], item["gap"]), dtype=torch.uint8)
             others = [self.images.values(each["file"], each["index"]) for each in item["joined"]]
-            self._joined[key] = torch.cat([first, *(part for other in others for part in (silence, other))], dim=-1)
+            whole = torch.cat([first, *(part for other in others for part in (silence, other))], dim=-1)
+            self._joined[key] = self._as_said(item, whole)
         return self._joined[key]
+
+    def _as_said(self, item: dict[str, Any], values: Tensor) -> Tensor:
+        """Return an image, or refuse one that is not as wide as the manifest says: crops of it would be empty."""
+        if values.shape[-1] != item["frames"]:
+            raise AudiotransError(
+                f"{self.root / item['file']} holds an image of {values.shape[-1]} columns, its manifest says"
+                f" {item['frames']}: remove it and run audiotrans prep again"
+            )
+        return values
 
     def _crop(self, item: dict[str, Any], start: int, frames: int) -> Tensor:
         image = self.read(item, start, frames)

@@ -166,7 +166,9 @@ def _items(cache: ImageCache, per_domain: int, columns: int) -> list[Item]:
         for number, entry in enumerate(_spread(held_out, per_domain), start=1):
             image = cache.read(entry, 0, min(columns, entry["frames"]))[None]
             label = f"{cache.manifest['domains'][side]} {number}"
-            chosen.append(Item(side, label, image, cache.root / entry["source"]))  # an absolute source stays absolute
+            chosen.append(
+                Item(side, label, image, cache.root / entry.get("source", "none"))
+            )  # an absolute source stays absolute
     return chosen
 
 

@@ -104,6 +104,7 @@ def find_sources(source: Path, a: str, b: str) -> Sources:
         for domain in DOMAINS
         for sound in _sounds_in(of_domain[domain], domain, names[domain], split if split_kept else None)
     ]
+    _refuse_twice(names, sounds)
     return Sources(names, tuple(sorted(sounds, key=lambda sound: (sound.domain, sound.key))), split_kept)
 
 
@@ -269,6 +270,22 @@ def _refuse_shared(names: dict[str, str], folders: _Folders) -> None:
         raise UsageError(f"{names['a']!r} and {names['b']!r} are the same folder, {folders['a']}: two are needed")
     if a in b.parents or b in a.parents:
         raise UsageError(f"of {folders['a']} and {folders['b']} one lies in the other: the domains must be apart")
+
+
+def _refuse_twice(names: dict[str, str], sounds: Iterable[Sound]) -> None:
+    """Refuse a file that both domains hold, as linked folders may lead to."""
+    homes: dict[tuple[int, int], Sound] = {}
+    for sound in sounds:
+        try:
+            status = sound.path.stat()
+        except OSError:  # what reading it will say
+            continue
+        other = homes.setdefault((status.st_dev, status.st_ino), sound)
+        if other.domain != sound.domain and status.st_ino:  # Windows may not know it
+            raise UsageError(
+                f"{other.path} and {sound.path} are one file, in {names[other.domain]} and in {names[sound.domain]}: "
+                "the domains must be apart; is there a link to the other's folder?"
+            )
 
 
 def _sounds_in(folder: Path, domain: str, name: str, split: str | None) -> Iterator[Sound]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 from pathlib import Path
@@ -274,6 +275,56 @@ def test_tags_behind_a_wav_are_no_sound(tmp_path: Path, tag: bytes) -> None:
     info = audio.probe(path)
     assert (info.frames, info.note) == (48_007, "")
     assert audio.read(path)[0].shape == (2, 48_007)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".rf64"])
+@pytest.mark.parametrize("count", [200, 300_000])
+def test_bytes_behind_a_finished_wav_are_no_sound(tmp_path: Path, suffix: str, count: int) -> None:
+    path = tmp_path / f"x{suffix}"
+    audio.write(path, tones(2), 48_000)
+    whole, _ = audio.read(path)
+    rubbish = np.random.default_rng(0).integers(128, 256, count, np.uint8).tobytes()
+    path.write_bytes(path.read_bytes() + rubbish)
+    info = audio.probe(path)
+    assert info.frames == 48_007
+    assert info.note == f"{count} bytes that lie behind the end of its sound are passed over"
+    np.testing.assert_array_equal(audio.read(path)[0], whole)
+
+
+def test_an_unfinished_wav_ends_where_the_size_of_the_whole_says(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tones(2).T, 48_000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + bytes(4) + whole[44:] + b"\xff" * 4_000)
+    info = audio.probe(path)
+    assert (info.frames, info.note) == (48_007, "its header was never finished: it is read to its end")
+
+
+@pytest.mark.parametrize("rate", [1, 999, 4_000_001, 2**31 - 1])
+@pytest.mark.parametrize("suffix", [".wav", ".au", ".aiff"])
+def test_rates_that_no_sound_has_are_refused(tmp_path: Path, rate: int, suffix: str) -> None:
+    soundfile.write(tmp_path / f"x{suffix}", np.zeros(9_000), rate)
+    refused(tmp_path / f"x{suffix}", r"samples a second; 1000 to 4000000 are possible\. Its header is damaged")
+
+
+def test_what_is_read_anyway_need_not_be_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio.write(tmp_path / "x.mp3", tones(2), 48_000)
+    counted = audio.probe(tmp_path / "x.mp3")
+    monkeypatch.setattr("audiotrans.audio.reading._checked", None)  # never decoded
+    assert audio.probe(tmp_path / "x.mp3", count=False) == dataclasses.replace(counted, frames=0)
+
+
+@pytest.mark.parametrize("head", [b"", b"ID3\3\0\0\0\0\0\x10" + bytes(16)])
+@pytest.mark.parametrize("damage", [40, 400])
+def test_damaged_mp3_is_refused_without_a_word_of_the_decoder(
+    tmp_path: Path, head: bytes, damage: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    audio.write(tmp_path / "x.mp3", tones(2), 48_000)
+    data = (tmp_path / "x.mp3").read_bytes()
+    (tmp_path / "x.mp3").write_bytes(head + data[:damage] + bytes(20_000))
+    with pytest.raises(AudiotransError):
+        audio.read(tmp_path / "x.mp3")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_libsndfile_cannot_seek_in_is_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,29 @@ def test_a_checkpoint_of_the_old_words_is_read(tmp_path):
     assert "critics" not in state
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": 1}, "is broken"),
+        ({"recipe": "{"}, "is broken"),
+        ({"recipe": "[" * 100_000}, "is broken .*nested too deeply"),
+        ({"recipe": "[]"}, "valid dictionary"),
+        ({"step": "x"}, "is broken .its step is not a number of steps"),
+        ({"step": -1}, "is broken .its step is not a number of steps"),
+        ({"steps_before": 1.5}, "is broken .its steps_before is not a number of steps"),
+        ({"ema": [1]}, "is broken .its ema are not weights"),
+        ({"model": {"a": 1}}, "is broken .its model are not weights"),
+        ({"ema": {"a": torch.tensor([1.0, math.nan])}}, "its ema holds numbers that are not finite, in a"),
+    ],
+)
+def test_a_checkpoint_that_is_not_as_it_was_written_is_refused(tmp_path, changes, message):
+    save_checkpoint(tmp_path / "last.pt", {"step": 1, "model": {}, "ema": {}}, RECIPE)
+    torch.save(torch.load(tmp_path / "last.pt", weights_only=True) | changes, tmp_path / "last.pt")
+    with pytest.raises(AudiotransError, match=message) as caught:
+        load_checkpoint(tmp_path / "last.pt")
+    assert "\n" not in str(caught.value)
+
+
 class Code:
     """Something whose unpickling would run code."""
 
@@ -156,6 +180,7 @@ WRONG_METADATA = {
     "broken recipe": {"recipe": "{"},
     "unknown key": {"recipe": '{"model": {"widht": 4}}'},
     "shapes": {"recipe": WIDER},
+    "deep": {"recipe": '{"model": ' * 100 + "1" + "}" * 100},
 }
 WRITERS = {
     "missing": lambda path, weights: None,
@@ -163,6 +188,9 @@ WRITERS = {
     "text": lambda path, weights: path.write_text("not a model"),
     "empty": lambda path, weights: path.touch(),
     "truncated": lambda path, weights: path.write_bytes(path.read_bytes()[:-100]),
+    "not finite": lambda path, weights: save_file(
+        {name: value * math.inf for name, value in weights.items()}, path, metadata=metadata()
+    ),
     "a weight missing": lambda path, weights: save_file(dict(list(weights.items())[1:]), path, metadata=metadata()),
 }
 
@@ -191,6 +219,8 @@ def damaged(case, path, weights):
         ("unknown key", r"m.safetensors: model.widht: unknown key.*Did you mean 'width'"),
         ("shapes", "does not fit its own recipe: .*size mismatch"),
         ("a weight missing", "does not fit its own recipe: .*Missing key"),
+        ("not finite", "is damaged: its .* holds numbers that are not finite"),
+        ("deep", "its metadata holds no readable recipe"),
     ],
 )
 def test_files_that_are_not_ours_are_refused_in_one_line(tmp_path, net, case, message):

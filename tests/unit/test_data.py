@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -198,8 +199,8 @@ def test_streams_differ_by_seed_and_place():
         ({"version": 1}, r"is audiotrans-cache 1, this program reads audiotrans-cache 2: run audiotrans prep again"),
         ({"format": "audiotrans-packed", "version": 1}, r"is audiotrans-packed 1, .* run audiotrans prep again, into"),
         ({"format": None}, r"manifest.json is broken"),
-        ({"items": None}, r"manifest.json is broken \('items'\)"),
-        ({"imaging": None}, r"manifest.json is broken \('imaging'\)"),
+        ({"items": None}, r"manifest.json is broken \(it says nothing of imaging or items\)"),
+        ({"imaging": None}, r"manifest.json is broken \(it says nothing of imaging or items\)"),
         ({"items": []}, r"has no training images of 'violin'"),
     ],
 )
@@ -207,6 +208,43 @@ def test_caches_that_do_not_serve_are_refused(root, changes, message):
     rewrite(root, **changes)
     with pytest.raises(AudiotransError, match=message):
         ImageCache(root)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("file", "../../outside.safetensors"),
+        ("file", "/etc/passwd"),
+        ("file", "C:\\outside.safetensors"),
+        ("file", "images\\..\\..\\outside.safetensors"),
+        ("file", "a\0b"),
+        ("file", None),
+        ("domain", ["a"]),
+        ("split", "trian"),
+        ("index", -1),
+        ("index", True),
+        ("frames", 0),
+        ("frames", 1e9),
+        ("frames", 2**40),
+        ("weight", 0),
+        ("weight", math.inf),
+        ("gap", "1"),
+        ("joined", 3),
+        ("joined", [{"file": "../x.safetensors", "index": 0}]),
+    ],
+)
+def test_a_manifest_names_nothing_outside_and_nothing_that_cannot_be(root, key, value):
+    items = read_manifest(root)["items"]
+    rewrite(root, items=[items[0], {**items[1], key: value}, *items[2:]])
+    with pytest.raises(AudiotransError, match=rf"manifest.json is broken \(item 1 has no {key} as prep writes it\)"):
+        ImageCache(root)
+
+
+def test_an_image_of_another_width_than_the_manifest_says_is_named(root):
+    items = read_manifest(root)["items"]
+    rewrite(root, items=[{**item, "frames": 41} for item in items])
+    with pytest.raises(AudiotransError, match="holds an image of 40 columns, its manifest says 41: remove it and run"):
+        ImageCache(root).sample("a", "train", 0, 1, 16, 0)
 
 
 def test_a_folder_without_a_cache_is_refused_with_the_way_out(tmp_path):

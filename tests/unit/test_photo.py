@@ -118,6 +118,16 @@ def test_a_photo_with_broken_exif_is_read_as_it_lies(tmp_path):
     assert read_photo(path).shape == (20, 30, 3)
 
 
+def test_what_libtiff_says_of_a_damaged_photo_is_kept_from_the_terminal(tmp_path, capfd):
+    path = save(tmp_path / "x.tif", Image.fromarray(pixels_of()), compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    data[20:2000] = b"\xff" * 1980
+    path.write_bytes(data)
+    with pytest.raises(AudiotransError, match=r"x\.tif is broken or cut short"):
+        read_photo(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_warnings_of_pillow_are_kept_from_the_user_and_no_others(tmp_path):
     exif = Image.Exif()
     exif[0x0132] = "2020:01:01 00:00:00"

@@ -153,7 +153,13 @@ def test_damaged_headers_are_one_line(data: bytes, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "channels", "kind", "message"),
-    [(0, 1, "u8", "sample rate 0 Hz"), (1, 0, "u8", "0 channels"), (1, 9, "u8", "9 channels"), (1, 1, "s16", "s16le")],
+    [
+        (0, 1, "u8", "sample rate 0 Hz"),
+        (999, 1, "u8", "1000 to 4000000 are possible"),
+        (8000, 0, "u8", "0 channels"),
+        (8000, 9, "u8", "9 channels"),
+        (8000, 1, "s16", "s16le"),
+    ],
 )
 def test_raw_formats_are_checked(rate: int, channels: int, kind: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -25,6 +25,25 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
+def test_a_link_to_the_folder_of_both_domains_does_not_mix_them(source: Path) -> None:
+    try:
+        (source / "violin" / "all").symlink_to(source, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no links")
+    sounds = find_sources(source, "violin", "piano").sounds
+    assert [sound.domain for sound in sounds] == ["a"] * 6 + ["b"] * 6
+
+
+def test_a_file_that_both_domains_hold_is_refused(source: Path) -> None:
+    try:
+        (source / "violin" / "more").symlink_to(source / "piano", target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no links")
+    (source / "violin" / "gone.wav").symlink_to(source / "nowhere.wav")  # what reading it will say
+    with pytest.raises(UsageError, match=r"song0x\.wav .* are one file, in violin and in piano: the domains must be"):
+        find_sources(source, "violin", "piano")
+
+
 class TestRecordings:
     @pytest.mark.parametrize(
         ("name", "recording"),

@@ -26,6 +26,37 @@ def write(tmp_path, text):
     return path
 
 
+BOMB = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "holds more than a recipe can"),
+        ("model: &m {width: *m}", "is not YAML|holds more than a recipe can"),
+        ("model: &m [*m]", "holds more than a recipe can"),
+        ("[" * 30, "is not YAML"),
+        ("model: " + "[" * 5_000 + "]" * 5_000, "is not YAML"),
+        ("model: " + "[" * 50 + "]" * 50, "holds more than a recipe can"),
+        ("train: {steps: 2026-13-01}", "is not YAML: month must be in 1..12"),
+        ("model: !!python/object/apply:os.system ['true']", "is not YAML"),
+        ("model: !!int ''", "is not YAML"),
+        ("\x00", "is not YAML"),
+    ],
+)
+def test_hostile_yaml_is_one_line(tmp_path, text, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=message) as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+    with pytest.raises(UsageError):
+        load_recipe(FOLDER / "debug.yaml", [f"model={text}"])
+
+
 def test_the_named_recipes_are_there():
     wanted = {
         "debug", "irmas_violin_piano", "irmas_violin_piano_paper", "unit_violin_piano", "violin_piano",

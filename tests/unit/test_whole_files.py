@@ -143,6 +143,14 @@ def test_linked_folders_are_followed_and_links_that_lead_in_circles_end(tmp_path
     assert found(tmp_path / "ds") == ["violin/0.wav", "violin/bach/1.wav", "violin/bach/deep/2.flac"]
 
 
+def test_a_link_to_a_folder_above_itself_does_not_bring_what_lies_beside(tmp_path: Path) -> None:
+    touched(tmp_path, "ds/violin/0.wav", "ds/piano/1.wav", "library/bach/2.wav", "library/other/3.wav")
+    linked(tmp_path / "ds/violin/up", tmp_path / "ds")
+    linked(tmp_path / "ds/violin/bach", tmp_path / "library/bach")
+    linked(tmp_path / "library/bach/all", tmp_path / "library")
+    assert found(tmp_path / "ds/violin") == ["0.wav", "bach/2.wav"]
+
+
 def test_a_folder_is_searched_once_by_its_own_name(tmp_path: Path) -> None:
     touched(tmp_path, "z/1.wav")
     linked(tmp_path / "a", tmp_path / "z")
@@ -153,11 +161,14 @@ def test_a_folder_is_searched_once_by_its_own_name(tmp_path: Path) -> None:
 def test_files_that_look_like_sound_but_are_not_read_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    touched(tmp_path, "1.wav", "notes.txt", "cover.jpg", "old.ra", "deep/tape.avi")
+    touched(tmp_path, "1.wav", "notes.txt", "cover.jpg", "old.ra", "deep/tape.avi", "2.mid", "deep/3.MID")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path) == ["1.wav"]
-    (record,) = caplog.records
-    assert record.getMessage().endswith("passed over, since they cannot be read: tape.avi, old.ra.")
+    assert sorted(record.getMessage().rpartition(": passed over, ")[2] for record in caplog.records) == [
+        ".avi cannot be read here: tape.avi.",
+        ".mid holds notes, no sound: 2.mid, 3.MID.",
+        ".ra cannot be read here: old.ra.",
+    ]
     caplog.clear()
     assert files.find_files([tmp_path], (".jpg",), "photo") == [tmp_path / "cover.jpg"]
     assert not caplog.records

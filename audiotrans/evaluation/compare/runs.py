@@ -31,7 +31,7 @@ from audiotrans.evaluation.compare.evaluation_set import (
 from audiotrans.evaluation.compare.summary import RECORDS, Scale, read_records, read_scale, write_scale, write_summary
 from audiotrans.evaluation.metrics.kernel import median_bandwidth
 from audiotrans.evaluation.plots import to_pixels
-from audiotrans.files import replacing, write_whole
+from audiotrans.files import from_json, replacing, write_whole
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.processes import in_processes
 from audiotrans.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
@@ -158,7 +158,7 @@ def _keep_plan(output: Path, recipes: Mapping[str, Recipe], cache: Path, steps: 
     path = output / PLAN
     texts = {name: dump_recipe(recipe) for name, recipe in recipes.items()}
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = from_json(path.read_text(encoding="utf-8"))
         if before.get("version") != VERSION:
             raise UsageError(f"{output} holds a comparison of another version of audiotrans: take another folder")
         for key, value in facts.items():
@@ -239,7 +239,7 @@ def _last_losses(folder: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     for line in reversed(path.read_text(encoding="utf-8").splitlines()):
-        record: dict[str, float] = json.loads(line)
+        record: dict[str, float] = from_json(line)
         if "generator/gan" in record:
             return record
     return {}
@@ -374,6 +374,6 @@ def _step_of(folder: Path) -> int:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 4096))
             lines = file.read().splitlines()
-        return next((int(json.loads(line)["step"]) for line in reversed(lines) if line.endswith(b"}")), 0)
+        return next((int(from_json(line)["step"]) for line in reversed(lines) if line.endswith(b"}")), 0)
     except (FileNotFoundError, ValueError, KeyError):
         return 0

@@ -24,7 +24,7 @@ from audiotrans.evaluation.compare.evaluation_set import METRICS, EvaluationSet
 from audiotrans.evaluation.intervals import student_interval
 from audiotrans.evaluation.plots import comparison_curves, ends_sheet, progress_sheet
 from audiotrans.evaluation.tables import markdown_table, with_interval
-from audiotrans.files import write_whole
+from audiotrans.files import from_json, write_whole
 from audiotrans.recipe import load_recipe
 
 RECORDS = "evaluations.jsonl"
@@ -79,7 +79,7 @@ class Scale:
 def read_scale(output: Path) -> Scale | None:
     """Read the scale of a comparison's folder; None where distances in ImageNet's features were not measured."""
     path = output / SCALE
-    return Scale(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return Scale(**from_json(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def write_scale(output: Path, scale: Scale) -> None:
@@ -92,7 +92,7 @@ def read_records(folder: Path) -> Records:
     path = folder / RECORDS
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [from_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def levels(held_out: EvaluationSet) -> dict[str, Reached]:
@@ -276,7 +276,7 @@ class Curve:
 
 def read_runs(output: Path) -> dict[str, dict[int, Records]]:
     """Read the evaluations by recipe and seed, of all runs that a comparison's folder holds."""
-    plan = json.loads((output / "compare.json").read_text(encoding="utf-8"))
+    plan = from_json((output / "compare.json").read_text(encoding="utf-8"))
     found: dict[str, dict[int, Records]] = {}
     for name in plan["recipes"]:
         for path in sorted((output / "runs").glob(f"{name}-*/{RECORDS}")):
@@ -335,7 +335,7 @@ def write_summary(output: Path, held_out: EvaluationSet) -> Path:
 def _text(
     output: Path, held_out: EvaluationSet, runs: dict[str, dict[int, Records]], figures: Sequence[Path]
 ) -> list[str]:
-    plan = json.loads((output / "compare.json").read_text(encoding="utf-8"))
+    plan = from_json((output / "compare.json").read_text(encoding="utf-8"))
     a, b = plan["domains"]["a"], plan["domains"]["b"]
     counts = {domain: distinct(images) for domain, images in held_out.images.items()}
     right, copied = held_out.accuracy, held_out.copy_accuracy

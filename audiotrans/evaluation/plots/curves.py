@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from audiotrans.errors import AudiotransError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import RANGE_DB, Array
 from audiotrans.evaluation.plots.spectrograms import log_spectrogram
+from audiotrans.files import from_json
 from audiotrans.photo.images import PhotoSettings
 from audiotrans.recipe import load_recipe
 from audiotrans.training.samples import GAP
@@ -96,8 +96,8 @@ def read_curves(log: Path) -> Curves:
 
 def _parse_record(line: str, log: Path, number: int, *, is_last: bool) -> dict[str, float]:
     try:
-        return _flatten(json.loads(line)) if line.strip() else {}
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        return _flatten(from_json(line)) if line.strip() else {}
+    except (ValueError, TypeError, AttributeError) as error:
         if is_last:
             return {}
         raise AudiotransError(f"line {number} of {log} is not a JSON object: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from audiotrans.audio import find_audio, read
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.plots import canvas
 from audiotrans.evaluation.plots.canvas import COLOUR_MAP, RANGE_DB, Array
+from audiotrans.files import from_json
 from audiotrans.spectrogram.stft import STFT
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def figure8(
 
 def _read_cycle(folder: Path) -> dict[str, Any]:
     try:
-        values = json.loads((folder / "cycle.json").read_text(encoding="utf-8"))
+        values = from_json((folder / "cycle.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise AudiotransError(f"{folder} holds no readable cycle.json: give a folder of audiotrans cycle") from None
     if not isinstance(values, dict) or values.get("format") != "audiotrans-cycle" or not values.get("items"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ from audiotrans.evaluation.report.content import MARKER, Material
 from audiotrans.evaluation.report.folders import read_source
 from audiotrans.evaluation.report.page import FORMAT, environment, write_page
 from audiotrans.evaluation.report.sounds import FORMATS, write_sounds
+from audiotrans.files import from_json
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def check_output(output: Path, sources: Sequence[Path], *, force: bool) -> None:
 def is_page(folder: Path) -> bool:
     """Tell whether a folder is a listening page, by its marker."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = from_json((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(marker, dict) and marker.get("format") == FORMAT

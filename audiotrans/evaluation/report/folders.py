@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from audiotrans.evaluation.report.content import (
     about_system,
 )
 from audiotrans.evaluation.scoring import METRICS, Metric
+from audiotrans.files import from_json
 
 R = TypeVar("R", bound="Record")
 
@@ -155,8 +155,8 @@ def load_record(path: Path, kind: type[R], name: str) -> R:
         AudiotransError: it cannot be read, is of another format or version, or lacks something.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise AudiotransError(f"{path}: cannot be read: {error}; make it again.") from error
     if not isinstance(data, dict) or data.get("format") != name:
         found = data.get("format") if isinstance(data, dict) else type(data).__name__
