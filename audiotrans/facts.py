@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from audiotrans.audio import probe, read_blocks
 from audiotrans.convert.converter import statistics_of
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import file_digest, missing
+from audiotrans.files import file_digest, from_json, missing
 from audiotrans.photo.pillow import PHOTO_SUFFIXES, read_photo
 from audiotrans.recipe import Recipe, load_recipe
 from audiotrans.spectrogram.imaging import AudioSettings
@@ -143,7 +142,7 @@ def metrics_of(run: Path) -> list[dict[str, float]]:
     log, lines = run / METRICS_NAME, []
     for text in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else ():
         try:
-            line = json.loads(text)
+            line = from_json(text)
         except ValueError:
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
