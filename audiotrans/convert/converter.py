@@ -224,8 +224,9 @@ class Converter:
             AudiotransError: naming the file.
         """
         info = probe(job.source, count=False)
-        facts = (job.source, info.format, info.subtype, info.sample_rate, info.channels)
-        _log.info("reading %s: %s %s, %d Hz, %d channels", *facts)
+        length = f"{info.seconds:.1f} s" if info.frames else "of unknown length"
+        facts = (job.source, info.format, info.subtype, info.sample_rate, info.channels, length)
+        _log.info("reading %s: %s %s, %d Hz, %d channels, %s", *facts)
         writers = writers_of(job, info, force=force)
         folder = existing(job.outputs[0].parent)
         inner = resampled_length(info.frames, info.sample_rate, self.settings.sample_rate)
