@@ -567,16 +567,24 @@ def encoder_inputs(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[
 
     Their rows of rumble are silent, as they are in a conversion.
     """
-    rows = _rumble_rows(recipe.imaging) if isinstance(recipe.imaging, AudioSettings) else 0
-    if not (rows or recipe.train.equalise_db):
+    seed, coloured = recipe.train.seed, recipe.train.equalise_db
+    if not (coloured or rumble_rows(recipe)):
         return {}
-    coloured = recipe.train.equalise_db
-    seen = {
-        domain: equalise(images, recipe, recipe.train.seed, domain, step) if coloured else images.clone()
+    return {
+        domain: without_rumble(equalise(images, recipe, seed, domain, step) if coloured else images, recipe)
         for domain, images in crops.items()
     }
-    for images in seen.values():
-        images[..., :rows, :] = -1
+
+
+def rumble_rows(recipe: Recipe) -> int:
+    """Return how many of the lowest rows a conversion neither shows to the network nor changes (`AudioImaging`)."""
+    return _rumble_rows(recipe.imaging) if isinstance(recipe.imaging, AudioSettings) else 0
+
+
+def without_rumble(images: Tensor, recipe: Recipe) -> Tensor:
+    """Return images as a conversion shows them to the network: silent in `rumble_rows`."""
+    seen = images.clone()
+    seen[..., : rumble_rows(recipe), :] = -1
     return seen
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiotrans.audio import probe, read, write
 from audiotrans.convert.converter import Converter
-from audiotrans.convert.effects import aligned_noise
+from audiotrans.convert.effects import aligned_noise, without_rumble
 from audiotrans.errors import AudiotransError
 from audiotrans.photo.images import Pixels
 from audiotrans.photo.pillow import write_photo
@@ -95,11 +95,12 @@ def sample_writer(
 
 
 @torch.inference_mode()
-def sheet_images(model: AVBGTN, image: Tensor, side: Side) -> dict[str, Tensor]:
-    """Return what a sheet shows of one image.
+def sheet_images(model: AVBGTN, imaging: AudioImaging, image: Tensor, side: Side) -> dict[str, Tensor]:
+    """Return what a sheet shows of one image; rumble is hidden from the model and kept, as in a conversion.
 
     Args:
         model: in evaluation.
+        imaging: that made the image.
         image: ``(1, channels, rows, columns)`` on the model's device.
         side: ``a`` or ``b``, the image's own.
 
@@ -109,7 +110,9 @@ def sheet_images(model: AVBGTN, image: Tensor, side: Side) -> dict[str, Tensor]:
     other = OTHER[side]
 
     def translate(source: Tensor, origin: Side, target: Side) -> Tensor:
-        return model.translate(source, origin, target, aligned_noise(model, source, 0, SEED))
+        made = model.translate(without_rumble(source, imaging), origin, target, aligned_noise(model, source, 0, SEED))
+        made[..., : imaging.rumble_rows, :] = source[..., : imaging.rumble_rows, :]
+        return made
 
     translated = translate(image, side, other)
     return {
@@ -125,7 +128,7 @@ def _write_sheet(
 ) -> None:
     panels = {}
     for item in items:
-        for title, image in sheet_images(model, item.image.to(device), item.side).items():
+        for title, image in sheet_images(model, imaging, item.image.to(device), item.side).items():
             panels[f"{item.label}: {title}"] = imaging.display_db(image).cpu().numpy()
     if panels:
         draw(panels, path, imaging.row_frequencies(), imaging.seconds_per_frame)

@@ -67,11 +67,15 @@ def test_a_broken_recording_does_not_end_the_training(cache: Path, tmp_path: Pat
 
 
 def test_the_views_are_what_they_say() -> None:
-    image = torch.linspace(-0.5, 0.5, 64).reshape(1, 1, 4, 16)
-    views = sheet_images(Silencer(0.25), image, "b")  # type: ignore[arg-type]
-    shifts = [float((view - image).mean()) for view in views.values()]
-    assert shifts == pytest.approx([0.0, 0.0, 0.25, 0.5])
-    assert torch.equal(sheet_images(Identity(), image, "a")["cycle"], image)  # type: ignore[arg-type]
+    imaging = AudioImaging(RECIPE.imaging)
+    rumble, rows = imaging.rumble_rows, RECIPE.imaging.image_rows
+    image = torch.linspace(-0.5, 0.5, 16 * rows).reshape(1, 1, rows, 16)
+    views = sheet_images(Silencer(0.25), imaging, image, "b")  # type: ignore[arg-type]
+    shifts = [float((view - image)[..., rumble:, :].mean()) for view in views.values()]
+    assert shifts == pytest.approx([0.0, 0.0, 0.25, 0.5], abs=1e-6)
+    assert rumble
+    assert all(torch.equal(view[..., :rumble, :], image[..., :rumble, :]) for view in views.values())
+    assert torch.equal(sheet_images(Identity(), imaging, image, "a")["cycle"], image)  # type: ignore[arg-type]
 
 
 def test_a_missing_cache_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from audiotrans.model.avb_gtn import AVBGTN
-from audiotrans.training.data import ImageCache
+from audiotrans.training.data import ImageCache, rumble_rows
 from audiotrans.training.validation import validate
 from tests.fakes import fake_cache, tiny_recipe
 
@@ -70,3 +70,19 @@ def test_two_domains_of_the_same_silence_give_finite_figures(tmp_path):
     values = validate(Lift(0), cache, RECIPE, CPU)
     assert values["valid/statistics_ab"] == 0
     assert values["valid/fine"] == 0
+
+
+def test_rumble_is_hidden_from_the_model_and_not_counted(data):
+    rumble = rumble_rows(RECIPE)
+    assert rumble
+
+    class Louder(Lift):
+        def translate(self, image, source, target, noise=None):
+            assert (image[..., :rumble, :] == -1).all()
+            made = image.clone()
+            made[..., :rumble, :] = 1
+            return made
+
+    values = validate(Louder(0), data, RECIPE, CPU)
+    assert values["valid/reconstruction"] == values["valid/cycle"] == 0
+    assert values["valid/statistics_ab"] == values["valid/statistics_ba"] == 1
