@@ -48,7 +48,10 @@ FALL_DB_PER_SECOND = 40.0
 """How fast it falls after that, about as a piano's notes do."""
 
 DEPTH_DB = 45.0
-"""How far it follows below the loud parts (95 % of all frames are softer): pauses and their noise stay low."""
+"""How far it follows below the loud parts: pauses and their noise stay low."""
+
+LOUD_SHARE = 0.95
+"""Share of the frames that are softer than the loud parts."""
 
 
 class LevelMeter:
@@ -110,6 +113,10 @@ class LevelMeter:
         loud = powers[~(powers < powers.max() * 10 ** (-GATE_DB / 10))]  # what is not a number stays so
         return float(10 * np.log10(loud.mean()))
 
+    def loudness_db(self) -> float:
+        """Return how loud the loud parts are, dB re full scale: what the levels of all frames depend on."""
+        return _loudness_db(_medians_db(self._known(), self.seconds_per_frame))
+
     def levels_db(self, first: int = 0, frames: int | None = None) -> Levels:
         """Return the level of the music around each frame of `STFT.forward`, ``(frames,)``, dB re full scale.
 
@@ -117,14 +124,17 @@ class LevelMeter:
             first: the first frame that is asked for.
             frames: how many; None for all so far. Those that are forgotten, or not there yet, get their neighbour's.
         """
+        known = followed(self._known(), self.seconds_per_frame)
+        count = self._forgotten + len(known) - first if frames is None else frames
+        return cast(Levels, level_of_frames(known, first - self._forgotten, count))
+
+    def _known(self) -> Levels:
+        """Return the power of every frame so far."""
         frames_in_all = 1 + -(-self._samples // self.hop_length)  # as `STFT.frames`; the end of the sound cuts some
         missing = frames_in_all - self._forgotten - len(self._frames)
         needed = (missing - 1) * self.hop_length + self.n_fft
         rest = np.pad(self._held, ((0, 0), (0, max(0, needed - self._held.shape[1]))))
-        powers = np.asarray([*self._frames, *(self._powers(rest, missing) if missing > 0 else [])], dtype=np.float64)
-        known = followed(powers, self.seconds_per_frame)
-        count = self._forgotten + len(known) - first if frames is None else frames
-        return cast(Levels, level_of_frames(known, first - self._forgotten, count))
+        return np.asarray([*self._frames, *(self._powers(rest, missing) if missing > 0 else [])], dtype=np.float64)
 
 
 def first_bin(n_fft: int, sample_rate: int) -> int:
@@ -147,11 +157,8 @@ def followed(power: Levels, seconds_per_frame: float) -> Levels:
     Returns:
         dB in the unit of ``power``, ``(frames,)``.
     """
-    half = max(1, round(MEDIAN_SECONDS / seconds_per_frame / 2))
-    around = np.pad(power, half, mode="reflect" if len(power) > half else "edge")
-    medians = np.median(np.lib.stride_tricks.sliding_window_view(around, 2 * half + 1), axis=1)
-    level = 10 * np.log10(np.maximum(medians, 10 ** (-LIMIT_DB / 10)))
-    level = np.maximum(level, np.quantile(level, 0.95) - DEPTH_DB)
+    level = _medians_db(power, seconds_per_frame)
+    level = np.maximum(level, _loudness_db(level) - DEPTH_DB)
     rise, fall = RISE_DB_PER_SECOND * seconds_per_frame, FALL_DB_PER_SECOND * seconds_per_frame
     risen = level.copy()
     for step in range(1, min(max(1, round(AHEAD_SECONDS / seconds_per_frame)), len(level) - 1) + 1):
@@ -162,6 +169,19 @@ def followed(power: Levels, seconds_per_frame: float) -> Levels:
     fallen = fall * np.arange(len(held))
     out: Levels = np.maximum.accumulate(held + fallen) - fallen
     return out
+
+
+def _medians_db(power: Levels, seconds_per_frame: float) -> Levels:
+    """Return the median power around each frame, dB."""
+    half = max(1, round(MEDIAN_SECONDS / seconds_per_frame / 2))
+    around = np.pad(power, half, mode="reflect" if len(power) > half else "edge")
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(around, 2 * half + 1), axis=1)
+    level: Levels = 10 * np.log10(np.maximum(medians, 10 ** (-LIMIT_DB / 10)))
+    return level
+
+
+def _loudness_db(level: Levels) -> float:
+    return float(np.quantile(level, LOUD_SHARE))
 
 
 def level_of_frames(level: Level, first: int, frames: int) -> Level:
