@@ -149,8 +149,9 @@ def _convert(
 ) -> tuple[list[Job], Iterator[Written | Failure]]:
     """Return the jobs, and what becomes of them, one after the other."""
     options = options_of(asked)
-    from audiotrans.convert.converter import converter_of, run_jobs
+    from audiotrans.convert.converter import converter_of
     from audiotrans.convert.jobs import plan_jobs, sound_bar
+    from audiotrans.convert.sound_converter import run_jobs
     from audiotrans.processes import choose_device, keep_freed_memory, use_threads
     from audiotrans.weights import find, open_weights
 

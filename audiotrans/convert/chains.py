@@ -13,8 +13,9 @@ from pathlib import Path
 
 from audiotrans.audio import AudioInfo, Wave, Writer, probe, read_blocks
 from audiotrans.audio.blocks import resampled_length
-from audiotrans.convert.converter import Converter, Measured
+from audiotrans.convert.converter import Converter
 from audiotrans.convert.jobs import Spool, check_space, naming
+from audiotrans.convert.sound_converter import Measured
 from audiotrans.convert.warnings import DomainCheck
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import ConvertOptions

@@ -131,7 +131,7 @@ def _at_least(number: int, least: int) -> int:
     """Return the larger of the two, also where a number is traced: as a tensor, or as a symbol."""
     if isinstance(number, Tensor):
         return cast(int, number.clamp(min=least))
-    return cast(int, torch.sym_max(number, least))
+    return cast(int, torch.sym_max(number, least))  # type: ignore[no-untyped-call]
 
 
 class RealSTFT(nn.Module):

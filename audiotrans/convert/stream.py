@@ -26,8 +26,9 @@ from audiotrans.audio import Wave
 from audiotrans.audio.blocks import Resampler, resampled_length, resampling_delay_seconds
 from audiotrans.audio.formats import MAX_CHANNELS
 from audiotrans.audio.pipes import KINDS, PipeFormat, PipeReader, PipeWriter, read_wav_header
-from audiotrans.convert.converter import Converter, check_wave
+from audiotrans.convert.converter import Converter
 from audiotrans.convert.jobs import Progress
+from audiotrans.convert.sound_converter import check_wave
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.options import ConvertOptions

@@ -16,10 +16,11 @@ import numpy as np
 
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import find_files, replacing
-from audiotrans.photo.images import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
+
+    from audiotrans.photo.images import Pixels
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from audiotrans.cli import main
-from audiotrans.convert.converter import load, run_jobs
+from audiotrans.convert.converter import load
 from audiotrans.convert.jobs import plan_jobs
+from audiotrans.convert.sound_converter import run_jobs
 from audiotrans.errors import AudiotransError
 from audiotrans.model import nets
 from audiotrans.weights import read_weights

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from audiotrans.convert.converter import Converter, check_wave
+from audiotrans.convert.converter import Converter
 from audiotrans.convert.effects import blend
+from audiotrans.convert.sound_converter import check_wave
 from audiotrans.convert.tiles import TilePlan
 from audiotrans.errors import AudiotransError, UsageError
 from tests.standins import RATE, Identity, Local, Silencer, converter, error_db, tone

@@ -10,8 +10,8 @@ import soundfile
 
 from audiotrans import audio
 from audiotrans.convert import jobs
-from audiotrans.convert.converter import run_jobs
 from audiotrans.convert.jobs import Failure, Job, plan_jobs
+from audiotrans.convert.sound_converter import run_jobs
 from audiotrans.errors import AudiotransError, UsageError
 from tests.standins import RATE, Identity, Local, Silencer, converter, tone
 
