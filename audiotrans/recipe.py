@@ -150,6 +150,9 @@ class Train(_Part):
         discriminator_learning_rate: of D and T.
         betas: of Adam.
         weight_decay: L2, both optimisers.
+        clip_norm: largest norm of each player's gradient, which is scaled down to it; 0 leaves gradients alone. The log
+            has the norms, ``health/*_gradient``.
+        skip_limit: steps in a row that may be skipped, because a loss or a gradient is not finite, before the run ends.
         decay_from: share of the run after which learning rates fall linearly to 0; 1 keeps them.
         ema: decay of the averaged weights that are validated, sampled and exported.
         precision: ``bf16`` autocast (``float32`` on CPUs that have no such arithmetic) or ``float32``.
@@ -181,6 +184,8 @@ class Train(_Part):
     discriminator_learning_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=0.0, ge=0)
+    skip_limit: int = Field(default=20, ge=1)
     decay_from: float = Field(default=0.5, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
     precision: Literal["bf16", "float32"] = "bf16"

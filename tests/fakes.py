@@ -25,7 +25,7 @@ STEP_KEYS = {
     "generator/cycle_reconstruction", "generator/identity", "generator/fine_structure",
     "generator/below_notes", "discriminator/image", "discriminator/latent", "health/z_std", "health/t_accuracy",
     "health/t_posterior", "health/t_prior", "health/d_real_a", "health/d_real_b", "health/d_fake_ab",
-    "health/d_fake_ba",
+    "health/d_fake_ba", "health/generator_gradient", "health/discriminator_gradient",
 }  # fmt: skip
 """What a step of AVB-GTN reports."""
 

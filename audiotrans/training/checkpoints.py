@@ -183,7 +183,8 @@ class Journal:
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Add the values of a step, rounded to five digits."""
+        """Add the values of a step, rounded to five digits; those that are not finite are left out."""
+        values = {name: value for name, value in values.items() if math.isfinite(value)}
         self._write(step, {name: float(f"{value:.5g}") for name, value in values.items()})
         for name, value in values.items() if self._board else ():
             self._board.add_scalar(name, value, step)

@@ -17,6 +17,7 @@ from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR
 from audiotrans.recipe import Recipe
 from audiotrans.training.checkpoints import fit
 from audiotrans.training.data import louder, stream
+from audiotrans.training.guard import Guard, clip, gradient_norm
 from audiotrans.training.history import HistoryBuffer
 from audiotrans.training.warm_start import Teach
 
@@ -48,6 +49,7 @@ class Trainer:
             self.discriminators = Discriminators(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.pool = HistoryBuffer(POOL_SIZE if settings.discriminator_batch > settings.batch_size else 0)
+        self.guard = Guard()
         adam = partial(torch.optim.Adam, betas=settings.betas, weight_decay=settings.weight_decay, foreach=True)
         self.model_adam = adam(self.model.parameters(), settings.learning_rate)
         self.discriminators_adam = adam(self.discriminators.parameters(), settings.discriminator_learning_rate)
@@ -70,14 +72,30 @@ class Trainer:
             targets: see `Crops`.
 
         Returns:
-            Every term, unweighted, and what tells of T's health; scalars that were not synchronised yet.
+            Every term, unweighted, what tells of T's health, and the norms of both players' gradients before they are
+            clipped; scalars that were not synchronised yet. If a loss or a gradient is not finite, `guard` names it:
+            then the generator side, and with it the whole step, or D and T alone did not move.
         """
+        self.guard.found = []
+        found = self._players_steps(a, b, more or {}, seen, targets or {})
+        self.guard.count()
+        self.step += 1
+        return found
+
+    def _players_steps(
+        self,
+        a: Tensor,
+        b: Tensor,
+        more: dict[str, Tensor],
+        seen: dict[str, Tensor] | None,
+        targets: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
         settings = self.recipe.train
         self._set_learning_rates()
         generator = torch.Generator(self.device).manual_seed(stream(settings.seed, "noise", self.step).initial_seed())
         with self._precision():
             t = self.model(a, b, generator, seen)
-        t = self._with_targets(t, targets or {})
+        t = self._with_targets(t, targets)
         made = self._dithered(t)
         with self._precision():
             self.discriminators.requires_grad_(False)
@@ -85,17 +103,17 @@ class Trainer:
             if self.adversarial:
                 outputs = self.discriminators(t, training=False, shown=made)
             terms = self._terms(self._generator_losses(t), t, outputs)
-        if self.step >= settings.discriminator_warmup:
-            self._descend(self.model_adam, self._weighted(terms, self._generator_weights()))
         found = {f"generator/{name}": value.detach() for name, value in terms.items()}
+        found |= self._descend("generator", terms, made, moves=self.step >= settings.discriminator_warmup)
+        if self.guard.found:
+            return found
         if self.adversarial:
             made = {name: images.detach() for name, images in made.items()}
             t = t.detached()
-            found |= self._discriminators_step(t, made, more or {}, generator)
+            found |= self._discriminators_step(t, made, more, generator)
             for turn in range(1, settings.discriminator_steps):
-                self._discriminators_step(t, made, more or {}, generator, turn)
+                self._discriminators_step(t, made, more, generator, turn)
         self._average()
-        self.step += 1
         return found
 
     def _discriminators_step(
@@ -111,8 +129,8 @@ class Trainer:
         with self._precision():
             outputs = self.discriminators(t, training=True, generator=generator, shown=shown)
             terms = self._terms(DISCRIMINATOR_LOSSES, t, outputs)
-        self._descend(self.discriminators_adam, self._weighted(terms, self.recipe.losses.discriminator))
-        return {f"discriminator/{name}": value.detach() for name, value in terms.items()} | health(t, outputs)
+        found = {f"discriminator/{name}": value.detach() for name, value in terms.items()} | health(t, outputs)
+        return found | self._descend("discriminator", terms)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -187,15 +205,31 @@ class Trainer:
             weights["identity"] *= left
         return weights
 
-    @staticmethod
-    def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _descend(
+        self, player: str, terms: dict[str, Tensor], made: dict[str, Tensor] | None = None, *, moves: bool = True
+    ) -> dict[str, Tensor]:
+        """Move a player down its weighted terms, unless one of them, its gradient or what it made is not finite."""
+        optimiser, weights = self.model_adam, self._generator_weights()
+        if player == "discriminator":
+            optimiser, weights = self.discriminators_adam, self.recipe.losses.discriminator
+        loss = self._weighted(terms, weights)
         if not loss.requires_grad:
             raise UsageError(
                 "no loss has a weight that trains this player: see losses.generator and losses.discriminator"
             )
+        checked = {f"{player}/{name}": term for name, term in terms.items() if weights.get(name)}
+        checked |= {f"translation {name}": images.mean() for name, images in (made or {}).items()}
+        if not moves:
+            self.guard.passes(checked)
+            return {}
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        parameters = [each for group in optimiser.param_groups for each in group["params"]]
+        norm = gradient_norm(parameters)
+        if self.guard.passes(checked | {f"{player}/gradient": norm}):
+            clip(parameters, norm, self.recipe.train.clip_norm)
+            optimiser.step()
+        return {f"health/{player}_gradient": norm}
 
     def _set_learning_rates(self) -> None:
         settings = self.recipe.train
@@ -219,6 +253,7 @@ class Trainer:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take what `state` gave."""
+        state = {"guard": self.guard.state_dict(), **state}  # older checkpoints counted nothing
         missing = [name for name in _STATEFUL if name not in state]
         if missing:
             raise AudiotransError(f"the checkpoint lacks {', '.join(missing)}: it is of another version of audiotrans")
@@ -227,7 +262,7 @@ class Trainer:
         self.step, self.steps_before = state["step"], state.get("steps_before", 0)
 
 
-_STATEFUL = ("model", "discriminators", "ema", "model_adam", "discriminators_adam", "pool")
+_STATEFUL = ("model", "discriminators", "ema", "model_adam", "discriminators_adam", "pool", "guard")
 
 
 def health(t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -183,27 +184,54 @@ class _Run:
         return is_due(self.trainer.step, every, self.recipe.train.steps)
 
     def _record(self, terms: dict[str, Tensor], journal: Journal, bar: tqdm[Any]) -> None:
-        """Log, validate and save where it is time to; refuse to go on, or to save, what is no longer finite."""
+        """Log, validate and save where it is time to; refuse to go on where nothing is finite any more."""
         trainer, settings, step = self.trainer, self.recipe.train, self.trainer.step
-        if self._due(settings.log_every):
+        if trainer.guard.found:
+            self._skipped(journal, bar)
+        elif self._due(settings.log_every):
             # Stacked, for each value that is fetched by itself makes a GPU wait.
             values = dict(zip(terms, torch.stack([value.float() for value in terms.values()]).tolist(), strict=True))
-            _check_finite(values, step)
             journal.write(step, values)
             shown = {"gan": values.get("generator/gan"), "L1": values["generator/vae_reconstruction"]}
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
-        if self._due(settings.save_every) or self._stays():
+        # What is saved must not be the weights that nothing finite came of, but older ones; the last ones are all there
+        # is.
+        if (self._due(settings.save_every) or self._stays()) and (not trainer.guard.found or step == settings.steps):
             if self.data.has("valid"):
                 values = validate(trainer.ema, self.data, self.recipe, trainer.device)
-                _check_finite(values, step)
+                self._check_finite(values)
                 journal.write(step, values)
                 if values["valid/score"] < self.best.get("score", math.inf):
                     self.best = {"score": values["valid/score"], "step": step}
             self._save()
 
+    def _skipped(self, journal: Journal, bar: tqdm[Any]) -> None:
+        """Say what was not finite in the step at hand, and end the run where that does not end."""
+        guard, step = self.trainer.guard, self.trainer.step
+        because = ", ".join(guard.found)
+        journal.note(step, skipped=guard.skipped, because=because)
+        if not bar.disable:
+            bar.write(f"step {step} is skipped, {guard.skipped} so far: not finite: {because}", sys.stderr)
+        if guard.in_a_row >= self.recipe.train.skip_limit:
+            raise self._broken(f"{because} not finite in {guard.in_a_row} steps in a row, up to step {step}")
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken:
+            raise self._broken(f"{broken[0]} is no longer finite at step {self.trainer.step}")
+
+    def _broken(self, what: str) -> AudiotransError:
+        way_out = "a lower train.learning_rate, --set train.clip_norm=1 or --set train.precision=float32"
+        if self.saved_at is None:
+            return AudiotransError(f"{what}; nothing was saved yet: begin again with {way_out}")
+        return AudiotransError(
+            f"{what}; {self.checkpoint} of step {self.saved_at} is whole: go on from it with --resume --changed and"
+            f" {way_out}"
+        )
+
     def _save(self) -> None:
         trainer = self.trainer
-        _check_finite({"a weight": _largest(trainer)}, trainer.step)  # before it costs the last save
+        self._check_finite({"a weight": _largest(trainer)})  # before it costs the last save
         save_checkpoint(self.checkpoint, trainer.state() | {"data": self.read, "best": self.best}, self.recipe)
         self.saved_at = trainer.step
         self._keep()
@@ -253,15 +281,6 @@ def _check_size(recipe: Recipe, rows: int) -> None:
         least_here = -(-max(least + unseen, 4 * fold) // fold) * fold
         if size % fold or size < least_here:
             raise UsageError(f"{name} {size} does not suit this model: it needs a multiple of {fold} from {least_here}")
-
-
-def _check_finite(values: dict[str, float], step: int) -> None:
-    broken = [name for name, value in values.items() if not math.isfinite(value)]
-    if broken:
-        raise AudiotransError(
-            f"{broken[0]} is no longer finite at step {step}; the last checkpoint is whole: resume it with a lower"
-            " train.learning_rate or train.precision=float32"
-        )
 
 
 def _largest(trainer: Trainer) -> float:

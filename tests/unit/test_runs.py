@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from audiotrans.training import run as training_run
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.engine import Trainer
 from audiotrans.training.run import train
-from audiotrans.training.stopping import Interruption
+from audiotrans.training.stopping import Interruption, TimeLimit
 from tests.fakes import STEP_KEYS, assert_same, fake_cache, image, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -152,6 +153,25 @@ def test_an_interrupt_saves_the_step_it_came_in(cache, tmp_path, monkeypatch, si
         go(RECIPE, cache, tmp_path)
     assert load_checkpoint(tmp_path / "last.pt")[0]["step"] == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_sigterm_saves_and_is_no_error_for_those_who_ask(cache, tmp_path, monkeypatch, told):
+    step, limit = Trainer.train_step, TimeLimit() if told else None
+
+    def struck(trainer, *crops):
+        signal.raise_signal(signal.SIGTERM)
+        return step(trainer, *crops)
+
+    monkeypatch.setattr(Trainer, "train_step", struck)
+    inherited = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with nullcontext() if told else pytest.raises(KeyboardInterrupt):
+            go(RECIPE, cache, tmp_path, limit=limit)
+    finally:
+        signal.signal(signal.SIGTERM, inherited)
+    assert load_checkpoint(tmp_path / "last.pt")[0]["step"] == 1
+    assert limit is None or limit.stopped_at == 1
 
 
 def test_a_run_in_the_background_stays_deaf(sigint):
