@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 EXTRAS = {
     "PIL": "photo",
+    "huggingface_hub": "hub",
     "jinja2": "eval",
     "librosa": "eval",
     "matplotlib": "plot",

@@ -11,12 +11,12 @@ import numpy as np
 from audiotrans.audio import probe, read_blocks
 from audiotrans.convert.converter import statistics_of
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import file_digest, from_json, missing
+from audiotrans.files import file_digest, missing
 from audiotrans.photo.pillow import PHOTO_SUFFIXES, read_photo
 from audiotrans.recipe import Recipe, load_recipe
 from audiotrans.spectrogram.imaging import AudioSettings
 from audiotrans.training.cache import MANIFEST, read_manifest
-from audiotrans.training.checkpoints import CHECKPOINT_NAME, METRICS_NAME, load_checkpoint, steps_of
+from audiotrans.training.checkpoints import CHECKPOINT_NAME, METRICS_NAME, load_checkpoint, metrics_of, steps_of
 from audiotrans.weights import SUFFIX, find, open_weights, shipped_by_name
 
 Facts = dict[str, Any]
@@ -135,19 +135,6 @@ def _run(path: Path) -> Facts:
         if found:
             facts[name] = {each.removeprefix(key): v for each, v in found[-1].items() if each.startswith(key)}
     return facts
-
-
-def metrics_of(run: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's log; none where it has no log. A line that was cut off is left out."""
-    log, lines = run / METRICS_NAME, []
-    for text in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else ():
-        try:
-            line = from_json(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            lines.append(line)
-    return lines
 
 
 def _cache(path: Path) -> Facts:

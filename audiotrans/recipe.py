@@ -483,4 +483,20 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the whole recipe, defaults filled in, as YAML; `load_recipe` reads it back to an equal recipe."""
-    return yaml.safe_dump(recipe_to_dict(recipe), sort_keys=False, allow_unicode=True)
+    return dump_yaml(recipe_to_dict(recipe))
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Return plain values as YAML, in their order."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=110)
+
+
+def read_head(text: str) -> dict[str, Any]:
+    """Return the YAML between the two lines of dashes that a card begins with; empty where there is none."""
+    if not text.startswith("---\n"):
+        return {}
+    try:
+        values = yaml.safe_load(text[4:].partition("\n---")[0])
+    except yaml.YAMLError:
+        return {}
+    return values if isinstance(values, dict) else {}

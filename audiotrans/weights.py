@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -17,11 +17,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audiotrans import hub
 from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.files import from_json, replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings, layers
-from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
+from audiotrans.recipe import Recipe, read_head, recipe_from_dict, recipe_to_dict, with_new_keys
 
 _log = logging.getLogger(__name__)
 
@@ -45,11 +46,14 @@ def shipped_by_name() -> dict[str, Path]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """Return the weights file of a name or path.
+    """Return the weights file of a name (shipped, or ``hf:owner/name`` of the hub) or path.
 
     Raises:
         UsageError: listing the names that exist.
+        AudiotransError: for a model of the hub that is not to be had.
     """
+    if str(name_or_path).startswith(hub.PREFIX):
+        return hub.fetch(str(name_or_path))
     path = Path(name_or_path)
     if path.is_file():
         return path
@@ -60,39 +64,44 @@ def find(name_or_path: str | Path) -> Path:
         return shipped[str(name_or_path)]
     names = ", ".join(shipped) or "none"
     hint = nearest(str(name_or_path), shipped)
-    raise UsageError(f"no model {str(name_or_path)!r}: shipped are {names}; or give the path of a {SUFFIX} file.{hint}")
+    others = f"or give the path of a {SUFFIX} file, or hf:owner/name"
+    raise UsageError(f"no model {str(name_or_path)!r}: shipped are {names}; {others}.{hint}")
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A shipped model, known from its file's header alone.
+    """A shipped model, known from its file's header and from its card beside it.
 
     Attributes:
         name: what ``--model`` takes.
         path: of its weights.
         domains: names of its two domains.
-        summary: one line from its card.
+        summary: one line from its file.
+        licence: as its card has it, such as ``apache-2.0``; empty where it has none.
+        figures: of each direction by its name, figures by their names.
     """
 
     name: str
     path: Path
     domains: tuple[str, str]
     summary: str
-
-    @property
-    def size_mb(self) -> float:
-        """Size of the file in millions of bytes."""
-        return self.path.stat().st_size / 1e6
+    licence: str = ""
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Return plain values, JSON-ready."""
         facts: dict[str, Any] = {"name": self.name, "file": str(self.path), "domains": list(self.domains)}
-        return facts | {"size_mb": round(self.size_mb, 2), "summary": self.summary}
+        facts |= {"size_mb": round(self.path.stat().st_size / 1e6, 2), "licence": self.licence}
+        return facts | {"summary": self.summary, "figures": self.figures}
 
     def __str__(self) -> str:
-        """Return the line that a user sees."""
-        size = self.size_mb
-        return f"{self.name}: {self.domains[0]} <-> {self.domains[1]}, {size:.1f} MB. {self.summary}".rstrip()
+        """Return the lines that a user sees."""
+        parts = [f"{self.domains[0]} <-> {self.domains[1]}", f"{self.path.stat().st_size / 1e6:.1f} MB"]
+        parts += [self.licence] if self.licence else []
+        lines = [f"{self.name}: {', '.join(parts)}. {self.summary}".rstrip()]
+        for direction, figures in self.figures.items():
+            lines.append(f"  {direction}: " + ", ".join(f"{name} {value:g}" for name, value in figures.items()))
+        return "\n".join(lines)
 
 
 def list_models() -> list[ModelEntry]:
@@ -100,8 +109,20 @@ def list_models() -> list[ModelEntry]:
     entries = []
     for stored in map(open_weights, shipped_models()):
         domains = stored.recipe.domains.a, stored.recipe.domains.b
-        entries.append(ModelEntry(stored.path.stem, stored.path, domains, stored.card.get("summary", "")))
+        card = stored.path.with_suffix(".md")
+        head = read_head(card.read_text(encoding="utf-8")) if card.is_file() else {}
+        said = stored.card.get("summary", ""), str(head.get("license", ""))
+        entries.append(ModelEntry(stored.path.stem, stored.path, domains, *said, _figures(head)))
     return entries
+
+
+def _figures(head: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the figures in a card's head, in the hub's form, by direction and name."""
+    results = [result for model in head.get("model-index", ()) for result in model["results"]]
+    return {
+        result["task"]["name"]: {metric["name"]: float(metric["value"]) for metric in result["metrics"]}
+        for result in results
+    }
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ COMMANDS = {
     "models": "look",
     "plot": "plot",
     "prep": "train",
+    "push": "train",
     "recipe": "train",
     "report": "report",
     "train": "train",

@@ -87,7 +87,11 @@ def stream_options(function: F) -> F:
     "-o", "--output", type=FILES, help="A file for one input, a folder for several.  [default: beside the input]"
 )
 @click.option(
-    "--model", type=MODEL, default="violin-piano", show_default=True, help="A shipped model's name, or a weights file."
+    "--model",
+    type=MODEL,
+    default="violin-piano",
+    show_default=True,
+    help="A shipped model's name, a weights file, or hf:owner/name.",
 )
 @click.option("--samples", default=1, show_default=True, help="How many, by seeds S, S+1, ...: alike but for vibrato.")
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")

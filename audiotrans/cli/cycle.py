@@ -20,7 +20,9 @@ PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=FILES, metavar="INPUT...")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder of sounds and scores.")
-@click.option("--model", type=MODEL, help="A shipped model's name, or a weights file.  [default: violin-piano]")
+@click.option(
+    "--model", type=MODEL, help="A shipped model's name, a weights file, or hf:owner/name.  [default: violin-piano]"
+)
 @click.option(
     "--chain",
     "chains",

@@ -24,7 +24,7 @@ PATH = click.Path(path_type=Path)
     "models",
     type=MODEL,
     multiple=True,
-    help="A shipped model's name or a weights file; may be repeated.",
+    help="A shipped model's name, a weights file, or hf:owner/name; may be repeated.",
 )
 @click.option("--system", "systems", multiple=True, metavar="NAME=FOLDER", help="A folder that someone else converted.")
 @click.option(

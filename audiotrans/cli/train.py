@@ -244,6 +244,8 @@ def _own_options(function: F) -> F:
 @click.argument("run", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Weights file to write (.safetensors).")
 @click.option("--summary", default="", help="One line for the model's card.")
+@click.option("--licence", default="", help="For the model's card, as SPDX names it: cc-by-4.0.")
+@click.option("--card", is_flag=True, help="Write a card beside it (.md), as the Hugging Face hub shows it.")
 @click.option("--half", is_flag=True, help="Store float16: half the size, no audible difference.")
 @click.option("--cache", type=PATH, help="Prepared data to know right inputs by.  [default: the recipe's]")
 @_own_options
@@ -268,6 +270,26 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
     if stored.statistics is None and stored.recipe.imaging.type == "audio":  # photos are not checked
         hint = "" if options["cache"] or Path(stored.recipe.cache).exists() else " (name its cache with --cache)"
         click.echo(f"no statistics of its training data: convert will not warn of unlike inputs{hint}", err=True)
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option("--private", is_flag=True, help="Make a new repository for its owner's eyes only.")
+@click.option("--force", is_flag=True, help="Replace a model that is there; the hub keeps the old one in its history.")
+def push(model: Path, repository: str, **options: Any) -> None:
+    """Put a model and its card on the Hugging Face hub, as OWNER/NAME.
+
+    The card lies beside MODEL (.md): export-weights --card makes it. Log in first: hf auth login.
+    """
+    from audiotrans.hub import push as run
+    from audiotrans.weights import open_weights
+
+    open_weights(model)
+    card = model.with_suffix(".md")
+    if not card.is_file():
+        raise UsageError(f"{model} has no card {card.name} beside it: write one, or export-weights with --card")
+    click.echo(run(model, card, repository, **options))
 
 
 def _by_target(name: str, text: str) -> tuple[str, float]:

@@ -124,6 +124,19 @@ def steps_of(state: dict[str, Any]) -> int:
     return int(state["step"]) + int(state.get("steps_before", 0))
 
 
+def metrics_of(run: Path) -> list[dict[str, float]]:
+    """Return the lines of a run's log; none where it has no log. A line that was cut off is left out."""
+    log, lines = run / METRICS_NAME, []
+    for text in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else ():
+        try:
+            line = from_json(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
+    return lines
+
+
 class Stateful(Protocol):
     """What takes a state: a network, an optimiser, a pool."""
 

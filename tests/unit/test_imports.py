@@ -21,7 +21,7 @@ ROWS = (
     {"files", "options", "processes"},
     {"audio", "photo", "model"},
     {"spectrogram"},
-    {"recipe"},
+    {"recipe", "hub"},
     {"weights"},
     {"convert"},
     {"training"},
