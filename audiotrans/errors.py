@@ -16,6 +16,7 @@ EXTRAS = {
     "librosa": "eval",
     "matplotlib": "plot",
     "mido": "eval",
+    "gradio": "web",
     "mir_eval": "eval",
     "numba": "phase",
     "onnxruntime": "eval",

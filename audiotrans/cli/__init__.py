@@ -43,6 +43,7 @@ COMMANDS = {
     "push": "train",
     "recipe": "train",
     "report": "report",
+    "serve": "serve",
     "train": "train",
     "train-classifier": "evaluate",
 }

@@ -1,0 +1,319 @@
+"""The page: what stands on it, and what happens when something is pressed. The only user of Gradio."""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported, which looks for it then
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+
+from audiotrans.audio import AUDIO_SUFFIXES
+from audiotrans.convert.photos import PhotoConverter
+from audiotrans.errors import AudiotransError
+from audiotrans.options import Option
+from audiotrans.photo.pillow import PHOTO_SUFFIXES
+from audiotrans.spectrogram.phase import PHASES
+from audiotrans.web.listening import player
+from audiotrans.web.work import MORE_OPTIONS, OWN_FORMAT, SOUND_FORMATS, Order, Outcome, Stopped, Workshop, plainly
+
+BENCH = "bench"
+"""Jobs of this name wait for each other."""
+
+_LABELS = {
+    "phase": "Phases",
+    "seed": "Seed",
+    "articulation": "Articulation",
+    "shifts": "Averaged translations",
+    "vibrato": "Vibrato",
+    "remove_vibrato": "Removed vibrato",
+    "tilt": "Tilt",
+}
+
+_FORMATS = [("As it came", OWN_FORMAT), ("WAV", "wav"), ("FLAC", "flac")]
+
+
+def asset(name: str) -> str:
+    """Return a file beside the page."""
+    return files("audiotrans.web").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def head() -> str:
+    """Return the page's script: the listening page's player, and the element that wraps it."""
+    shared = files("audiotrans.evaluation.report").joinpath("assets")
+    parts = [shared.joinpath(name).read_text(encoding="utf-8") for name in ("dom.js", "player.js")]
+    style = asset("listen.css").replace("`", "")
+    script = "\n".join([*parts, f"const LISTEN_STYLE = `{style}`;", asset("listen.js")])
+    return f"<script>(() => {{\n{script}\n}})();</script>"
+
+
+def theme() -> Any:
+    """Return the page's colours and fonts; none of them is fetched from anywhere."""
+    plum = "fbf4f9 f4e3ef e8c6de d494c0 b95d9d 9c3580 8a2270 701a5b 581547 431036 2b0a23"
+    accent = gr.themes.Color(*(f"#{colour}" for colour in plum.split()), name="plum")
+    made = gr.themes.Default(
+        primary_hue=accent,
+        secondary_hue=accent,
+        neutral_hue="slate",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return made.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_text_color="white",
+        button_primary_background_fill_dark="*primary_400",
+        button_primary_background_fill_hover_dark="*primary_300",
+        button_primary_text_color_dark="*primary_950",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+    )
+
+
+class Page:
+    """The page of a workshop.
+
+    Args:
+        shop: does the work.
+        examples: sounds that may be tried.
+        place: where the files are worked on, in the users' words: ``on this computer`` or ``on this server``.
+    """
+
+    def __init__(self, shop: Workshop, examples: Sequence[Path] = (), place: str = "on this computer") -> None:
+        self.shop, self.examples, self.place = shop, examples, place
+        self.default = next(iter(shop.paths))
+
+    def blocks(self) -> gr.Blocks:
+        """Put the page together."""
+        with gr.Blocks(title="audiotrans", analytics_enabled=False, fill_width=False) as page:
+            gr.HTML(self._heading(), elem_id="heading")
+            with gr.Row(equal_height=False, elem_id="choose"):
+                with gr.Column(scale=1, min_width=300):
+                    sources = self._sources()
+                with gr.Column(scale=1, min_width=300):
+                    model, to, strength, more = self._settings()
+                    with gr.Row():
+                        go = gr.Button("Convert", variant="primary", size="lg", elem_id="go", scale=2)
+                        stop = gr.Button("Cancel", size="lg", elem_id="stop", visible=False, scale=1)
+            notes = gr.HTML("", elem_id="notes")
+            listen = gr.HTML("", elem_id="listen")
+            done = gr.State(None)
+            with gr.Row(visible=False, elem_id="take-home") as take_home:
+                kind = gr.Radio(_FORMATS, value=OWN_FORMAT, label="Download as", elem_id="format", scale=2)
+                fetch = gr.DownloadButton("Download", variant="primary", size="lg", elem_id="download", scale=1)
+            self._convert_event(
+                go, stop, sources, (model, to, strength, *more.values()), (notes, listen, done, take_home, kind, fetch)
+            )
+            kind.input(self._fetch, [done, kind], [fetch], api_visibility="private", show_progress="minimal")
+            model.input(self._chosen, [model, to], [to, *more.values()], queue=False, api_visibility="private")
+            to.input(self._defaults, [model, to], [*more.values()], queue=False, api_visibility="private")
+            page.unload(self._leave)
+            self._api()
+        return page.queue(max_size=self.shop.limits.waiting, default_concurrency_limit=4, api_open=False)
+
+    def _heading(self) -> str:
+        first, second = self.shop.converter(self.default).domains
+        kept = f"Your files stay {self.place}; after {self.shop.limits.keep_minutes:g} minutes they are deleted."
+        title, way = f"Turn a {first} into a {second}, and back", "Choose or record a sound, press Convert, and listen."
+        return f"<h1>{html.escape(title)}</h1><p>{way} {kept}</p>"
+
+    def _sources(self) -> gr.File:
+        suffixes = [*AUDIO_SUFFIXES, *PHOTO_SUFFIXES]
+        sources = gr.File(
+            label="Sounds, or short videos", file_count="multiple", height=180, elem_id="files", type="filepath"
+        )
+        with gr.Row():
+            folder = gr.UploadButton(
+                "A whole folder", file_count="directory", size="sm", min_width=90, elem_id="folder"
+            )
+            for path in self.examples:
+                button = gr.Button(f"Try {path.stem}", size="sm", min_width=90, elem_classes="example")
+                button.click(lambda path=path: [str(path)], None, sources, queue=False, api_visibility="private")
+        with gr.Accordion("Record", open=False, elem_id="record"):
+            recording = gr.Audio(
+                sources=["microphone"], type="filepath", format="wav", label="Microphone", elem_id="microphone",
+                buttons=[], editable=False,
+            )  # fmt: skip
+        recording.stop_recording(
+            lambda path: [path] if path else None, recording, sources, queue=False, api_visibility="private"
+        )
+        folder.upload(
+            lambda paths: [path for path in paths if Path(path).suffix.lower() in suffixes],
+            folder, sources, queue=False, api_visibility="private",
+        )  # fmt: skip
+        return sources
+
+    def _settings(self) -> tuple[Any, Any, Any, dict[str, Any]]:
+        names = list(self.shop.paths)
+        model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
+        choices = self._directions(names[0])
+        to = gr.Radio(choices, value=choices[0][1], label="Direction", elem_id="to")
+        strength = gr.Slider(
+            0, 100, 100, step=1, label="Strength", info="0 is your sound, 100 the whole translation", elem_id="strength"
+        )
+        with gr.Accordion("More", open=False, elem_id="more"):
+            more = {name: _control(name, info) for name, info in MORE_OPTIONS.items()}
+            for control, values in zip(more.values(), self._values(names[0], choices[0][1]), strict=True):
+                control.value, control.visible = values
+        return model, to, strength, more
+
+    def _directions(self, model: str) -> list[tuple[str, str]]:
+        first, second = self.shop.converter(model).domains
+        return [(f"{first} → {second}", second), (f"{second} → {first}", first)]
+
+    def _values(self, model: str, to: str) -> list[tuple[Any, bool]]:
+        """Return the model's own value of each further option, and whether it has the option."""
+        converter = self.shop.converter(model)
+        options = converter.options(to)
+        photo = isinstance(converter, PhotoConverter)
+        found = [(getattr(options, name), not (photo and info.sound)) for name, info in MORE_OPTIONS.items()]
+        return [
+            ("auto" if value is None and name == "phase" else value, there)
+            for (value, there), name in zip(found, MORE_OPTIONS, strict=True)
+        ]
+
+    def _defaults(self, model: str, to: str) -> list[Any]:
+        return [gr.update(value=value, visible=there) for value, there in self._values(model, to)]
+
+    def _chosen(self, model: str, to: str) -> list[Any]:
+        choices = self._directions(model)
+        known = [name for _, name in choices]
+        to = to if to in known else known[0]
+        return [gr.update(choices=choices, value=to), *self._defaults(model, to)]
+
+    def _convert_event(self, go: Any, stop: Any, sources: Any, asked: Any, shown: Any) -> None:
+        begun = go.click(lambda: gr.update(visible=True), None, stop, queue=False, api_visibility="private")
+        work = begun.then(
+            self._convert, [sources, *asked], [*shown, stop], concurrency_limit=1, concurrency_id=BENCH,
+            show_progress_on=[shown[0]], api_visibility="private", trigger_mode="once",
+        )  # fmt: skip
+        work.failure(lambda: gr.update(visible=False), None, stop, queue=False, api_visibility="private")
+        stop.click(self._stop, None, [shown[0], stop], queue=False, cancels=[work], api_visibility="private")
+
+    def _convert(
+        self, request: gr.Request, sources: list[str] | None, model: str, to: str, strength: float, *more: Any
+    ) -> list[Any]:
+        """Convert what is chosen; the answer is what the page shows."""
+        progress = gr.Progress()
+        try:
+            options = {"strength": strength, **self._asked(model, more)}
+            outcome = self._work(sources, model, to, options, request, progress)
+            progress(1.0, desc="drawing")
+            listen = player(outcome.pairs, outcome.folder, self._names(model, to), _address)
+            notes = [(note, "note") for pair in outcome.pairs for note in pair.notes]
+            said = _said([*((line, "error") for line in outcome.refused), *notes])
+            fetch = gr.update(value=str(self.shop.download(outcome, OWN_FORMAT)))
+            kind = gr.update(value=OWN_FORMAT, visible=not outcome.pairs[0].photo)
+            return [said, listen, outcome, gr.update(visible=True), kind, fetch, gr.update(visible=False)]
+        except Stopped:
+            line = ("Cancelled.", "note")
+        except AudiotransError as error:
+            line = (plainly(str(error)), "error")
+        return [_said([line]), "", None, gr.update(visible=False), gr.skip(), gr.skip(), gr.update(visible=False)]
+
+    def _work(
+        self, sources: Any, model: str, to: str, options: dict[str, Any], request: gr.Request, progress: Any
+    ) -> Outcome:
+        def tell(share: float, left: float, label: str) -> None:
+            progress(share, desc=label if math.isnan(left) else f"{label}, {_clock(left)} left")
+
+        order = Order([Path(path) for path in sources or ()], model, to, options)
+        return self.shop.convert(str(request.session_hash), order, tell)
+
+    def _asked(self, model: str, more: Sequence[Any]) -> dict[str, Any]:
+        photo = isinstance(self.shop.converter(model), PhotoConverter)
+        found = {
+            name: info.kind(value)
+            for (name, info), value in zip(MORE_OPTIONS.items(), more, strict=True)
+            if not (photo and info.sound)
+        }
+        if found.get("phase") == "auto":
+            del found["phase"]
+        return found
+
+    def _names(self, model: str, to: str) -> tuple[str, str]:
+        first, second = self.shop.converter(model).domains
+        return (second, first) if to == first else (first, second)
+
+    def _fetch(self, done: Outcome | None, kind: str) -> Any:
+        if done is None:
+            return gr.skip()
+        try:
+            return gr.update(value=str(self.shop.download(done, kind)))
+        except AudiotransError as error:
+            raise gr.Error(plainly(str(error)), print_exception=False) from None
+
+    def _stop(self, request: gr.Request) -> list[Any]:
+        self.shop.stop(str(request.session_hash))
+        return [_said([("Cancelled.", "note")]), gr.update(visible=False)]
+
+    def _leave(self, request: gr.Request) -> None:
+        self.shop.stop(str(request.session_hash))
+
+    def _api(self) -> None:
+        """Offer the same to programs, see docs/serve.md."""
+
+        def convert(
+            files: list[gr.FileData],
+            to: str,
+            model: str = self.default,
+            strength: float = 100.0,
+            sound_format: str = OWN_FORMAT,
+            options: dict[str, Any] = {},  # noqa: B006  # Gradio reads the default; nobody changes it
+            request: gr.Request = None,  # type: ignore[assignment]  # Gradio gives it
+        ) -> tuple[gr.FileData, list[str]]:
+            try:
+                paths = [each["path"] for each in files]
+                outcome = self._work(paths, model, to, {"strength": strength, **options}, request, gr.Progress())
+                result = self.shop.download(outcome, sound_format)
+            except Stopped:
+                raise gr.Error("the job was stopped", print_exception=False) from None
+            except AudiotransError as error:
+                raise gr.Error(plainly(str(error)), print_exception=False) from None
+            lines = [*outcome.refused, *(note for pair in outcome.pairs for note in pair.notes)]
+            return gr.FileData(path=str(result), orig_name=result.name), lines
+
+        convert.__annotations__ = get_type_hints(convert)  # Gradio would read the returned types as text
+        gr.api(convert, api_name="convert", concurrency_id=BENCH, concurrency_limit=1)
+
+
+def _control(name: str, info: Option) -> Any:
+    """Return the control of an option."""
+    label = _LABELS.get(name, name.replace("_", " ").capitalize())
+    said = info.help + (f", {info.unit}" if info.unit else "") + (f"; {info.ends}" if info.ends else "")
+    facts: dict[str, Any] = {"label": label, "info": said, "elem_id": f"option-{name}"}
+    if name == "phase":
+        return gr.Dropdown(list(PHASES), **(facts | {"info": "How the phases are found"}))
+    if info.least is not None and info.most is not None and info.most <= 1000:
+        return gr.Slider(info.least, info.most, step=1 if info.kind is int or info.most > 10 else 0.1, **facts)
+    return gr.Number(precision=0 if info.kind is int else None, **facts)
+
+
+def _said(lines: Sequence[tuple[str, str]]) -> str:
+    """Return messages as the page shows them; ``error`` or ``note`` each."""
+    return "".join(
+        f'<p class="{kind}" role="{"alert" if kind == "error" else "status"}">{html.escape(line)}</p>'
+        for line, kind in lines
+    )
+
+
+def _address(path: Path) -> str:
+    return f"gradio_api/file={path}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+__all__ = ["SOUND_FORMATS", "Page", "asset", "head", "theme"]
