@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,4 +33,5 @@ def serve(models: tuple[str, ...], examples: tuple[Path, ...], threads: int | No
     limits = Limits(**{name: options.pop(name) for name in ("minutes", "megabytes", "waiting")}, keep_minutes=kept)
     with serving(models or ("violin-piano",), examples=examples, limits=limits, **options) as address:
         click.echo(f"The page is at {address} (Ctrl-C ends it)")
-        threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+            threading.Event().wait()

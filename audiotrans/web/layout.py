@@ -10,10 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported, which looks for it then
+# Before Gradio is imported, which looks for them then: it asks nobody, and browsers keep no runs.
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
+from gradio.events import api
 
 from audiotrans.audio import AUDIO_SUFFIXES
 from audiotrans.convert.photos import PhotoConverter
@@ -57,7 +59,7 @@ def head() -> str:
 def theme() -> Any:
     """Return the page's colours and fonts; none of them is fetched from anywhere."""
     plum = "fbf4f9 f4e3ef e8c6de d494c0 b95d9d 9c3580 8a2270 701a5b 581547 431036 2b0a23"
-    accent = gr.themes.Color(*(f"#{colour}" for colour in plum.split()), name="plum")
+    accent = gr.themes.Color(*(f"#{colour}" for colour in plum.split()))
     made = gr.themes.Default(
         primary_hue=accent,
         secondary_hue=accent,
@@ -120,7 +122,8 @@ class Page:
             to.input(self._defaults, [model, to], [*more.values()], queue=False, api_visibility="private")
             page.unload(self._leave)
             self._api()
-        return page.queue(max_size=self.shop.limits.waiting, default_concurrency_limit=4, api_open=False)
+        page.queue(max_size=self.shop.limits.waiting, default_concurrency_limit=4, api_open=False)
+        return page
 
     def _heading(self) -> str:
         first, second = self.shop.converter(self.default).domains
@@ -274,7 +277,7 @@ class Page:
             request: gr.Request = None,  # type: ignore[assignment]  # Gradio gives it
         ) -> tuple[gr.FileData, list[str]]:
             try:
-                paths = [each["path"] for each in files]
+                paths = [dict(each)["path"] for each in files]  # they come as they were sent, unchecked
                 outcome = self._work(paths, model, to, {"strength": strength, **options}, request, gr.Progress())
                 result = self.shop.download(outcome, sound_format)
             except Stopped:
@@ -285,7 +288,7 @@ class Page:
             return gr.FileData(path=str(result), orig_name=result.name), lines
 
         convert.__annotations__ = get_type_hints(convert)  # Gradio would read the returned types as text
-        gr.api(convert, api_name="convert", concurrency_id=BENCH, concurrency_limit=1)
+        api(convert, api_name="convert", concurrency_id=BENCH, concurrency_limit=1)
 
 
 def _control(name: str, info: Option) -> Any:

@@ -69,7 +69,6 @@ def serving(
                 ssr_mode=False,
                 pwa=False,
                 mcp_server=False,
-                run_history=False,
                 enable_monitoring=False,
                 show_error=True,
                 max_file_size=int(limits.megabytes * 1e6),

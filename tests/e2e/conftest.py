@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,3 +28,22 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(2)
         export_weights(AVBGTN(recipe.model, recipe.imaging.image_channels).state_dict(), recipe, path)
     return path
+
+
+@contextmanager
+def served(*arguments: str) -> Iterator[tuple[str, int]]:
+    """Run ``audiotrans serve`` at a free port; give the page's address and the process's number."""
+    command = [sys.executable, "-m", "audiotrans", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ)
+    )
+    assert process.stdout
+    try:
+        said = process.stdout.readline()
+        found = re.search(r"http://\S+", said)
+        assert found, said + process.stdout.read()
+        yield found[0], process.pid
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=60)[0]
+    assert (process.returncode, said) == (0, "")
