@@ -98,7 +98,8 @@ class Page:
 
     def blocks(self) -> gr.Blocks:
         """Put the page together."""
-        with gr.Blocks(title="audiotrans", analytics_enabled=False, fill_width=False) as page:
+        page = gr.Blocks(title="audiotrans", analytics_enabled=False, fill_width=False)
+        with page:
             gr.HTML(self._heading(), elem_id="heading")
             with gr.Row(equal_height=False, elem_id="choose"):
                 with gr.Column(scale=1, min_width=300):
