@@ -182,7 +182,8 @@ def stops(recipe_path: Path, root: Path, count: int, steps: int, seed: int) -> N
 WRONG = (
     "train.seed=1", "train.batch_size=4", "train.discriminator_batch=5", "train.learning_rate=0.001",
     "train.discriminator_learning_rate=0.01", "train.betas=[0.9, 0.99]", "train.weight_decay=0.1",
-    "train.decay_from=0.1", "train.ema=0.9", "train.crop_frames=64", "train.dither=0.1", "train.steps=9", "train.clip_norm=1",
+    "train.decay_from=0.1", "train.ema=0.9", "train.crop_frames=64", "train.dither=0.1", "train.steps=9",
+    "train.clip_norm=1",
     "losses.generator.cycle_kl=0", "losses.gan=bce", "model.kl=linear", "shifts=3",
 )  # fmt: skip
 
