@@ -140,9 +140,11 @@ class Train(_Part):
 
     Attributes:
         steps: generator steps.
-        batch_size: images of each domain per step.
-        discriminator_batch: images of each kind and domain that D sees per step: the step's own, more real crops,
-            and past translations (`HistoryBuffer`).
+        batch_size: images of each domain that a process computes at once; a step has so many of each process
+            and of each of ``accumulate``.
+        accumulate: batches whose gradients are added up to one step's: a larger step in the memory of a small one.
+        discriminator_batch: images of each kind and domain that D sees with each batch: the batch's own, more real
+            crops, and past translations (`HistoryBuffer`).
         discriminator_steps: steps of D and T in each step, every one on other real crops and past translations.
         crop_frames: columns of each image of sound; crops differ in time only. Not read for photos, whose size
             ``imaging`` names.
@@ -177,6 +179,7 @@ class Train(_Part):
 
     steps: int = Field(default=50_000, ge=1)
     batch_size: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     discriminator_batch: int = Field(default=1, ge=1)
     discriminator_steps: int = Field(default=1, ge=1)
     crop_frames: int = Field(default=128, ge=8)

@@ -12,7 +12,7 @@ stands in for the KL terms. UNIT adds the noise to the latent instead and has no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -38,6 +38,25 @@ OTHER_SAMPLES = 3
 
 LEAST_SPREAD = 1e-2
 """Posteriors narrower than this are pushed apart no harder than at this spread."""
+
+
+Generators = torch.Generator | Sequence[torch.Generator]
+"""Source of noise: one of all images, or one of each."""
+
+
+def normal(shape: Sequence[int], generator: Generators | None, device: torch.device) -> Tensor:
+    """Sample N(0, I); with a generator of each image, an image's noise does not depend on the batch that it is in.
+
+    Args:
+        shape: images first; of several samples of each image, those of all images follow one another.
+        generator: source.
+        device: of the generator.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        return torch.randn(tuple(shape), generator=generator, device=device)
+    samples = shape[0] // len(generator)
+    parts = [torch.randn((samples, *shape[1:]), generator=each, device=device) for each in generator]
+    return parts[0] if len(parts) == 1 else torch.stack(parts, 1).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -115,9 +134,9 @@ class AVBGTN(nn.Module):
         """Return the shape of the noise that goes with ``image`` ``(b, c, h, w)``; 0 channels for UNIT."""
         return image.shape[0], self.settings.noise_channels, image.shape[2], image.shape[3]
 
-    def noise(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def noise(self, image: Tensor, generator: Generators | None = None) -> Tensor:
         """Sample eps ~ N(0, I) for ``image``."""
-        return torch.randn(self.noise_shape(image), generator=generator, device=image.device)
+        return normal(self.noise_shape(image), generator, image.device)
 
     def encode(self, image: Tensor, domain: Domain, noise: Tensor) -> Tensor:
         """Return z (for UNIT: its mean) of images ``(b, c, h, w)`` whose sides are multiples of `stride`."""
@@ -130,14 +149,14 @@ class AVBGTN(nn.Module):
         image: Tensor = self.decoders[domain](self.shared_decoder(z)).float()
         return image
 
-    def sample(self, mean: Tensor, generator: torch.Generator | None) -> Tensor:
+    def sample(self, mean: Tensor, generator: Generators | None) -> Tensor:
         """Return z given the encoder's output: UNIT adds N(0, I) here, AVB-GTN has had its noise already."""
         if self.settings.kl != "mu2":
             return mean
-        return mean + torch.randn(mean.shape, generator=generator, device=mean.device)
+        return mean + normal(mean.shape, generator, mean.device)
 
     @torch.no_grad()
-    def moments(self, image: Tensor, domain: Domain, generator: torch.Generator | None) -> Tensor:
+    def moments(self, image: Tensor, domain: Domain, generator: Generators | None) -> Tensor:
         """Estimate mean and spread of q(z|x) from samples of its own: a Gaussian r(z|x) near it.
 
         The difference that is left between q and r is all that T has to learn: the adaptive contrast of Mescheder,
@@ -180,7 +199,7 @@ class AVBGTN(nn.Module):
         return out[..., : image.shape[2], : image.shape[3]].clamp(-1, 1)
 
     def forward(
-        self, a: Tensor, b: Tensor, generator: torch.Generator | None = None, seen: Mapping[str, Tensor] | None = None
+        self, a: Tensor, b: Tensor, generator: Generators | None = None, seen: Mapping[str, Tensor] | None = None
     ) -> Translation:
         """Reconstruct, translate and cycle one batch of each domain.
 
@@ -292,7 +311,7 @@ class Discriminators(nn.Module):
         t: Translation,
         *,
         training: bool,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         shown: dict[str, Tensor] | None = None,
     ) -> DiscriminatorOutputs:
         """Return the logits for a translation.
@@ -315,7 +334,7 @@ class Discriminators(nn.Module):
         )  # fmt: skip
         posterior = tuple(self.latent(x, z, domain).float() for x, z, domain in pairs)
         prior = tuple(
-            self.latent(x, torch.randn(z.shape, generator=generator, device=z.device), domain).float()
+            self.latent(x, normal(z.shape, generator, z.device), domain).float()
             for x, z, domain in (pairs if training else ())
         )
         return DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b, posterior, prior, self.latent.dimensions(t.z_a))

@@ -78,17 +78,19 @@ def _raised_below(made: Tensor, source: Tensor) -> Tensor:
     first = sounding.float().argmax(2, keepdim=True) - 2
     rows = torch.arange(source.shape[2], device=source.device)[None, None, :, None]
     below = ((rows < first) | (rows < FIRST_NOTE_ROW)).float()
-    raised: Tensor = (F.relu(made - source - RUMBLE_MARGIN) * below).sum() / (below.sum() * source.shape[1] + 1)
-    return raised
+    raised = (F.relu(made - source - RUMBLE_MARGIN) * below).sum((1, 2, 3))
+    return (raised / (below.sum((1, 2, 3)) * source.shape[1] + 1)).mean()  # of images, however they are divided
 
 
 def fine_distance(made: Tensor, source: Tensor) -> Tensor:
-    """Return 1 - cosine of two images' fine structures, 0 .. 2; frames count as far as ``source`` has structure."""
+    """Return 1 - cosine of two images' fine structures, 0 .. 2; frames count as far as ``source`` has structure.
+
+    It is the mean over the images: a batch that is divided among processes has the mean of their distances.
+    """
     u, w = _fine(made), _fine(source)
     norm = w.norm(dim=(1, 2))  # (batch, frames): flat frames hold no pitch and must not count
     cosine = (u * w).sum((1, 2)) / (u.norm(dim=(1, 2)) * norm + 1e-3)
-    distance: Tensor = ((1 - cosine) * norm).sum() / (norm.sum() + 1e-6)
-    return distance
+    return (((1 - cosine) * norm).sum(1) / (norm.sum(1) + 1e-6)).mean()
 
 
 def _fine(image: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import lru_cache
@@ -35,7 +35,37 @@ CURVE_WAVES = 4
 Seed = int | tuple[int, str]
 """A run's seed; with a name, the seed of a stream of its own beside it."""
 
+Step = int | tuple[int, int]
+"""Position in a run; with a number, that of an image of the step beside its first one, see `at`."""
+
 Place = tuple[dict[str, Any], int]
+
+
+class Share(NamedTuple):
+    """The part of each step's images that one of several processes draws.
+
+    Attributes:
+        index: of the process.
+        of: processes.
+    """
+
+    index: int = 0
+    of: int = 1
+
+    def images(self, each: int) -> range:
+        """Return the numbers of its images in the whole step, if every process has so many."""
+        return range(self.index * each, (self.index + 1) * each)
+
+
+WHOLE = Share()
+
+
+def at(step: int, image: int) -> Step:
+    """Return the place of an image of a step: all that is drawn of it depends on nothing else.
+
+    However many processes a step's images are divided among, they are the same images.
+    """
+    return (step, image) if image else step
 
 
 class ImageCache:
@@ -90,7 +120,15 @@ class ImageCache:
         return all(self.items.get((domain, split)) for domain in "ab")
 
     def sample(
-        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: Seed, *, match_range: bool = False
+        self,
+        domain: str,
+        split: str,
+        step: Step,
+        batch: int,
+        crop_frames: int,
+        seed: Seed,
+        *,
+        match_range: bool = False,
     ) -> Tensor:
         """Draw crops: a pure function of its arguments, so that a resumed run sees what the first would have seen.
 
@@ -188,7 +226,15 @@ class PhotoCache(ImageCache):
     """A cache of photos: images of one size, many to a file, cropped in both directions and mirrored."""
 
     def sample(
-        self, domain: str, split: str, step: int, batch: int, crop_frames: int, seed: Seed, *, match_range: bool = False
+        self,
+        domain: str,
+        split: str,
+        step: Step,
+        batch: int,
+        crop_frames: int,
+        seed: Seed,
+        *,
+        match_range: bool = False,
     ) -> Tensor:
         """Draw images: a pure function of its arguments.
 
@@ -243,7 +289,7 @@ class PairedCache(ImageCache):
             for pair in zip(self.items["a", "train"], self.items["b", "train"], strict=True)
         ]
 
-    def sample_pairs(self, step: int, batch: int, crop_frames: int, seed: Seed) -> dict[str, Tensor]:
+    def sample_pairs(self, step: Step, batch: int, crop_frames: int, seed: Seed) -> dict[str, Tensor]:
         """Draw places of the training pairs and cut both domains there: a pure function of its arguments.
 
         Args:
@@ -341,7 +387,7 @@ def stream(seed: Seed, *place: object) -> torch.Generator:
 # What is changed of crops --------------------------------------------------------------------------------------------
 
 
-def augment(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+def augment(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: Step) -> Tensor:
     """Transpose crops, change their level and dither them, as the recipe says.
 
     Args:
@@ -365,7 +411,7 @@ def louder(images: Tensor, gains: Tensor) -> Tensor:
     return relevel(images, gains)
 
 
-def _transposed(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+def _transposed(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: Step) -> Tensor:
     settings = recipe.train
     if not settings.transpose:
         return images
@@ -378,14 +424,14 @@ def _transposed(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: i
     return torch.stack(moved)
 
 
-def gains_db(count: int, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+def gains_db(count: int, recipe: Recipe, seed: Seed, domain: str, step: Step) -> Tensor:
     """Return how much louder each of a step's crops is made by ``train.gain_range_db``, dB, ``(n, 1, 1, 1)``."""
     low, high = recipe.train.gain_range_db or (0.0, 0.0)
     shares = torch.rand(count, 1, 1, 1, generator=stream(seed, "gain", domain, step))
     return high - (high - low) * shares.square()  # softer than usual is rarer, the more so the softer
 
 
-def _roughened(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+def _roughened(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: Step) -> Tensor:
     """Change crops in what nothing that is asked for follows: a little level, and noise."""
     settings = recipe.train
     generator = stream(seed, "augment", domain, step)
@@ -397,7 +443,7 @@ def _roughened(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: in
     return images.clamp(-1, 1)
 
 
-def equalise(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: int) -> Tensor:
+def equalise(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: Step) -> Tensor:
     """Colour crops as another microphone, place or record would: each by a smooth curve of gains of its own.
 
     Args:
@@ -485,6 +531,7 @@ class Feed:
         ahead: draw the next step's crops in a thread meanwhile; if None, on every device but a CPU, whose cores have
             enough to do. The crops are the same.
         pairs: to draw from in some of the steps.
+        share: which of each step's images.
     """
 
     def __init__(
@@ -495,8 +542,9 @@ class Feed:
         *,
         ahead: bool | None = None,
         pairs: PairedCache | None = None,
+        share: Share = WHOLE,
     ) -> None:
-        self.recipe, self.data, self.device, self.pairs = recipe, data, device, pairs
+        self.recipe, self.data, self.device, self.pairs, self.share = recipe, data, device, pairs, share
         self._layout = torch.channels_last if recipe.train.channels_last else torch.contiguous_format
         ahead = device.type != "cpu" if ahead is None else ahead
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="crops") if ahead else None
@@ -517,9 +565,10 @@ class Feed:
         """Draw on the CPU; for a GPU into pinned memory, which it reads while the program goes on."""
         on_gpu = self.device.type == "cuda"
         with torch.cuda.device(self.device) if on_gpu else nullcontext():
-            own, targets = step_crops(self.recipe, self.data, self.pairs, step)
-            further = further_crops(self.recipe, self.data, step)
-            crops = Crops(own["a"], own["b"], further, encoder_inputs(self.recipe, own, step), targets)
+            own, targets = step_crops(self.recipe, self.data, self.pairs, step, self.share)
+            further = further_crops(self.recipe, self.data, step, self.share)
+            seen = encoder_inputs(self.recipe, own, step, self.share)
+            crops = Crops(own["a"], own["b"], further, seen, targets)
             return crops.each(Tensor.pin_memory) if on_gpu else crops
 
     def _to_device(self, images: Tensor) -> Tensor:
@@ -534,7 +583,7 @@ class Feed:
 
 
 def step_crops(
-    recipe: Recipe, data: ImageCache, pairs: PairedCache | None, step: int
+    recipe: Recipe, data: ImageCache, pairs: PairedCache | None, step: int, share: Share = WHOLE
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return a step's own crops of both domains, augmented, and what is asked for of them: `Crops.targets`.
 
@@ -543,10 +592,27 @@ def step_crops(
         data: to draw from.
         pairs: to draw from in ``train.pairs_share`` of the steps.
         step: position in the run.
+        share: which of the step's images.
     """
+    settings = recipe.train
+    paired = float(torch.rand((), generator=stream(settings.seed, "pairs or not", step))) < settings.pairs_share
+    images = share.images(settings.batch_size * settings.accumulate)
+    drawn = [_image_crops(recipe, data, pairs if paired else None, at(step, image)) for image in images]
+    crops, targets = zip(*drawn, strict=True)
+    return _joined(crops), _joined(targets)
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _image_crops(
+    recipe: Recipe, data: ImageCache, pairs: PairedCache | None, step: Step
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return one crop of either domain, or of a pair."""
     settings, seed, targets = recipe.train, recipe.train.seed, {}
-    if pairs and float(torch.rand((), generator=stream(seed, "pairs or not", step))) < settings.pairs_share:
-        found = pairs.sample_pairs(step, settings.batch_size, settings.crop_frames, seed)
+    if pairs:
+        found = pairs.sample_pairs(step, 1, settings.crop_frames, seed)
         # Transposed alike, they stay pairs.
         crops = {d: _transposed(found[d], recipe, seed, "pairs", step) for d in "ab"}
         higher = found["level_b"] - found["level_a"]
@@ -555,25 +621,33 @@ def step_crops(
         crops = {d: _transposed(_sampled(recipe, data, d, step), recipe, seed, d, step) for d in "ab"}
     if settings.gain_range_db:
         for d, name in (("a", "true_ab"), ("b", "true_ba")):
-            gains = gains_db(settings.batch_size, recipe, seed, d, step)
+            gains = gains_db(1, recipe, seed, d, step)
             targets |= {f"plain_{d}": crops[d], f"gain_{d}": gains}
             targets |= {name: louder(targets[name], gains)} if name in targets else {}
             crops[d] = louder(crops[d], gains)
     return {d: _roughened(images, recipe, seed, d, step) for d, images in crops.items()}, targets
 
 
-def encoder_inputs(recipe: Recipe, crops: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-    """Return what the encoders see of a step's crops of both domains, if that is something else.
+def encoder_inputs(recipe: Recipe, crops: dict[str, Tensor], step: int, share: Share = WHOLE) -> dict[str, Tensor]:
+    """Return what the encoders see of a step's crops of both domains (of a share of them), if that is something else.
 
     Their rows of rumble are silent, as they are in a conversion.
     """
     seed, coloured = recipe.train.seed, recipe.train.equalise_db
     if not (coloured or rumble_rows(recipe)):
         return {}
-    return {
-        domain: without_rumble(equalise(images, recipe, seed, domain, step) if coloured else images, recipe)
-        for domain, images in crops.items()
-    }
+    if coloured:
+        numbers = share.images(recipe.train.batch_size * recipe.train.accumulate)
+        crops = {
+            domain: torch.cat(
+                [
+                    equalise(image[None], recipe, seed, domain, at(step, number))
+                    for image, number in zip(images, numbers, strict=True)
+                ]
+            )
+            for domain, images in crops.items()
+        }
+    return {domain: without_rumble(images, recipe) for domain, images in crops.items()}
 
 
 def rumble_rows(recipe: Recipe) -> int:
@@ -588,33 +662,47 @@ def without_rumble(images: Tensor, recipe: Recipe) -> Tensor:
     return seen
 
 
-def further_crops(recipe: Recipe, data: ImageCache, step: int) -> dict[str, Tensor]:
-    """Return the further real crops of both domains that the discriminators see."""
-    settings = recipe.train
-    extra = max(settings.discriminator_batch, settings.batch_size) * settings.discriminator_steps - settings.batch_size
-    return {d: real_crops(recipe, data, d, step, extra, (recipe.train.seed, "more")) for d in "ab"} if extra > 0 else {}
+def further_crops(recipe: Recipe, data: ImageCache, step: int, share: Share = WHOLE) -> dict[str, Tensor]:
+    """Return the further real crops of both domains that the discriminators see, of one turn after the other."""
+    numbers, seed = list(_further_images(recipe, share)), (recipe.train.seed, "more")
+    return {d: real_crops(recipe, data, d, step, numbers, seed) for d in "ab"} if numbers else {}
+
+
+def _further_images(recipe: Recipe, share: Share) -> Iterator[int]:
+    settings, first = recipe.train, 0
+    for turn in range(settings.discriminator_steps):
+        each = max(settings.discriminator_batch, settings.batch_size) - (0 if turn else settings.batch_size)
+        each *= settings.accumulate
+        yield from (first + image for image in share.images(each))
+        first += share.of * each
 
 
 def real_crops(
-    recipe: Recipe, data: ImageCache, domain: str, step: int, size: int | None = None, seed: Seed | None = None
+    recipe: Recipe,
+    data: ImageCache,
+    domain: str,
+    step: int,
+    images: Sequence[int] | None = None,
+    seed: Seed | None = None,
 ) -> Tensor:
-    """Return a step's crops of a domain, ``(n, c, rows, frames)``, augmented, on the CPU.
+    """Return crops of a domain, ``(n, c, rows, frames)``, augmented, on the CPU.
 
     Args:
         recipe: for its settings.
         data: to draw from.
         domain: ``a`` or ``b``.
         step: position in the run.
-        size: crops; the recipe's batch size if None.
+        images: their numbers in the step; of as many as the recipe's batch size if None.
         seed: of the draw; the recipe's if None.
     """
     seed = recipe.train.seed if seed is None else seed
-    return augment(_sampled(recipe, data, domain, step, size, seed), recipe, seed, domain, step)
+    places = [at(step, image) for image in (range(recipe.train.batch_size) if images is None else images)]
+    return torch.cat(
+        [augment(_sampled(recipe, data, domain, place, seed), recipe, seed, domain, place) for place in places]
+    )
 
 
-def _sampled(
-    recipe: Recipe, data: ImageCache, domain: str, step: int, size: int | None = None, seed: Seed | None = None
-) -> Tensor:
+def _sampled(recipe: Recipe, data: ImageCache, domain: str, step: Step, seed: Seed | None = None) -> Tensor:
     settings = recipe.train
-    size, seed = size or settings.batch_size, settings.seed if seed is None else seed
-    return data.sample(domain, "train", step, size, settings.crop_frames, seed, match_range=settings.match_range)
+    seed = settings.seed if seed is None else seed
+    return data.sample(domain, "train", step, 1, settings.crop_frames, seed, match_range=settings.match_range)

@@ -11,7 +11,7 @@ from audiotrans.convert.effects import without_rumble
 from audiotrans.errors import AudiotransError
 from audiotrans.spectrogram.imaging import AudioImaging
 from audiotrans.training import data as feed
-from audiotrans.training.data import Feed, ImageCache
+from audiotrans.training.data import Feed, ImageCache, Share
 from tests.fakes import fake_cache, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -96,3 +96,21 @@ def test_encoders_see_what_they_see_in_a_conversion_and_colours_where_they_are_a
         changed = (found.seen["a"] - found.a).abs()[..., rumble:, :]
         assert 0 < changed.max() <= 6 / 50 + 1e-5
         assert (found.seen["a"][..., :rumble, :] == -1).all()
+
+
+@pytest.mark.parametrize("of", [2, 4])
+def test_processes_draw_together_what_one_draws(root, of):
+    settings = {"discriminator_steps": 2, "discriminator_batch": 12, "equalise_db": 10}
+    whole = tiny_recipe(train=settings | {"batch_size": 4})
+    part = tiny_recipe(train=settings | {"batch_size": 4 // of, "discriminator_batch": 12 // of})
+    data = ImageCache(root)
+    one = Feed(whole, data, CPU).take(3)
+    parts = [Feed(part, data, CPU, share=Share(index, of)).take(3) for index in range(of)]
+    for name in ("a", "b"):
+        assert torch.equal(getattr(one, name), torch.cat([getattr(each, name) for each in parts]))
+        assert torch.equal(one.seen[name], torch.cat([each.seen[name] for each in parts]))
+        first = 8 // of  # of D's first turn, beside a process's own images
+        turns = [torch.cat([x.more[name][turn] for x in parts]) for turn in (slice(first), slice(first, None))]
+        assert torch.equal(one.more[name], torch.cat(turns))
+    accumulated = tiny_recipe(train=settings | {"batch_size": 2, "accumulate": 2, "discriminator_batch": 6})
+    assert torch.equal(one.a, Feed(accumulated, data, CPU).take(3).a)

@@ -17,7 +17,7 @@ from audiotrans.spectrogram.imaging import AudioImaging, relevel
 from audiotrans.training import sound_images
 from audiotrans.training.cache import packed, write_images
 from audiotrans.training.checkpoints import load_checkpoint
-from audiotrans.training.data import Feed, ImageCache, PairedCache, gains_db
+from audiotrans.training.data import Feed, ImageCache, PairedCache, at, gains_db
 from audiotrans.training.engine import Trainer
 from audiotrans.training.prep import prepare_sounds
 from audiotrans.training.run import train
@@ -93,9 +93,15 @@ def test_a_pair_shorter_than_a_crop_is_filled(pairs):
     assert all(x.shape[-1] == 64 for x in found.values())
 
 
+def both(data, step):
+    """Return the pairs of a step of two."""
+    parts = [data.sample_pairs(at(step, image), 1, CROP, 0) for image in (0, 1)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 def test_the_other_side_is_asked_for_at_the_level_of_this_one(pairs):
     with Feed(recipe(pairs), ImageCache(pairs), CPU, pairs=PairedCache(pairs)) as feed:
-        crops, found = feed.take(3), feed.pairs.sample_pairs(3, 2, CROP, 0)
+        crops, found = feed.take(3), both(feed.pairs, 3)
     assert crops.targets.keys() == {"true_ab", "true_ba"}
     assert torch.equal(crops.a, found["a"])
     higher = found["level_b"] - found["level_a"]  # B lies lower here: relative to A's level it looks softer
@@ -118,7 +124,7 @@ def test_a_gain_is_one_for_crop_pair_and_teacher(pairs):
 
 def test_pairs_stay_pairs_when_they_are_transposed(pairs):
     with Feed(recipe(pairs, transpose=3), ImageCache(pairs), CPU, pairs=PairedCache(pairs)) as feed:
-        crops, found = feed.take(1), feed.pairs.sample_pairs(1, 2, CROP, 0)
+        crops, found = feed.take(1), both(feed.pairs, 1)
     assert torch.equal(crops.a, crops.b)
     assert crops.a.shape == found["a"].shape
 
