@@ -26,6 +26,7 @@ from audiotrans.model.nets import (
     NetSettings,
     decoder,
     encoder,
+    iterate_spectral_norms,
     shared_decoder,
     shared_encoder,
     with_coordinate,
@@ -211,17 +212,17 @@ class AVBGTN(nn.Module):
                 the auto-encoder loses is still that of ``a`` and ``b``.
         """
         of = {"a": a, "b": b, **(seen or {})}
-        mean_a = self.encode(of["a"], "a", self.noise(a, generator))
-        mean_b = self.encode(of["b"], "b", self.noise(b, generator))
+        mean_a, mean_b = self._encode_both(of["a"], of["b"], self.noise(a, generator), self.noise(b, generator))
         z_a, z_b = self.sample(mean_a, generator), self.sample(mean_b, generator)
-        aa, G_A_of_b = self.decode(torch.cat([z_a, z_b]), "a").chunk(2)
-        G_B_of_a, bb = self.decode(torch.cat([z_a, z_b]), "b").chunk(2)
+        deep = self.shared_decoder(torch.cat([z_a, z_b]))
+        aa, G_A_of_b = self.decoders["a"](deep).float().chunk(2)
+        G_B_of_a, bb = self.decoders["b"](deep).float().chunk(2)
         ab, ba = self._with_residual(G_B_of_a, a, aa), self._with_residual(G_A_of_b, b, bb)
 
-        mean_ab = self.encode(ab, "b", self.noise(ab, generator))
-        mean_ba = self.encode(ba, "a", self.noise(ba, generator))
+        noise_ab, noise_ba = self.noise(ab, generator), self.noise(ba, generator)
+        mean_ba, mean_ab = self._encode_both(ba, ab, noise_ba, noise_ab)
         z_ab, z_ba = self.sample(mean_ab, generator), self.sample(mean_ba, generator)
-        aba, bab = self._back(z_ab, ab, "b", "a"), self._back(z_ba, ba, "a", "b")
+        aba, bab = self._back(z_ab, z_ba, ab, ba)
         moments = None
         if self.settings.kl == "adaptive":
             encoded: tuple[tuple[Tensor, Domain], ...] = ((of["a"], "a"), (of["b"], "b"), (ab, "b"), (ba, "a"))
@@ -235,9 +236,22 @@ class AVBGTN(nn.Module):
         residual = self.settings.residual
         return translated + residual * (source - reconstructed) if residual else translated
 
-    def _back(self, z: Tensor, image: Tensor, source: Domain, target: Domain) -> Tensor:
-        out = self.decode(z, target)
-        return self._with_residual(out, image, self.decode(z, source)) if self.settings.residual else out
+    def _encode_both(self, a: Tensor, b: Tensor, noise_a: Tensor, noise_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `encode` does of images of A and of as many of B; the shared block has both at once."""
+        seen = {"a": torch.cat([with_coordinate(a, self.settings), noise_a], dim=1)}
+        seen["b"] = torch.cat([with_coordinate(b, self.settings), noise_b], dim=1)
+        z_a, z_b = self.shared_encoder(torch.cat([self.encoders[d](seen[d]) for d in "ab"])).float().chunk(2)
+        return z_a, z_b
+
+    def _back(self, z_ab: Tensor, z_ba: Tensor, ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
+        """Translate the translations back."""
+        deep = self.shared_decoder(torch.cat([z_ab, z_ba]))
+        if not self.settings.residual:
+            of_ab, of_ba = deep.chunk(2)
+            return self.decoders["a"](of_ab).float(), self.decoders["b"](of_ba).float()
+        aba, A_of_ba = self.decoders["a"](deep).float().chunk(2)
+        B_of_ab, bab = self.decoders["b"](deep).float().chunk(2)
+        return self._with_residual(aba, ab, B_of_ab), self._with_residual(bab, ba, A_of_ba)
 
     def _padded(self, x: Tensor) -> Tensor:
         """Repeat the last row and frame until both sides are multiples of the stride (and wide enough to reflect)."""
@@ -313,28 +327,46 @@ class Discriminators(nn.Module):
         training: bool,
         generator: Generators | None = None,
         shown: dict[str, Tensor] | None = None,
+        latent: bool = True,
     ) -> DiscriminatorOutputs:
         """Return the logits for a translation.
 
         Args:
             t: see `Translation`.
-            training: also for real images and latents of the prior, which only the discriminators' own step needs.
+            training: the discriminators' own step: spectral norms follow the weights; real images and latents of the
+                prior have logits, too.
             generator: source of the prior's samples.
             shown: images that D sees in place of the translation's own, by the names of `Translation`'s fields.
+            latent: ask T, too, if there is one.
         """
         images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
-        fake_ab, fake_ba = self.image(images["ab"], "b"), self.image(images["ba"], "a")
-        real_a = self.image(images["a"], "a") if training else None
-        real_b = self.image(images["b"], "b") if training else None
-        if self.latent is None:
-            return DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b)
+        if training:
+            iterate_spectral_norms(self)
+            of = self.image({d: torch.cat([images[d], images[made]]) for d, made in (("a", "ba"), ("b", "ab"))})
+            (real_a, fake_ba), (real_b, fake_ab) = (_parted(of[d], len(images[d])) for d in "ab")
+            found = DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b)
+        else:
+            of = self.image({"a": images["ba"], "b": images["ab"]})
+            found = DiscriminatorOutputs(of["b"], of["a"])
+        if self.latent is None or not latent:
+            return found
         z_a, z_b, z_ab, z_ba = whitened(t)
-        pairs: tuple[tuple[Tensor, Tensor, Domain], ...] = (
-            (t.a, z_a, "a"), (t.b, z_b, "b"), (t.ab, z_ab, "b"), (t.ba, z_ba, "a"),
-        )  # fmt: skip
-        posterior = tuple(self.latent(x, z, domain).float() for x, z, domain in pairs)
-        prior = tuple(
-            self.latent(x, normal(z.shape, generator, z.device), domain).float()
-            for x, z, domain in (pairs if training else ())
-        )
-        return DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b, posterior, prior, self.latent.dimensions(t.z_a))
+        latents = [torch.cat([z_a, z_ba, z_b, z_ab])]  # those of one domain's images beside each other
+        if training:
+            a, b, ab, ba = (normal(z_a.shape, generator, z_a.device) for _ in range(4))
+            latents.append(torch.cat([a, ba, b, ab]))
+        seen = {"a": torch.cat([t.a, t.ba]), "b": torch.cat([t.b, t.ab])}
+        logits = [_by_pair(x) for x in self.latent(seen, *latents)]
+        dimensions = self.latent.dimensions(t.z_a)
+        return replace(found, posterior=logits[0], prior=logits[1] if training else (), dimensions=dimensions)
+
+
+def _by_pair(logits: Tensor) -> tuple[Tensor, ...]:
+    """Return T's logits of a, b, ab and ba from those of a, ba, b, ab."""
+    a, ba, b, ab = logits.chunk(4)
+    return a, b, ab, ba
+
+
+def _parted(logits: list[Tensor], first: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Part a batch at every scale after so many images."""
+    return [x[:first] for x in logits], [x[first:] for x in logits]

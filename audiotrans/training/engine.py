@@ -14,7 +14,7 @@ from torch import Tensor
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Translation
 from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
-from audiotrans.recipe import Recipe
+from audiotrans.recipe import NEEDS_T, Recipe
 from audiotrans.training.checkpoints import fit
 from audiotrans.training.data import louder, stream
 from audiotrans.training.guard import Guard, clip, gradient_norm
@@ -38,6 +38,8 @@ class Trainer:
     def __init__(self, recipe: Recipe, image_channels: int, device: torch.device, teach: Teach | None = None) -> None:
         self.recipe, self.device, self.step, self.teach = recipe, device, 0, teach
         self.adversarial = any(recipe.losses.generator.get(name) for name in ADVERSARIAL)
+        # A recipe whose KL terms read T trains it; a T that nothing trains is not worth its time.
+        self.asks_t = bool(recipe.losses.discriminator.get("latent"))
         self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
         self.precision = quick_precision(settings.precision, device)
@@ -46,7 +48,9 @@ class Trainer:
             # On the CPU alone: a GPU of the caller keeps its random state, and start values are the same everywhere.
             torch.default_generator.manual_seed(settings.seed)
             self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
-            self.discriminators = Discriminators(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+            self.discriminators = Discriminators(recipe.model, image_channels).to(device)
+        if device.type != "cpu":  # there, norms over the image cost twice as much in channels_last as they save
+            self.discriminators.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.pool = HistoryBuffer(POOL_SIZE if settings.discriminator_batch > settings.batch_size else 0)
         self.guard = Guard()
@@ -98,10 +102,10 @@ class Trainer:
         t = self._with_targets(t, targets)
         made = self._dithered(t)
         with self._precision():
-            self.discriminators.requires_grad_(False)
+            self._let_discriminators_learn(False)
             outputs = DiscriminatorOutputs([], [])
             if self.adversarial:
-                outputs = self.discriminators(t, training=False, shown=made)
+                outputs = self.discriminators(t, training=False, shown=made, latent=self.asks_t)
             terms = self._terms(self._generator_losses(t), t, outputs)
         found = {f"generator/{name}": value.detach() for name, value in terms.items()}
         found |= self._descend("generator", terms, made, moves=self.step >= settings.discriminator_warmup)
@@ -124,13 +128,18 @@ class Trainer:
         generator: torch.Generator,
         turn: int = 0,
     ) -> dict[str, Tensor]:
-        self.discriminators.requires_grad_(True)
+        self._let_discriminators_learn(True)
         shown = self._shown(t, made, more, turn)
         with self._precision():
-            outputs = self.discriminators(t, training=True, generator=generator, shown=shown)
+            outputs = self.discriminators(t, training=True, generator=generator, shown=shown, latent=self.asks_t)
             terms = self._terms(DISCRIMINATOR_LOSSES, t, outputs)
         found = {f"discriminator/{name}": value.detach() for name, value in terms.items()} | health(t, outputs)
         return found | self._descend("discriminator", terms)
+
+    def _let_discriminators_learn(self, learn: bool) -> None:
+        self.discriminators.image.requires_grad_(learn)
+        if self.discriminators.latent is not None:
+            self.discriminators.latent.requires_grad_(learn and self.asks_t)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -189,6 +198,7 @@ class Trainer:
     def _generator_losses(self, t: Translation) -> dict[str, Any]:
         """Leave out what says nothing: outputs of discriminators that do not learn, wishes of no teacher or pair."""
         unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
+        unused |= {"vae_kl", "cycle_kl"} if self.recipe.model.kl in NEEDS_T and not self.asks_t else set()
         unused |= {"paired"} if t.true_ab is None else set()
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
@@ -14,6 +14,9 @@ from audiotrans.model.nets import layers
 from audiotrans.recipe import Recipe, recipe_to_dict
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, fit, layers_of, load_checkpoint, steps_of
 from audiotrans.weights import SUFFIX, find, read_weights
+
+if TYPE_CHECKING:
+    from audiotrans.convert.converter import Converter
 
 _OF_DISCRIMINATORS = {
     "discriminator_width", "discriminator_scales", "discriminator_norm", "latent_discriminator", "image_mean",
@@ -135,6 +138,11 @@ def teacher(recipe: Recipe, device: str = "cpu") -> Teach | None:
 
     converter = load(recipe.teacher, device=device)
     check_alike(f"teacher {recipe.teacher}", _taught(converter.recipe), _taught(recipe), "choose another")
+    return taught_by(converter)
+
+
+def taught_by(converter: Converter) -> Teach:
+    """Return what gives a converter's translations of images, by its own options of conversion."""
     names = dict(zip("ab", converter.domains, strict=True))
     options = {side: converter.options(names["b" if side == "a" else "a"], names[side]) for side in "ab"}
 

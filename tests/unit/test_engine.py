@@ -155,13 +155,13 @@ def test_translations_are_as_noisy_to_d_as_real_crops_are(residual):
     trainer.model.register_forward_hook(lambda _, args, t: made.append(t))
     trainer.train_step(*batches())
     t = made[0]
-    own = dict(zip("ba", (x for x, _ in asked[:2]), strict=True))  # of the generator's step
+    own = asked[0]  # of the generator's step
     for domain, translation in (("b", t.ab), ("a", t.ba)):
         noise = (own[domain] - translation)[translation.abs() < 0.8]
         # What the residual takes over brings its share of the crop's own noise; 1000 values spread by 2 %.
         assert float(noise.detach().std()) == pytest.approx(0.05 * math.sqrt(1 - residual**2), rel=0.1, abs=1e-6)
         assert residual == 1 or own[domain].abs().max() <= 1
-    assert torch.equal(asked[2][0], own["b"])  # D's own step sees the same
+    assert torch.equal(asked[1]["b"][2:], own["b"])  # D's own step sees the same, after the real ones
 
 
 def test_noise_on_translations_lets_the_gradient_through():
@@ -260,9 +260,9 @@ def test_crops_are_changed_in_level_and_dithered(tmp_path):
 
 
 def given_to_d(trainer):
-    """Record what D is asked: images and domain."""
+    """Record what D is asked: images by domain, real ones first."""
     asked = []
-    trainer.discriminators.image.register_forward_pre_hook(lambda _, given: asked.append(given))
+    trainer.discriminators.image.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
     return asked
 
 
@@ -274,17 +274,15 @@ def test_d_sees_more_real_crops_and_past_translations(tmp_path):
         asked.clear()
         a, b, further = batch(trainer, data, "a"), batch(trainer, data, "b"), more(trainer, data)
         trainer.train_step(a, b, further)
-        assert [domain for _, domain in asked] == ["b", "a", "b", "a", "a", "b"]
-        own, shown, real = asked[:2], asked[2:4], asked[4:]
-        assert [len(x) for x, _ in own] == [1, 1]  # the generator's step shows D its own translations alone
-        assert [len(x) for x, _ in real] == [3, 3]
-        assert torch.equal(real[0][0], torch.cat([a, further["a"]]))
-        assert torch.equal(real[1][0], torch.cat([b, further["b"]]))
-        for (x, domain), (translation, _) in zip(shown, own, strict=True):
-            assert len(x) == 1 + min(kept, 2)  # as many as there are
-            assert torch.equal(x[:1], translation)
-            assert all(any(torch.equal(one, other) for other in past[domain]) for one in x[1:])
-            past[domain].append(translation[0].detach().half().float())
+        own, all_shown = asked  # the generator's step, D's
+        for domain, real in (("a", a), ("b", b)):
+            assert len(own[domain]) == 1  # the generator's step shows D its own translations alone
+            assert torch.equal(all_shown[domain][:3], torch.cat([real, further[domain]]))
+            shown = all_shown[domain][3:]
+            assert len(shown) == 1 + min(kept, 2)  # as many as there are
+            assert torch.equal(shown[:1], own[domain])
+            assert all(any(torch.equal(one, other) for other in past[domain]) for one in shown[1:])
+            past[domain].append(own[domain][0].detach().half().float())
 
 
 def test_further_crops_are_others_and_repeat(tmp_path):
@@ -315,7 +313,8 @@ def test_translations_are_kept_only_where_they_will_be_shown(discriminator_batch
     trainer = Trainer(tiny_recipe(train={"discriminator_batch": discriminator_batch}), 1, CPU)
     asked = given_to_d(trainer)
     trainer.train_step(*batches())
-    assert [len(x) for x, _ in asked] == [2] * 6  # without further crops D sees the step's own
+    # Without further crops D sees the step's own.
+    assert [{d: len(x) for d, x in images.items()} for images in asked] == [{"a": 2, "b": 2}, {"a": 4, "b": 4}]
     assert {name: len(images) for name, images in trainer.state()["pool"].items()} == {"ab": kept, "ba": kept}
     assert trainer.pool.size == (POOL_SIZE if kept else 0)
 

@@ -159,19 +159,20 @@ def test_coordinates_run_from_minus_one_to_one_over_rows():
 
 @pytest.mark.parametrize(("scales", "sizes"), [(1, [8]), (2, [8, 4]), (3, [8, 4, 2])])
 def test_discriminators_give_logits_at_every_scale(scales, sizes):
-    logits = ImageDiscriminators(small(discriminator_scales=scales), 3)(image((2, 3, 128, 128), 4), "a")
-    assert [tuple(x.shape) for x in logits] == [(2, 1, size, size) for size in sizes]
+    logits = ImageDiscriminators(small(discriminator_scales=scales), 3)({"a": image((2, 3, 128, 128), 4)})
+    assert list(logits) == ["a"]
+    assert [tuple(x.shape) for x in logits["a"]] == [(2, 1, size, size) for size in sizes]
 
 
 def test_units_own_discriminator_has_one_deep_scale():
     discriminators = ImageDiscriminators(small("unit-exact"), 3)
-    assert [tuple(x.shape) for x in discriminators(image((1, 3, 128, 128), 4), "a")] == [(1, 1, 2, 2)]
+    assert [tuple(x.shape) for x in discriminators({"a": image((1, 3, 128, 128), 4)})["a"]] == [(1, 1, 2, 2)]
 
 
 def test_discriminators_of_both_domains_share_their_output_part_and_nothing_else():
     discriminators = ImageDiscriminators(small(discriminator_norm="none"), 1)
     x = image((1, 1, 64, 64), 5)
-    sum(logits.sum() for logits in discriminators(x, "a")).backward()
+    sum(logits.sum() for logits in discriminators({"a": x})["a"]).backward()
     touched = {
         name.split(".")[1] for name, p in discriminators.private.named_parameters(prefix="f") if p.grad is not None
     }
@@ -181,7 +182,7 @@ def test_discriminators_of_both_domains_share_their_output_part_and_nothing_else
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_discriminators_norm_leaves_maps_of_one_position_alone(training):
-    norm, x = DiscriminatorNorm(3).train(training), image((2, 3, 4, 5), 6)
+    norm, x = DiscriminatorNorm().train(training), image((2, 3, 4, 5), 6)
     assert not list(norm.state_dict())
     assert norm(x[..., :1, :1]).equal(x[..., :1, :1])  # its spread is 0: nothing would be left
     for cut in (x, x[..., :1], x[..., :1, :2]):
@@ -193,7 +194,7 @@ def test_the_discriminators_norm_leaves_maps_of_one_position_alone(training):
 @pytest.mark.parametrize("discriminator_norm", ["instance", "both"])
 def test_images_that_fold_to_one_position_have_logits(discriminator_norm):
     discriminators = ImageDiscriminators(small("tiny", discriminator_norm=discriminator_norm), 1)
-    (logits,) = discriminators(image((2, 1, 16, 16), 7), "b")
+    (logits,) = discriminators({"b": image((2, 1, 16, 16), 7)})["b"]
     assert logits.shape == (2, 1, 1, 1)
     assert logits.isfinite().all()
     assert logits[0] != logits[1]
@@ -202,13 +203,13 @@ def test_images_that_fold_to_one_position_have_logits(discriminator_norm):
 def test_discriminators_see_standardised_images():
     x = image((1, 1, 64, 64), 8, -0.5)
     plain, standard = (
-        ImageDiscriminators(small("tiny", image_mean=mean, image_std=std), 1).eval()
+        ImageDiscriminators(small("tiny", image_mean=mean, image_std=std), 1)
         for mean, std in ((0.0, 1.0), (-0.5, 0.25))
-    )  # eval: spectral norm keeps its vectors
+    )
     standard.load_state_dict(plain.state_dict())
-    for ours, wanted in zip(standard(x, "a"), plain((x + 0.5) / 0.25, "a"), strict=True):
+    for ours, wanted in zip(standard({"a": x})["a"], plain({"a": (x + 0.5) / 0.25})["a"], strict=True):
         assert torch.equal(ours, wanted)  # the row coordinate is not scaled with the image
-    assert not torch.equal(standard(x, "a")[0], plain(x, "a")[0])
+    assert not torch.equal(standard({"a": x})["a"][0], plain({"a": x})["a"][0])
 
 
 @pytest.mark.parametrize(
@@ -238,17 +239,17 @@ def test_spectral_norm_bounds_every_layer_but_the_last_of_t():
 )  # 64 x 32 image: a latent of 16 x 8
 def test_t_gives_logits_on_its_grid_and_starts_undecided(form, size):
     nets = small(latent_discriminator=form)
-    logits = LatentDiscriminator(nets, 3)(image((2, 3, 64, 32), 6), image((2, nets.latent, 16, 8), 7), "b")
+    (logits,) = LatentDiscriminator(nets, 3)({"b": image((2, 3, 64, 32), 6)}, image((2, nets.latent, 16, 8), 7))
     assert logits.shape == (2, 1, *size)
     assert not logits.any()  # the last layer starts at zero: T = log q/p = 0 says nothing before it has learned
 
 
 def test_a_local_logit_sees_three_by_three_positions_of_z():
     nets = small(z_channels=4)
-    t = LatentDiscriminator(nets, 1).eval()  # eval: spectral norm keeps its vectors
+    t = LatentDiscriminator(nets, 1)
     nn.init.ones_(t.joint[-1].weight)
     x, z = image((1, 1, 32, 32), 8), image((1, 4, 8, 8), 9).requires_grad_()
-    t(x, z, "a")[0, 0, 4, 4].backward()
+    t({"a": x}, z)[0][0, 0, 4, 4].backward()
     rows, columns = z.grad[0].abs().sum(0).nonzero(as_tuple=True)
     assert (rows.unique().tolist(), columns.unique().tolist()) == ([3, 4, 5], [3, 4, 5])
     assert t.dimensions(torch.zeros(1, 4, 8, 8)) == 9 * 4
@@ -257,10 +258,10 @@ def test_a_local_logit_sees_three_by_three_positions_of_z():
 @pytest.mark.parametrize(("form", "side"), [("local", 3), ("patch", 12), ("global", 32)])
 def test_a_logit_compares_the_latent_dimensions_that_it_sees(form, side):
     nets = small(z_channels=4, latent_discriminator=form)
-    t = LatentDiscriminator(nets, 1).eval()
+    t = LatentDiscriminator(nets, 1)
     nn.init.ones_(t.joint[-1].weight)
     x, z = image((1, 1, 128, 128), 8), image((1, 4, 32, 32), 9).requires_grad_()
-    logits = t(x, z, "a")
+    (logits,) = t({"a": x}, z)
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     seen = z.grad[0].abs().sum(0).nonzero()
     assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [side, side]
@@ -277,8 +278,8 @@ def test_t_reads_images_of_each_domain_by_its_own_path():
     t = LatentDiscriminator(nets, 1)
     nn.init.ones_(t.joint[-1].weight)
     x, z = image((1, 1, 32, 32), 8), image((1, nets.latent, 8, 8), 9)
-    assert not torch.equal(t(x, z, "a"), t(x, z, "b"))
-    t(x, z, "a").sum().backward()
+    assert not torch.equal(t({"a": x}, z)[0], t({"b": x}, z)[0])
+    t({"a": x}, z)[0].sum().backward()
     assert all(p.grad is None for p in t.image["b"].parameters())
 
 
@@ -287,7 +288,7 @@ def test_t_fits_the_latent_grid_of_every_preset(preset):
     nets = small(preset)
     rows, frames = nets.stride
     t = LatentDiscriminator(nets, 1)
-    logits = t(image((1, 1, 8 * rows, 6 * frames), 1), image((1, nets.latent, 8, 6), 2), "a")
+    (logits,) = t({"a": image((1, 1, 8 * rows, 6 * frames), 1)}, image((1, nets.latent, 8, 6), 2))
     assert logits.shape == (1, 1, 8, 6)
 
 
