@@ -26,7 +26,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 import audiotrans
-from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Translation, whitened
+from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Translation, normal, whitened
 from audiotrans.model.nets import EnlargedConv, UnfoldedConv, unfold, with_coordinate
 from audiotrans.recipe import Recipe, load_recipe
 from audiotrans.training.data import Crops
@@ -110,7 +110,7 @@ class PlainDiscriminators(Discriminators):
             return found
         pairs = list(zip((t.a, t.b, t.ab, t.ba), whitened(t), "abba", strict=True))
         posterior = tuple(self._pair(x, z, domain) for x, z, domain in pairs)
-        samples = [torch.randn(z.shape, generator=generator) for _, z, _ in pairs] if training else []
+        samples = [normal(z.shape, generator, z.device) for _, z, _ in pairs] if training else []
         prior = tuple(self._pair(x, z, domain) for (x, _, domain), z in zip(pairs, samples, strict=False))
         dimensions = self.latent.dimensions(t.z_a)
         return replace(found, posterior=posterior, prior=prior, dimensions=dimensions)
