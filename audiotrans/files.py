@@ -105,13 +105,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a text (as UTF-8) or bytes to a file, whole or not at all.
+    """Write a text (as UTF-8, ``?`` for what is no Unicode in it) or bytes to a file, whole or not at all.
 
     Raises:
         WriteError: if it cannot be written.
     """
     with replacing(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
 
 
 def short_name(stem: str, ending: str) -> str:

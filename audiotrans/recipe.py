@@ -342,7 +342,7 @@ def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
         UsageError: one line with the first wrong key or value, what is allowed and the nearest known name.
     """
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         # The kind of imaging is not a key of the recipe.
@@ -358,6 +358,11 @@ def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
         raise UsageError(f"{name}: {path}: {message}" if path else f"{name}: {message}") from None
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
+    try:
+        recipe.model_dump_json()
+    except ValueError:
+        raise UsageError(f"{name}: a text in it holds characters that are no Unicode") from None
+    return recipe
 
 
 def _known_keys(path: tuple[int | str, ...], values: dict[str, Any]) -> list[str]:

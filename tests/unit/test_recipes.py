@@ -43,6 +43,7 @@ BOMB = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
         ("train: {steps: 2026-13-01}", "is not YAML: month must be in 1..12"),
         ("model: !!python/object/apply:os.system ['true']", "is not YAML"),
         ("model: !!int ''", "is not YAML"),
+        ('cache: "\\ud800"', "holds characters that are no Unicode"),
         ("\x00", "is not YAML"),
     ],
 )
@@ -54,7 +55,7 @@ def test_hostile_yaml_is_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1_000
     with pytest.raises(UsageError):
-        load_recipe(FOLDER / "debug.yaml", [f"model={text}"])
+        load_recipe(FOLDER / "debug.yaml", [f"train.steps={text}"])
 
 
 def test_the_named_recipes_are_there():

@@ -76,7 +76,7 @@ def write_page(ready: Sequence[ReadyMaterial], folder: Path, title: str, sound_f
         MARKER: json.dumps(_MARK | data, indent=1),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="replace")  # of names that are not Unicode
 
 
 @names_extras()
