@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz --cases 20000 -o fuzz/                # goes on where it stopped
     python -m benchmarks.fuzz --cases 20000 -o fuzz/ --minutes 5    # a slice of it
-    python -m benchmarks.fuzz -o fuzz/ --only 1234                  # one case again; its input stays in fuzz/work
+    python -m benchmarks.fuzz -o fuzz/ --only 1234                  # one case again; its input stays in fuzz/work-0
 
 A case is decided by its number and the seed. A worker process runs many, each the command's own entry point with its
 output caught where a terminal would be; another process watches how much time and memory it takes. What is counted as
@@ -17,10 +17,12 @@ import contextlib
 import json
 import multiprocessing
 import os
+import queue
 import re
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -66,11 +68,12 @@ class Bench:
     Args:
         root: The folder of the whole run.
         seed: Of all mutations.
+        number: Of the worker whose it is.
     """
 
-    def __init__(self, root: Path, seed: int) -> None:
-        self.seeds, self.place, self.seed = root / "seeds", root / "work", seed
-        self.mark = root / "code-was-run"
+    def __init__(self, root: Path, seed: int, number: int = 0) -> None:
+        self.seeds, self.place, self.seed = root / "seeds", root / f"work-{number}", seed
+        self.mark = root / f"code-was-run-{number}"
 
     def make_seeds(self, more: Path | None) -> None:
         """Write the whole files, once; ``more`` is a folder of further sounds."""
@@ -330,7 +333,8 @@ CASES: dict[str, Callable[[Bench, Generator], Prepared]] = {
 
 def work(bench: Bench, cases: list[int], pipe: Connection) -> None:
     """Run cases in a process of their own, and tell of each when it begins and when it has ended."""
-    sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]  # its import takes longer than a case
+    for slow in ("torch.utils.tensorboard", "matplotlib"):  # to draw a run takes longer than a hundred cases
+        sys.modules[slow] = None  # type: ignore[assignment]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
@@ -344,20 +348,25 @@ def work(bench: Bench, cases: list[int], pipe: Connection) -> None:
 
 
 def _keep_models(bench: Bench) -> None:
-    """Build the models of whole files once: cases of sounds and photos are about other files."""
+    """Read the models of whole files once: cases of sounds and photos are about other files."""
+    from audiotrans import weights
     from audiotrans.convert import converter
-    from audiotrans.weights import StoredModel
 
-    build, built = converter.converter_of, {}
+    def once(make: Callable[..., Any], path_of: Callable[[Any], Path]) -> Callable[..., Any]:
+        kept: dict[Path, Any] = {}
 
-    def once(stored: StoredModel, *rest: Any) -> Any:
-        if stored.path.parent != bench.seeds:
-            return build(stored, *rest)
-        if stored.path not in built:
-            built[stored.path] = build(stored, *rest)
-        return built[stored.path]
+        def made(first: Any, *rest: Any) -> Any:
+            path = path_of(first)
+            if path.parent != bench.seeds:
+                return make(first, *rest)
+            if path not in kept:
+                kept[path] = make(first, *rest)
+            return kept[path]
 
-    converter.converter_of = once  # type: ignore[assignment]
+        return made
+
+    converter.converter_of = once(converter.converter_of, lambda stored: stored.path)
+    weights.open_weights = once(weights.open_weights, Path)
 
 
 def _reset_peak() -> None:
@@ -400,6 +409,29 @@ def watched(bench: Bench, cases: list[int], until: float) -> Iterator[dict[str, 
             worker.kill()
             worker.join()
             here.close()
+
+
+def all_watched(benches: list[Bench], cases: list[int], until: float) -> Iterator[dict[str, Any]]:
+    """Run cases, shared out among workers."""
+    found: queue.Queue[dict[str, Any] | None] = queue.Queue()
+
+    def share(number: int) -> None:
+        try:
+            for each in watched(benches[number], cases[number :: len(benches)], until):
+                found.put(each)
+        finally:
+            found.put(None)
+
+    threads = [threading.Thread(target=share, args=(number,), daemon=True) for number in range(len(benches))]
+    for thread in threads:
+        thread.start()
+    ended = 0
+    while ended < len(threads):
+        each = found.get()
+        if each is None:
+            ended += 1
+        else:
+            yield each
 
 
 def _outcomes(worker: Any, pipe: Connection, until: float) -> Iterator[dict[str, Any]]:
@@ -471,21 +503,22 @@ def main() -> None:
     )
     parser.add_argument("--kind", choices=list(SHARES), help="Only cases of this kind.")
     parser.add_argument("--more", type=Path, metavar="FOLDER", help="Further sounds to be mutated.")
+    parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
-    bench = Bench(asked.output.resolve(), asked.seed)
-    bench.place.mkdir(parents=True, exist_ok=True)
-    bench.make_seeds(asked.more)
+    benches = [Bench(asked.output.resolve(), asked.seed, number) for number in range(asked.workers)]
+    benches[0].place.mkdir(parents=True, exist_ok=True)
+    benches[0].make_seeds(asked.more)
     journal = asked.output / "outcomes.jsonl"
     done = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     if asked.only:
-        for found in watched(bench, asked.only, float("inf")):
+        for found in watched(benches[0], asked.only, float("inf")):
             print(json.dumps(found, indent=1, ensure_ascii=False).replace("\\n", "\n"))
         return
     finished = {found["case"] for found in done}
     cases = [number for number in range(asked.cases) if number not in finished]
     cases = [number for number in cases if asked.kind in (None, kind_of(number))]
     with journal.open("a") as file:
-        for found in watched(bench, cases, time.monotonic() + 60 * asked.minutes):
+        for found in all_watched(benches, cases, time.monotonic() + 60 * asked.minutes):
             done.append(found)
             file.write(json.dumps(found) + "\n")
             file.flush()

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,14 @@ def plan_jobs(
     as_file = out is not None and _names_a_file(str(output))
     if as_file and len(found) > 1:
         raise UsageError(f"-o {out} is one file, but there are {len(found)} inputs: give a folder")
-    jobs = [Job(path, numbered(_output(path, below, out, to, as_file), samples)) for path, below in found]
+    places = [_output(path, below, out, to, as_file) for path, below in found]
+    of = Counter(places)
+    # take.wav and take.wma would both become take.piano.wav: these keep their suffix.
+    names = [
+        _output(path, below, out, to, as_file, path.name) if of[place] > 1 else place
+        for place, (path, below) in zip(places, found, strict=True)
+    ]
+    jobs = [Job(path, numbered(name, samples)) for name, (path, _) in zip(names, found, strict=True)]
     _refuse_collisions(jobs)
     return jobs
 
@@ -159,7 +167,7 @@ def _within(paths: Sequence[Path], root: Path, out: Path | None) -> set[Path]:
 
 def _earlier_results(paths: Sequence[Path], to: str) -> set[Path]:
     """Return those that an earlier run made of the others: converting a folder twice must not convert its results."""
-    stems = {path.parent / path.stem for path in paths}
+    stems = {path.parent / name for path in paths for name in (path.stem, path.name)}
     results = set()
     for path in paths:
         stem, _, last = path.stem.rpartition(".")
@@ -175,12 +183,12 @@ def _names_a_file(output: str) -> bool:
     return bool(path.suffix) and not path.is_dir() and not output.endswith(("/", os.sep))
 
 
-def _output(path: Path, below: Path, out: Path | None, to: str, as_file: bool) -> Path:
+def _output(path: Path, below: Path, out: Path | None, to: str, as_file: bool, stem: str = "") -> Path:
     if out is not None and as_file:
         return out
     folder = path.parent if out is None else out / below
     suffix = output_suffix(path) if path.suffix.lower() in AUDIO_SUFFIXES else path.suffix
-    return folder / short_name(path.stem, f".{to}{suffix}")
+    return folder / short_name(stem or path.stem, f".{to}{suffix}")
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

@@ -169,6 +169,16 @@ def test_outputs_are_named_beside_the_input_or_in_the_folder(tmp_path: Path) -> 
     assert outputs == {"out/one.piano.wav", "out/deep/two.piano.flac"}
 
 
+def test_inputs_whose_outputs_would_be_of_one_name_keep_their_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, "in/one.wav", "in/two.wav", "in/deep/two.wav")
+    (tmp_path / "in/one.wma").touch()  # found by its name; written as .wav
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")
+    outputs = {job.outputs[0].relative_to(tmp_path / "out").as_posix() for job in jobs}
+    assert outputs == {"one.wav.piano.wav", "one.wma.piano.wav", "two.piano.wav", "deep/two.piano.wav"}
+    touch(tmp_path, "in/one.wma.piano.wav", "in/one.wav.piano.wav")  # results of an earlier run
+    assert len(plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")) == 4
+
+
 def test_a_folder_of_many_kinds_is_converted_whole(tmp_path: Path) -> None:
     touch(tmp_path, "in/one.wav", "in/three.wav")
     for name in ("two.m4a", "four.mp3"):
