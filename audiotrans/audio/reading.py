@@ -435,7 +435,9 @@ def _opened(path: Path) -> Iterator[_Source]:
 
 def _open(path: Path, head: bytes) -> _Source:
     """Open with libsndfile what it knows, and with FFmpeg what it does not."""
-    if not _behind_tags(path, head).startswith(_SNDFILE_MAGIC) or _is_mpeg_in_wav(path, head):
+    first = _behind_tags(path, head)
+    other = first.startswith(b"FORM") and not first[8:].startswith(b"AIF")  # libsndfile mixes up its channels
+    if other or not first.startswith(_SNDFILE_MAGIC) or _is_mpeg_in_wav(path, head):
         return Decoder(path)  # libsndfile's decoder of MP3 talks on the terminal, and guesses the length
     try:
         links = _links(path) if head.startswith(b"OggS") else []

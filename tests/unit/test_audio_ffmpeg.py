@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -67,10 +68,18 @@ def encode(
         ("x.mp4", "flac", "mp4", ("MP4", "PCM_16"), 0),
         ("x.mp3", "libmp3lame", "mp3", ("MP3", "MPEG_LAYER_III"), 0),
         ("x.wv", "wavpack", "wv", ("WV", "PCM_16"), 0),
+        ("x.tta", "tta", "tta", ("TTA", "PCM_U8"), 0),
+        ("x.3gp", "aac", "3gp", ("MP4", "AAC"), 0),
+        ("x.avi", "pcm_s16le", "avi", ("AVI", "PCM_16"), 0),
+        ("x.mka", "flac", "matroska", ("MATROSKA", "PCM_16"), 0),
         # What these say of the length is rounded to milliseconds, or nothing: the encoder's last frame stays whole.
         ("x.mkv", "aac", "matroska", ("MATROSKA", "AAC"), 2_048),
         # Nor do these say how much silence the encoder puts before the sound.
         ("x.ac3", "ac3", "ac3", ("AC3", "AC3"), 1_536),
+        ("x.eac3", "eac3", "eac3", ("EAC3", "EAC3"), 1_536),
+        ("x.mp2", "mp2", "mp2", ("MP3", "PCM_16"), 1_152),
+        ("x.mpg", "mp2", "mpeg", ("MPEG", "PCM_16"), 1_152),
+        ("x.rm", "ac3", "rm", ("RM", "AC3"), 1_536),
         ("x.aac", "aac", "adts", ("AAC", "AAC"), 2_048),
         ("x.flv", "aac", "flv", ("FLV", "AAC"), 2_048),
         ("x.mts", "aac", "mpegts", ("MPEGTS", "AAC"), 2_048),
@@ -89,6 +98,64 @@ def test_sound_of_phones_players_and_cameras(
     assert 0 <= back.shape[1] - wave.shape[1] <= longer
     if longer <= 1_024:  # otherwise the sound begins later
         assert snr_db(wave, back[:, : wave.shape[1]]) > (80 if codec in ("alac", "flac") else 25)
+
+
+def test_sound_of_telephones_is_read(tmp_path: Path) -> None:
+    if "libopencore_amrnb" not in av.codecs_available:
+        pytest.skip("this build of PyAV writes no AMR")
+    with av.open(str(tmp_path / "x.amr"), "w") as file:
+        stream = file.add_stream("libopencore_amrnb", rate=8_000, layout="mono")
+        for start in range(0, 8_000, 160):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 160), 9_000, np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 8_000, start, Fraction(1, 8_000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    wave, rate = audio.read(tmp_path / "x.amr")
+    assert (len(wave), rate) == (1, 8_000)
+    assert 8_000 <= wave.shape[1] <= 8_160  # and the encoder's last frame
+
+
+@pytest.mark.parametrize("kind", [".dsf", ".dff"])
+def test_one_bit_sound_is_read(tmp_path: Path, kind: str) -> None:
+    """DSD of 64 times 44.1 kHz, whose bits are dense where the sound is high: a sine by a modulator of second order."""
+    length, rate = 4_096 * 8 * 8, 64 * 44_100
+    tone = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(length) / rate)
+    bits, first, second = np.zeros(length, np.uint8), 0.0, 0.0
+    for at, value in enumerate(tone):
+        bits[at] = second >= 0
+        first += value - (2.0 * bits[at] - 1)
+        second += first - (2.0 * bits[at] - 1)
+    path = tmp_path / f"x{kind}"
+    path.write_bytes(dsf(bits, rate) if kind == ".dsf" else dff(bits, rate))
+    info = audio.probe(path)
+    assert (info.sample_rate, info.channels, info.frames) == (rate // 8, 1, length // 8)
+    wave, _ = audio.read(path, sample_rate=44_100)
+    middle = wave[0, 500:3_500]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert abs(np.argmax(spectrum) * 44_100 / len(middle) - 1_000) < 20
+
+
+def dsf(bits: np.ndarray, rate: int) -> bytes:
+    """Return a DSF file of one channel."""
+    data = np.packbits(bits, bitorder="little").tobytes()
+    form = struct.pack("<IIIIIIQII", 1, 0, 1, 1, rate, 1, len(bits), 4_096, 0)
+    size = 28 + 12 + len(form) + 12 + len(data)
+    return b"".join([
+        b"DSD ", struct.pack("<QQQ", 28, size, 0), b"fmt ", struct.pack("<Q", 12 + len(form)), form,
+        b"data", struct.pack("<Q", 12 + len(data)), data,
+    ])  # fmt: skip
+
+
+def dff(bits: np.ndarray, rate: int) -> bytes:
+    """Return a DSDIFF file of one channel."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack(">Q", len(content)) + content + bytes(len(content) % 2)
+
+    about = chunk(b"FS  ", struct.pack(">I", rate)) + chunk(b"CHNL", struct.pack(">H", 1) + b"SLFT")
+    about += chunk(b"CMPR", b"DSD \x0enot compressed\0")
+    body = chunk(b"FVER", bytes((1, 5, 0, 0))) + chunk(b"PROP", b"SND " + about)
+    return chunk(b"FRM8", b"DSD " + body + chunk(b"DSD ", np.packbits(bits).tobytes()))
 
 
 def test_wma_is_read(tmp_path: Path) -> None:
