@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
@@ -24,6 +25,10 @@ EXTRAS = {
     "tensorboard": "train",
 }
 """Optional modules, and the extra of the package that brings each."""
+
+
+_CONTROLS = ("Cc", "Zl", "Zp")
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # let what follows be read from the right
 
 
 class AudiotransError(Exception):
@@ -57,6 +62,11 @@ def names_extras() -> Iterator[None]:
             raise
         text = f"this needs {library}, which is not installed: pip install 'audiotrans[{EXTRAS[library]}]'"
         raise MissingLibraryError(text, name=library) from None
+
+
+def printable(text: str) -> str:
+    """Return a text of one line that a terminal can take: names of files may hold line ends and control codes."""
+    return "".join("?" if unicodedata.category(each) in _CONTROLS or each in _TURNS else each for each in text)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from audiotrans import __version__
-from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, names_extras
+from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, names_extras, printable
 
 INTERRUPTED = 130
 
@@ -136,7 +136,7 @@ class _OnStderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
         kind = "warning: " if record.levelno >= logging.WARNING else ""
-        click.echo(f"audiotrans: {kind}{record.getMessage()}", err=True)
+        click.echo(f"audiotrans: {kind}{printable(record.getMessage())}", err=True)
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def _beyond_the_device(error: Exception) -> str:
 def _fail(message: str, code: int) -> None:
     if _log.isEnabledFor(logging.DEBUG):
         traceback.print_exc()
-    click.echo(f"audiotrans: error: {' '.join(message.split())}", err=True)
+    click.echo(f"audiotrans: error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(code)
 
 

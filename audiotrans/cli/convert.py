@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import click
 
 from audiotrans.cli.parameters import DEVICE, FILES, MODEL
-from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.errors import AudiotransError, UsageError, printable
 from audiotrans.options import OPTIONS, Option, flag, for_stream, options_of
 
 if TYPE_CHECKING:
@@ -132,9 +132,9 @@ def convert(inputs: tuple[str, ...], **options: Any) -> None:
 
 def _print(outcome: Written | Failure, *, quiet: bool) -> None:
     for line in outcome.warnings:
-        click.echo(f"audiotrans: warning: {line}", err=True)
+        click.echo(f"audiotrans: warning: {printable(line)}", err=True)
     if outcome.failed or not quiet:
-        click.echo(str(outcome), err=outcome.failed)
+        click.echo(printable(str(outcome)), err=outcome.failed)
 
 
 def _facts(outcome: Written | Failure, sources: dict[Path, Path]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 
 from audiotrans.cli.convert import conversion_options
 from audiotrans.cli.parameters import DEVICE, FILES, MODEL
-from audiotrans.errors import AudiotransError
+from audiotrans.errors import AudiotransError, printable
 
 if TYPE_CHECKING:
     from audiotrans.evaluation.cycles import Summary
@@ -47,9 +47,9 @@ def cycle(inputs: tuple[str, ...], quiet: bool, **options: Any) -> None:
     """
     summary = _cycle(inputs, progress=not quiet, **options)
     for line in summary.warnings:
-        click.echo(f"audiotrans: warning: {line}", err=True)
+        click.echo(f"audiotrans: warning: {printable(line)}", err=True)
     for failed in summary.failures:
-        click.echo(f"audiotrans: error: {failed.error}", err=True)
+        click.echo(f"audiotrans: error: {printable(str(failed.error))}", err=True)
     if not quiet:
         click.echo(str(summary))
     if summary.failures:

@@ -93,8 +93,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
 
 def _check(state: dict[str, Any]) -> None:
     """Raise ValueError where a state's numbers and weights are not what `save_checkpoint` writes."""
-    for name in ("step", "steps_before"):
-        if type(state.get(name, 0)) is not int or not 0 <= state.get(name, 0) < 2**62:
+    for name, value in (("step", state.get("step")), ("steps_before", state.get("steps_before", 0))):
+        if type(value) is not int or not 0 <= value < 2**62:
             raise ValueError(f"its {name} is not a number of steps")
     for name in ("model", "ema", "discriminators"):
         part = state.get(name, {})

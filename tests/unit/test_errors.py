@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from audiotrans.errors import AudiotransError, UsageError, lookup, nearest
+from audiotrans.errors import AudiotransError, UsageError, lookup, nearest, printable
+
+
+def test_names_that_would_write_over_a_terminal_are_printed_plainly() -> None:
+    assert printable("Dvořák 🎻 [1]*.wav") == "Dvořák 🎻 [1]*.wav"
+    assert printable("a\nb\x1b[2J\x07\u202evaw.exe\u2028\t") == "a?b?[2J??vaw.exe??"
 
 
 def test_errors_suggest_and_list() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,6 +179,39 @@ def test_inputs_whose_outputs_would_be_of_one_name_keep_their_suffix(tmp_path: P
     assert outputs == {"one.wav.piano.wav", "one.wma.piano.wav", "two.piano.wav", "deep/two.piano.wav"}
     touch(tmp_path, "in/one.wma.piano.wav", "in/one.wav.piano.wav")  # results of an earlier run
     assert len(plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")) == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not take")
+@pytest.mark.parametrize(
+    "name", ["-o", "--help", "a b", "Dvořák 🎻", "[1]*?", "%s$(x)'\"", "é" * 125, "\udcff", "a\nb"]
+)
+def test_names_of_every_kind_are_converted(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "in/x.wav")
+    try:
+        (tmp_path / "in/x.wav").rename(tmp_path / f"in/{name}.wav")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (job,) = plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")
+    model = converter(Identity())
+    model.convert_job(job, model.options("piano"))
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.suffixes[-2:] == [".piano", ".wav"]
+    assert f"{name}.wav".startswith(path.name.removesuffix(".piano.wav"))
+
+
+def test_two_runs_into_one_folder_leave_whole_files(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"in/{number}.wav" for number in range(4)))
+    model = converter(Identity())
+
+    def run(_: int) -> list[bool]:
+        jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")
+        return [outcome.failed for outcome in run_jobs(model, jobs, model.options("piano"), force=True)]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert not any(failed for run_ in threads.map(run, range(4)) for failed in run_)
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == [f"{number}.piano.wav" for number in range(4)]
+    assert {soundfile.info(tmp_path / "out" / name).frames for name in made} == {RATE // 10}
 
 
 def test_a_folder_of_many_kinds_is_converted_whole(tmp_path: Path) -> None:
