@@ -333,8 +333,7 @@ CASES: dict[str, Callable[[Bench, Generator], Prepared]] = {
 
 def work(bench: Bench, cases: list[int], pipe: Connection) -> None:
     """Run cases in a process of their own, and tell of each when it begins and when it has ended."""
-    for slow in ("torch.utils.tensorboard", "matplotlib"):  # to draw a run takes longer than a hundred cases
-        sys.modules[slow] = None  # type: ignore[assignment]
+    sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]  # its import takes longer than a case
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
@@ -348,9 +347,12 @@ def work(bench: Bench, cases: list[int], pipe: Connection) -> None:
 
 
 def _keep_models(bench: Bench) -> None:
-    """Read the models of whole files once: cases of sounds and photos are about other files."""
+    """Read the models of whole files once, and draw no runs: the cases are about other files."""
     from audiotrans import weights
+    from audiotrans.cli import train
     from audiotrans.convert import converter
+
+    train._sample_writer = lambda *_: None
 
     def once(make: Callable[..., Any], path_of: Callable[[Any], Path]) -> Callable[..., Any]:
         kept: dict[Path, Any] = {}
