@@ -347,12 +347,14 @@ def work(bench: Bench, cases: list[int], pipe: Connection) -> None:
 
 
 def _keep_models(bench: Bench) -> None:
-    """Read the models of whole files once, and draw no runs: the cases are about other files."""
+    """Read the models of whole files once, draw no runs and validate little: the cases are about other files."""
     from audiotrans import weights
     from audiotrans.cli import train
     from audiotrans.convert import converter
+    from audiotrans.training import validation
 
     train._sample_writer = lambda *_: None
+    validation.CROPS = 1
 
     def once(make: Callable[..., Any], path_of: Callable[[Any], Path]) -> Callable[..., Any]:
         kept: dict[Path, Any] = {}
