@@ -64,7 +64,10 @@ VIDEO = (".mkv", ".mov", ".mp4", ".avi", ".mpg")
 IMAGING = {"sample_rate": 16_000, "n_fft": 256, "hop_length": 64, "rows": 32}
 TINY: dict[str, Any] = {
     "imaging": IMAGING,
-    "model": {"preset": "tiny", "width": 4, "discriminator_width": 4, "z_channels": 4, "residual": 0.5, "discriminator_scales": 1},
+    "model": {
+        "preset": "tiny", "width": 4, "z_channels": 4, "residual": 0.5, "discriminator_width": 4,
+        "discriminator_scales": 1,
+    },
     "train": {
         "steps": 1, "crop_frames": 16, "precision": "float32", "log_every": 1, "save_every": 1, "sample_every": 1000,
         "threads": 1,
