@@ -116,7 +116,7 @@ def _libraries(faults: list[str], advice: list[str]) -> Facts:
                 f"{name} does not load ({said}): pip install --force-reinstall {DISTRIBUTIONS.get(name, name)}"
             )
     for extra, names in wanted.items():
-        advice.append(f"for {PURPOSES[extra]} ({', '.join(names)}): pip install 'audiotrans[{extra}]'")
+        advice.append(f'for {PURPOSES[extra]} ({", ".join(names)}): pip install "audiotrans[{extra}]"')
     return found
 
 

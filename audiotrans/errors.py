@@ -60,7 +60,7 @@ def names_extras() -> Iterator[None]:
         library = (error.name or "").partition(".")[0]
         if isinstance(error, AudiotransError) or library not in EXTRAS:
             raise
-        text = f"this needs {library}, which is not installed: pip install 'audiotrans[{EXTRAS[library]}]'"
+        text = f'this needs {library}, which is not installed: pip install "audiotrans[{EXTRAS[library]}]"'
         raise MissingLibraryError(text, name=library) from None
 
 

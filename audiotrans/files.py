@@ -234,15 +234,17 @@ def _name_passed_over(name: str, files: Iterable[Path]) -> None:
 
 def _searched(root: Path) -> list[Path]:
     """List the visible files below a folder, sorted; real folders come before linked ones, each is searched once."""
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int] | str] = set()
     roots, files = [root], []
     for top in roots:  # grows: links that are met are searched when all real folders above them have been
         for place, folders, names in os.walk(top, onerror=_name_closed):
             status = os.stat(place)
-            if (status.st_dev, status.st_ino) in seen:
+            # Some file systems of Windows number no files.
+            key = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(place)
+            if key in seen:
                 folders.clear()
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            seen.add(key)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             links = [Path(place) / name for name in folders if os.path.islink(os.path.join(place, name))]
             roots += [link for link in links if not Path(place).resolve().is_relative_to(link.resolve())]

@@ -257,7 +257,10 @@ def _end_with_parent() -> None:
 def _end_when_told(stop: Event) -> None:
     """Send this process SIGTERM: what trains in its main thread then saves first; all else ends at once."""
     stop.wait()
-    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "win32":  # os.kill would end the process at once there
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -262,8 +262,10 @@ def describe_weights(
         AudiotransError: as `read_weights` does.
     """
     stored = read_weights(path)  # whole, and built as this program's presets say: they may be written down
-    metadata, tensors = stored.metadata, stored.tensors()
-    extras = header(stored.recipe.model, statistics)
+    metadata, nets = stored.metadata, stored.recipe.model
+    tensors = {name: value.clone() for name, value in stored.tensors().items()}
+    del stored  # Windows replaces no file that is mapped into memory
+    extras = header(nets, statistics)
     extras |= {"recipe": json.dumps(recipe_to_dict(changed))} if changed else {}
     with replacing(output) as partial:
         save_file(tensors, partial, metadata={**metadata, **extras})

@@ -92,7 +92,8 @@ class Commands(click.Group):
                 raise
             _fail(said, 1)
         except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of our output, such as head, has seen enough
+            # The reader of our output, such as head, has seen enough; Windows calls that an invalid argument.
+            if error.errno == errno.EPIPE or (sys.platform == "win32" and error.errno == errno.EINVAL):
                 sys.exit(1)
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
         sys.exit(code if isinstance(code, int) else 0)

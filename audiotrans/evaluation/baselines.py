@@ -159,7 +159,7 @@ def transcribed(direction: Direction, options: BaselineOptions) -> System:
     """
     play, identity = _player(direction, options)
     if not transcription_available():
-        raise AudiotransError("transcription needs onnxruntime: pip install 'audiotrans[eval]'")
+        raise AudiotransError('transcription needs onnxruntime: pip install "audiotrans[eval]"')
     return System(SYNTHESISED, "baseline", f"synth {identity}", lambda _clip, source: play(source.notes, source))
 
 

@@ -225,7 +225,7 @@ def _missing_tools(directions: list[Direction]) -> list[str]:
     notes = []
     for there, what in ((transcription_available(), "note metrics are"), (_has_mir_eval(), "note F1 is")):
         if not there:
-            notes.append(f"{what} left out: pip install 'audiotrans[eval]'")
+            notes.append(f'{what} left out: pip install "audiotrans[eval]"')
     unknown = [direction.target for direction in directions if direction.target not in INSTRUMENTS]
     if unknown:
         known = ", ".join(INSTRUMENTS)

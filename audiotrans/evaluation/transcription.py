@@ -1,7 +1,7 @@
 """Polyphonic note transcription: the notes of a sound, by the network of basic-pitch, decoded here.
 
 The network (230 kB, licence Apache-2.0, of Spotify) is shipped in `audiotrans/weights/evaluation` and needs
-onnxruntime: ``pip install 'audiotrans[eval]'``. It takes mono sound at 22,050 Hz in windows of 43,844 samples and says
+onnxruntime: ``pip install "audiotrans[eval]"``. It takes mono sound at 22,050 Hz in windows of 43,844 samples and says
 for each of 172 frames (11.6 ms apart) and 88 keys how likely a note sounds and how likely one begins. Windows overlap,
 and only the middle 142 frames of each are used.
 
@@ -220,7 +220,7 @@ def _session() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise AudiotransError("transcription needs onnxruntime: pip install 'audiotrans[eval]'") from None
+        raise AudiotransError('transcription needs onnxruntime: pip install "audiotrans[eval]"') from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # so small a network gains nothing from more, and busy cores lose by it
     options.log_severity_level = 3

@@ -78,7 +78,7 @@ def _use(stored: StoredModel) -> str:
         f"{command} {name}",
         f"{command} hf:OWNER/NAME    # once it is on the hub: audiotrans push {name} OWNER/NAME",
     ]
-    return "## Use\n\n```sh\npip install 'audiotrans[hub]'\n" + "\n".join(lines) + "\n```"
+    return '## Use\n\n```sh\npip install "audiotrans[hub]"\n' + "\n".join(lines) + "\n```"
 
 
 def _facts(stored: StoredModel, lines: list[dict[str, float]]) -> str:

@@ -308,7 +308,7 @@ def test_missing_tools_leave_metrics_out_and_say_so(pairs, tools, tmp_path, monk
     assert left_out.isdisjoint(result["metrics"])
     assert {"pitch_error_cents", "band_distance_db", "tagger_probability"} <= set(result["metrics"])
     said = "\n".join(result["warnings"])
-    assert "note metrics are left out: pip install 'audiotrans[eval]'" in said
+    assert 'note metrics are left out: pip install "audiotrans[eval]"' in said
     assert "knows violin and flute, not piano" in said
 
 

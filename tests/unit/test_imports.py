@@ -202,6 +202,46 @@ def run(code: str) -> str:
     return done.stdout
 
 
+POSIX_MODULES = {"fcntl", "grp", "posix", "pwd", "pty", "resource", "syslog", "termios", "tty"}
+
+POSIX_NAMES = {
+    "os": {
+        "chown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getloadavg", "getpgid", "getuid", "killpg",
+        "lchown", "mkfifo", "mknod", "nice", "pread", "pwrite", "sched_getaffinity", "sched_setaffinity", "sendfile",
+        "setpgid", "setsid", "statvfs", "sync", "uname", "wait3", "wait4",
+    },
+    "signal": {
+        "SIGALRM", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGUSR1", "SIGUSR2", "alarm", "pause", "setitimer",
+    },
+}  # fmt: skip
+"""What Windows lacks of Python's modules."""
+
+
+def posix_alone(path: Path) -> Iterator[str]:
+    """Find what a file uses that Windows lacks, but for imports in a ``try`` and names that it asks for before."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tried = {node for each in ast.walk(tree) if isinstance(each, ast.Try) for node in ast.walk(each)}
+    asked = {
+        argument.value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("hasattr", "getattr")
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and node not in tried:
+            yield from (f"{path.name}:{node.lineno} {name.name}" for name in node.names if name.name in POSIX_MODULES)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.attr in POSIX_NAMES.get(node.value.id, ()) and node.attr not in asked:
+                yield f"{path.name}:{node.lineno} {node.value.id}.{node.attr}"
+
+
+def test_nothing_is_used_that_windows_lacks(tmp_path: Path) -> None:
+    assert [found for path in sorted(PACKAGE.rglob("*.py")) for found in posix_alone(path)] == []
+    (tmp_path / "a.py").write_text("import os, fcntl\ntry:\n    import pwd\nexcept ImportError:\n    os.fork()\n")
+    assert list(posix_alone(tmp_path / "a.py")) == ["a.py:1 fcntl", "a.py:5 os.fork"]
+
+
 REPORT = "print('loaded:', *sorted({name.partition('.')[0] for name in sys.modules}))"
 
 

@@ -161,8 +161,8 @@ def test_the_doctor_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke("doctor")
     assert result.exit_code == 1
     assert "does not work: soxr does not load (OSError: x): pip install --force-reinstall soxr" in result.stdout
-    assert "(jinja2, librosa): pip install 'audiotrans[eval]'" in result.stdout
-    assert "(numba): pip install 'audiotrans[phase]'" in result.stdout
+    assert '(jinja2, librosa): pip install "audiotrans[eval]"' in result.stdout
+    assert '(numba): pip install "audiotrans[phase]"' in result.stdout
     assert "audiotrans does not need it" in result.stdout
     assert "1 things" in result.stderr
 

@@ -66,7 +66,7 @@ class TestF1:
 
     def test_without_mir_eval_the_way_out_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "mir_eval", None)
-        with pytest.raises(AudiotransError, match=r"pip install 'audiotrans\[eval\]'"):
+        with pytest.raises(AudiotransError, match=r"pip install \"audiotrans\[eval\]\""):
             note_f1(SCORE, SCORE)
 
 

@@ -143,7 +143,7 @@ def test_silence_has_no_notes(seconds: float) -> None:
 def test_without_onnxruntime_the_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     transcription._session.cache_clear()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(AudiotransError, match=r"onnxruntime: pip install 'audiotrans\[eval\]'"):
+    with pytest.raises(AudiotransError, match=r"onnxruntime: pip install \"audiotrans\[eval\]\""):
         transcribe(np.zeros((1, 1000), np.float32), RATE)
 
 
