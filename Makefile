@@ -12,6 +12,7 @@ MADE    := $(VENV)/.made-with-$(VERSION)
 TORCH   := $(VENV)/.torch-installed
 CORE    := $(VENV)/.core-installed
 DEV     := $(VENV)/.dev-installed
+DOCS    := $(VENV)/.docs-installed
 
 # Small builds first: without an NVIDIA card, Linux needs no CUDA. Where PyTorch's index of CPU builds cannot be reached,
 # the attempt fails within seconds, and the next command brings what PyPI has.
@@ -19,15 +20,16 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 # A process for each core, four at most: every one compiles its own code the first time (tests/conftest.py).
-PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m 'not docs'
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick lint format clean
+.PHONY: help venv demo test quick docs lint format clean
 
 help:
 	@echo "make demo    install into $(VENV), convert data/violin.wav to piano, name the files to open"
 	@echo "make test    install what the tests need, then ruff, mypy and pytest"
 	@echo "make quick   the fast tests alone: unit and properties, about a minute"
+	@echo "make docs    build the documentation into site/ (a warning fails it), and run every command in it"
 	@echo "make lint    the checks that run no code: ruff and mypy"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make clean   remove the environment, the demo and the caches"
@@ -68,6 +70,14 @@ demo: $(CORE)
 	@echo "  before  $(CURDIR)/data/violin.wav"
 	@echo "  after   $(CURDIR)/$(OUTPUT)"
 
+$(DOCS): $(DEV)
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m pytest -q -m docs
+
 lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -84,4 +94,4 @@ format: $(DEV)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""One model, one choice of settings, on phrases and on recordings: the rows of docs/experiments.md.
+"""One model, one choice of settings, on phrases and on recordings: the rows of docs/diary.md.
 
     python -m benchmarks.trial MODEL --phrases PHRASES --clips SOUNDS [--shifts N] [--articulation F] ...
 

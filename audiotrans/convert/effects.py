@@ -48,7 +48,7 @@ LOWEST_TILTED_HZ = 80.0
 """What lies under it is lifted less and less, an octave below not at all: rumble is not a note to be made louder."""
 
 SHIFT_ROWS = 3
-"""Rows from one shift to the next, chosen by measurement (docs/experiments.md)."""
+"""Rows from one shift to the next, chosen by measurement (docs/diary.md)."""
 
 ARTICULATION_SECONDS = 0.25
 """Length of the mean that a gain is compared with."""

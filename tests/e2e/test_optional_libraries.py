@@ -103,7 +103,7 @@ def test_python_callers_get_an_error_of_ours_that_is_also_an_import_error():
     def load(name: str) -> None:
         raise ModuleNotFoundError("no", name=name)
 
-    with pytest.raises(MissingLibraryError, match=r"needs numba, .*'audiotrans\[phase\]'") as missing:
+    with pytest.raises(MissingLibraryError, match=r'needs numba, .*"audiotrans\[phase\]"') as missing:
         load("numba.core")
     assert isinstance(missing.value, AudiotransError)
     assert isinstance(missing.value, ImportError)
