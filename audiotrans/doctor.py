@@ -45,6 +45,9 @@ PURPOSES = {
     "train": "TensorBoard logs of training",
     "eval": "scores and listening pages",
     "hub": "models from the Hugging Face hub, hf:owner/name",
+    "web": "the page of audiotrans serve",
+    "export": "models as one graph of waves",
+    "ray": "big folders on a cluster",
 }
 """What each extra is for."""
 
