@@ -106,14 +106,16 @@ def train(
 ) -> None:
     """Train a model from a recipe and a prepared cache.
 
-    SIGTERM saves after the step at hand and exits with 0; so does Ctrl-C, with 130.
+    SIGTERM saves after the step at hand and exits with 0; so does Ctrl-C, with 130. Several GPUs, or machines:
+    torchrun --nproc-per-node 8 -m audiotrans train RECIPE ...
     """
     began = time.monotonic()  # to load torch takes time too
     # The option wins over the recipe, which would set them again.
     threads = () if options["threads"] is None else (f"train.threads={options['threads']}",)
     start = () if init is None else (f"init={json.dumps(init)}",)
     recipe, run = _recipe_and_run(recipe_path, run_dir, (*overrides, *threads, *start), options)
-    click.echo(_train(recipe, run, began, **options))
+    if said := _train(recipe, run, began, **options):
+        click.echo(said)
 
 
 def _recipe_and_run(
@@ -146,17 +148,24 @@ def _train(
     **rest: Any,
 ) -> str:
     from audiotrans.processes import choose_device, use_threads
+    from audiotrans.training.distributed import local_device, writes
     from audiotrans.training.engine import quick_precision
     from audiotrans.training.run import train
     from audiotrans.training.stopping import TimeLimit
 
     use_threads(threads)
-    limit, data, target = TimeLimit(max_minutes, began), cache or Path(recipe.cache), choose_device(device)
+    limit, data, target = (
+        TimeLimit(max_minutes, began),
+        cache or Path(recipe.cache),
+        choose_device(local_device(device)),
+    )
     if not quiet and quick_precision(recipe.train.precision, target) != recipe.train.precision:
         click.echo("this CPU has no bf16 arithmetic: training in float32", err=True)
-    rest["on_sample"] = _sample_writer(recipe, data, target)
+    rest["on_sample"] = _sample_writer(recipe, data, target) if writes() else None
     rest["teach"] = _teacher(recipe, str(target))
     last = train(recipe, data, run_dir, device=str(target), limit=limit, progress=not quiet, **rest)
+    if not writes():
+        return ""
     if limit.stopped_at is None:
         return f"last checkpoint: {last}"
     return (

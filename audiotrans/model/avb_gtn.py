@@ -328,6 +328,7 @@ class Discriminators(nn.Module):
         generator: Generators | None = None,
         shown: dict[str, Tensor] | None = None,
         latent: bool = True,
+        follow: bool = True,
     ) -> DiscriminatorOutputs:
         """Return the logits for a translation.
 
@@ -338,10 +339,12 @@ class Discriminators(nn.Module):
             generator: source of the prior's samples.
             shown: images that D sees in place of the translation's own, by the names of `Translation`'s fields.
             latent: ask T, too, if there is one.
+            follow: of several batches of one step the first alone lets spectral norms follow.
         """
         images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
         if training:
-            iterate_spectral_norms(self)
+            if follow:
+                iterate_spectral_norms(self)
             of = self.image({d: torch.cat([images[d], images[made]]) for d, made in (("a", "ba"), ("b", "ab"))})
             (real_a, fake_ba), (real_b, fake_ab) = (_parted(of[d], len(images[d])) for d in "ab")
             found = DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b)

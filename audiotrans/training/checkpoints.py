@@ -181,17 +181,20 @@ class Journal:
     """Writes metrics.jsonl, and TensorBoard events where that is installed (the ``train`` extra).
 
     Args:
-        run: folder of the run.
+        run: folder of the run; None for a process that does not write.
         step: where the run goes on; events of later steps are purged.
     """
 
-    def __init__(self, run: Path, step: int) -> None:
-        self._file = (run / METRICS_NAME).open("a", encoding="utf-8")
+    def __init__(self, run: Path | None, step: int) -> None:
+        self._file = (run / METRICS_NAME if run else Path(os.devnull)).open("a", encoding="utf-8")
         self._began = time.monotonic()
+        self._board: Any = None
+        if run is None:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self._board: Any = None
+            pass
         else:
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 

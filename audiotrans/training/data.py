@@ -520,6 +520,13 @@ class Crops(NamedTuple):
         named = ({name: function(x) for name, x in found.items()} for found in (self.more, self.seen, self.targets))
         return Crops(function(self.a), function(self.b), *named)
 
+    def parts(self, count: int) -> Iterator[Crops]:
+        """Yield so many batches of equal size, each with all of `more`."""
+        whole = self._replace(more={})
+        for first in range(0, len(self.a), len(self.a) // count):
+            own = slice(first, first + len(self.a) // count)
+            yield whole.each(lambda images, own=own: images[own])._replace(more=self.more)
+
 
 class Feed:
     """Hands out the crops of one step after the other, on the device.

@@ -4,25 +4,56 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Translation
+from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Translation, normal
 from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from audiotrans.recipe import NEEDS_T, Recipe
 from audiotrans.training.checkpoints import fit
-from audiotrans.training.data import louder, stream
+from audiotrans.training.data import Crops, at, louder, stream
+from audiotrans.training.distributed import Team, together, without_sum
 from audiotrans.training.guard import Guard, clip, gradient_norm
 from audiotrans.training.history import HistoryBuffer
 from audiotrans.training.warm_start import Teach
 
 POOL_SIZE = 32
 """Past translations of each direction that the discriminators may be shown."""
+
+POOL_STEPS = 4
+"""Steps whose translations they may be shown at least, however many images a step has."""
+
+
+class Pass(NamedTuple):
+    """What a player's pass over one batch says.
+
+    Attributes:
+        terms: of its loss, unweighted.
+        health: further figures of it.
+        checked: means of what it made, which must be finite.
+    """
+
+    terms: dict[str, Tensor]
+    health: dict[str, Tensor]
+    checked: dict[str, Tensor]
+
+    def detached(self) -> Pass:
+        """Return it without its history."""
+        return Pass(*({name: value.detach() for name, value in values.items()} for values in self))
+
+
+def mean_pass(passes: Sequence[Pass]) -> Pass:
+    """Return the means of several passes."""
+    return Pass(
+        *({name: together([one[name] for one in each]) for name in each[0]} for each in zip(*passes, strict=True))
+    )
 
 
 class Trainer:
@@ -33,10 +64,19 @@ class Trainer:
         image_channels: channels of the images.
         device: where to train.
         teach: gives what the loss ``imitation`` asks for.
+        team: the processes that train together; this one alone if None.
     """
 
-    def __init__(self, recipe: Recipe, image_channels: int, device: torch.device, teach: Teach | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        image_channels: int,
+        device: torch.device,
+        teach: Teach | None = None,
+        team: Team | None = None,
+    ) -> None:
         self.recipe, self.device, self.step, self.teach = recipe, device, 0, teach
+        self.team = team or Team(device=device)
         self.adversarial = any(recipe.losses.generator.get(name) for name in ADVERSARIAL)
         # A recipe whose KL terms read T trains it; a T that nothing trains is not worth its time.
         self.asks_t = bool(recipe.losses.discriminator.get("latent"))
@@ -52,8 +92,14 @@ class Trainer:
         if device.type != "cpu":  # there, norms over the image cost twice as much in channels_last as they save
             self.discriminators.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.pool = HistoryBuffer(POOL_SIZE if settings.discriminator_batch > settings.batch_size else 0)
-        self.guard = Guard()
+        images = settings.batch_size * settings.accumulate * self.team.share.of
+        size = max(POOL_SIZE, POOL_STEPS * images)
+        self.pool = HistoryBuffer(size if settings.discriminator_batch > settings.batch_size else 0)
+        self.guard = Guard(self.team.all_true)
+        self._let_discriminators_learn(True)  # a T that nothing trains has no gradient to wait for
+        # What computes a player's step; the players themselves are what is saved.
+        self.players = {"generator": self.team.wrap(self.model)}
+        self.players["discriminator"] = self.team.wrap(self.discriminators) if self.adversarial else self.discriminators
         adam = partial(torch.optim.Adam, betas=settings.betas, weight_decay=settings.weight_decay, foreach=True)
         self.model_adam = adam(self.model.parameters(), settings.learning_rate)
         self.discriminators_adam = adam(self.discriminators.parameters(), settings.discriminator_learning_rate)
@@ -81,60 +127,80 @@ class Trainer:
             then the generator side, and with it the whole step, or D and T alone did not move.
         """
         self.guard.found = []
-        found = self._players_steps(a, b, more or {}, seen, targets or {})
+        found = self._players_steps(Crops(a, b, more or {}, seen or {}, targets or {}))
         self.guard.count()
         self.step += 1
         return found
 
-    def _players_steps(
-        self,
-        a: Tensor,
-        b: Tensor,
-        more: dict[str, Tensor],
-        seen: dict[str, Tensor] | None,
-        targets: dict[str, Tensor],
-    ) -> dict[str, Tensor]:
-        settings = self.recipe.train
+    def _players_steps(self, crops: Crops) -> dict[str, Tensor]:
+        settings, kept = self.recipe.train, []
         self._set_learning_rates()
-        generator = torch.Generator(self.device).manual_seed(stream(settings.seed, "noise", self.step).initial_seed())
+        passes = settings.accumulate
+        images = torch.arange(len(crops.a)) + self.team.share.index * len(crops.a)
+        parts = zip(crops.parts(passes), images.chunk(passes), strict=True)
+        self._let_discriminators_learn(False)
+
+        def translate(part: Crops, numbers: list[int]) -> Pass:
+            done, made, t, generators = self._generator_pass(part, numbers)
+            kept.append((t.detached(), {name: x.detach() for name, x in made.items()}, generators))
+            return done
+
+        steps = [partial(translate, part, numbers.tolist()) for part, numbers in parts]
+        found = self._descend("generator", steps, moves=self.step >= settings.discriminator_warmup)
+        if self.guard.found:
+            return found
+        if self.adversarial:
+            self._let_discriminators_learn(True)
+            for turn in range(settings.discriminator_steps):
+                past = self._past(turn)
+                judge = [
+                    partial(
+                        self._discriminator_pass,
+                        t,
+                        self._shown(t, made, crops.more, past, turn, index),
+                        noise,
+                        not index,
+                    )
+                    for index, (t, made, noise) in enumerate(kept)
+                ]
+                of_turn = self._descend("discriminator", judge)
+                found = of_turn | found if turn else found | of_turn
+                if not turn and self.pool.size:
+                    for name in ("ab", "ba"):
+                        self.pool.keep(name, self.team.joined(torch.cat([made[name] for _, made, _ in kept])))
+        self._average()
+        return found
+
+    def _generator_pass(
+        self, crops: Crops, numbers: list[int]
+    ) -> tuple[Pass, dict[str, Tensor], Translation, list[torch.Generator]]:
+        """Translate some of the step's images, by their numbers in it, and say what the generator side loses."""
+        generators = self._generators("noise", numbers)
         with self._precision():
-            t = self.model(a, b, generator, seen)
-        t = self._with_targets(t, targets)
-        made = self._dithered(t)
+            t: Translation = self.players["generator"](crops.a, crops.b, generators, crops.seen)
+        t = self._with_targets(t, crops.targets)
+        made = self._dithered(t, numbers)
         with self._precision():
-            self._let_discriminators_learn(False)
             outputs = DiscriminatorOutputs([], [])
             if self.adversarial:
                 outputs = self.discriminators(t, training=False, shown=made, latent=self.asks_t)
             terms = self._terms(self._generator_losses(t), t, outputs)
-        found = {f"generator/{name}": value.detach() for name, value in terms.items()}
-        found |= self._descend("generator", terms, made, moves=self.step >= settings.discriminator_warmup)
-        if self.guard.found:
-            return found
-        if self.adversarial:
-            made = {name: images.detach() for name, images in made.items()}
-            t = t.detached()
-            found |= self._discriminators_step(t, made, more, generator)
-            for turn in range(1, settings.discriminator_steps):
-                self._discriminators_step(t, made, more, generator, turn)
-        self._average()
-        return found
+        checked = {f"translation {name}": images.mean() for name, images in made.items()}
+        return Pass(terms, {}, checked), made, t, generators
 
-    def _discriminators_step(
-        self,
-        t: Translation,
-        made: dict[str, Tensor],
-        more: dict[str, Tensor],
-        generator: torch.Generator,
-        turn: int = 0,
-    ) -> dict[str, Tensor]:
-        self._let_discriminators_learn(True)
-        shown = self._shown(t, made, more, turn)
+    def _discriminator_pass(
+        self, t: Translation, shown: dict[str, Tensor], generators: list[torch.Generator], first: bool
+    ) -> Pass:
+        asked = {"generator": generators, "shown": shown, "latent": self.asks_t, "follow": first}
         with self._precision():
-            outputs = self.discriminators(t, training=True, generator=generator, shown=shown, latent=self.asks_t)
+            outputs = self.players["discriminator"](t, training=True, **asked)
             terms = self._terms(DISCRIMINATOR_LOSSES, t, outputs)
-        found = {f"discriminator/{name}": value.detach() for name, value in terms.items()} | health(t, outputs)
-        return found | self._descend("discriminator", terms)
+        return Pass(terms, health(t, outputs), {})
+
+    def _generators(self, name: str, numbers: list[int]) -> list[torch.Generator]:
+        """Return a source of noise for each of the step's images."""
+        seeds = (stream(self.recipe.train.seed, name, at(self.step, number)).initial_seed() for number in numbers)
+        return [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
 
     def _let_discriminators_learn(self, learn: bool) -> None:
         self.discriminators.image.requires_grad_(learn)
@@ -159,7 +225,7 @@ class Trainer:
                 ab, ba = louder(ab, targets["gain_a"]), louder(ba, targets["gain_b"])
         return replace(t, wanted_ab=ab, wanted_ba=ba)
 
-    def _dithered(self, t: Translation) -> dict[str, Tensor]:
+    def _dithered(self, t: Translation, numbers: list[int]) -> dict[str, Tensor]:
         """Give the translations as much noise as the real crops have, so that noise tells D nothing.
 
         What ``residual`` takes over from a crop brings its share of the crop's own noise. The gradient passes as if
@@ -169,27 +235,50 @@ class Trainer:
         size = self.recipe.train.dither * math.sqrt(1 - self.recipe.model.residual**2)
         if not size:
             return made
-        place = stream(self.recipe.train.seed, "dither of translations", self.step).initial_seed()
-        generator = torch.Generator(self.device).manual_seed(place)
+        generators = self._generators("dither of translations", numbers)
         for name, images in made.items():
-            noise = torch.randn(images.shape, generator=generator, device=self.device)
+            noise = normal(images.shape, generators, self.device)
             made[name] = images + ((images + size * noise).clamp(-1, 1) - images).detach()
         return made
 
-    def _shown(self, t: Translation, made: dict[str, Tensor], more: dict[str, Tensor], turn: int) -> dict[str, Tensor]:
-        """Put further real images and past translations beside the step's own; each turn has real images of its own."""
+    def _past(self, turn: int) -> dict[str, list[Tensor]]:
+        """Draw the past translations that all of a step's batches are shown."""
+        settings = self.recipe.train
+        count = (settings.discriminator_batch - settings.batch_size) * settings.accumulate * self.team.share.of
+        generator = stream(settings.seed, "pool", self.step, *([turn] if turn else []))
+        return {name: self.pool.draw(name, max(count, 0), generator) for name in ("ab", "ba")}
+
+    def _shown(
+        self,
+        t: Translation,
+        made: dict[str, Tensor],
+        more: dict[str, Tensor],
+        past: dict[str, list[Tensor]],
+        turn: int,
+        index: int,
+    ) -> dict[str, Tensor]:
+        """Put further real images and past translations beside a batch's own; each turn has real images of its own.
+
+        Args:
+            t: of the batch.
+            made: its translations, as D sees them.
+            more: further real images of all of this process's batches, turn after turn.
+            past: translations for all processes.
+            turn: of D's steps.
+            index: of the batch.
+        """
         settings = self.recipe.train
         size = max(settings.discriminator_batch, settings.batch_size)
-        own = slice(turn * size, (turn + 1) * size)
-        shown = {name: torch.cat([getattr(t, name), images])[own] for name, images in more.items()}
-        generator = stream(settings.seed, "pool", self.step, *([turn] if turn else []))
+        fewer = size - settings.batch_size  # the first turn shows the batch's own, too
+        each = size if turn else fewer
+        first = (settings.accumulate * (fewer + (turn - 1) * size) if turn else 0) + index * each
+        shown = {name: images[first : first + each] for name, images in more.items()}
+        if not turn:
+            shown = {name: torch.cat([getattr(t, name), images]) for name, images in shown.items()}
+        share = self.team.share
+        own = slice(share.index * settings.accumulate + index, None, share.of * settings.accumulate)
         for name, images in made.items():
-            past = [
-                x.to(self.device) for x in self.pool.draw(name, settings.discriminator_batch - len(images), generator)
-            ]
-            shown[name] = torch.cat([images, *past])
-            if not turn:
-                self.pool.keep(name, images)
+            shown[name] = torch.cat([images, *(x.to(self.device) for x in past[name][own])])
         return shown
 
     def _terms(self, losses: dict[str, Any], t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
@@ -215,31 +304,42 @@ class Trainer:
             weights["identity"] *= left
         return weights
 
-    def _descend(
-        self, player: str, terms: dict[str, Tensor], made: dict[str, Tensor] | None = None, *, moves: bool = True
-    ) -> dict[str, Tensor]:
-        """Move a player down its weighted terms, unless one of them, its gradient or what it made is not finite."""
+    def _descend(self, player: str, passes: Sequence[Callable[[], Pass]], *, moves: bool = True) -> dict[str, Tensor]:
+        """Move a player down its weighted terms, unless one of them, its gradient or what it made is not finite.
+
+        Args:
+            player: ``generator`` or ``discriminator``.
+            passes: each computes the terms of a batch; the step's are their means.
+            moves: or only look.
+        """
         optimiser, weights = self.model_adam, self._generator_weights()
         if player == "discriminator":
             optimiser, weights = self.discriminators_adam, self.recipe.losses.discriminator
-        loss = self._weighted(terms, weights)
-        if not loss.requires_grad:
-            raise UsageError(
-                "no loss has a weight that trains this player: see losses.generator and losses.discriminator"
-            )
-        checked = {f"{player}/{name}": term for name, term in terms.items() if weights.get(name)}
-        checked |= {f"translation {name}": images.mean() for name, images in (made or {}).items()}
+        optimiser.zero_grad(set_to_none=True)
+        done: list[Pass] = []
+        for number, compute in enumerate(passes, start=1):
+            with nullcontext() if number == len(passes) else without_sum(self.players[player]):
+                one = compute()
+                loss = self._weighted(one.terms, weights) / len(passes)
+                if not loss.requires_grad:
+                    raise UsageError(
+                        "no loss has a weight that trains this player: see losses.generator and losses.discriminator"
+                    )
+                if moves:
+                    loss.backward()  # type: ignore[no-untyped-call]
+            done.append(one.detached())
+        whole = mean_pass(done)
+        found = {f"{player}/{name}": term for name, term in whole.terms.items()}
+        checked = {name: term for name, term in found.items() if weights.get(name.partition("/")[2])} | whole.checked
         if not moves:
             self.guard.passes(checked)
-            return {}
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+            return found | whole.health
         parameters = [each for group in optimiser.param_groups for each in group["params"]]
         norm = gradient_norm(parameters)
         if self.guard.passes(checked | {f"{player}/gradient": norm}):
             clip(parameters, norm, self.recipe.train.clip_norm)
             optimiser.step()
-        return {f"health/{player}_gradient": norm}
+        return found | whole.health | {f"health/{player}_gradient": norm}
 
     def _set_learning_rates(self) -> None:
         settings = self.recipe.train

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -12,13 +12,17 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 class Guard:
     """Keeps what is not finite out of weights, averages and the history of translations.
 
+    Args:
+        agree: takes flags and returns those that are true in every process that trains along.
+
     Attributes:
         found: names of what was not finite in the step at hand, or the last one.
         skipped: steps that were not taken, or not by every player.
         in_a_row: how many of them are the latest steps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[Tensor], Tensor] = lambda flags: flags) -> None:
+        self._agree = agree
         self.found: list[str] = []
         self.skipped = self.in_a_row = 0
 
@@ -27,7 +31,7 @@ class Guard:
 
         They are fetched together, for each one that is fetched by itself makes a GPU wait.
         """
-        finite = torch.stack([value.detach().float() for value in values.values()]).isfinite().tolist()
+        finite = self._agree(torch.stack([value.detach().float() for value in values.values()]).isfinite()).tolist()
         broken = [name for name, is_finite in zip(values, finite, strict=True) if not is_finite]
         self.found += [name for name in broken if name not in self.found]
         return not broken

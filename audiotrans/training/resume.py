@@ -41,9 +41,9 @@ def run_recipe(run: Path, overrides: Sequence[str] = ()) -> Recipe:
     return with_overrides(load_checkpoint(run / CHECKPOINT_NAME)[1], overrides, str(run))
 
 
-def fingerprints(recipe: Recipe, data: ImageCache, pairs: ImageCache | None) -> dict[str, str]:
-    """Return a digest of all that training reads beside the recipe, by the keys of `PLACES`."""
-    found = {"cache": fingerprint(data.manifest)}
+def fingerprints(recipe: Recipe, data: ImageCache, pairs: ImageCache | None, processes: int = 1) -> dict[str, str]:
+    """Return what decides a run beside its recipe: digests of what it reads, by the keys of `PLACES`, and processes."""
+    found = {"cache": fingerprint(data.manifest), "processes": str(processes)}
     if pairs:
         found["pairs"] = fingerprint(pairs.manifest)
     if recipe.teacher:
@@ -61,7 +61,8 @@ def changes(before: Recipe, now: Recipe, read_before: Mapping[str, str], read_no
         read_now: of what is read now.
 
     Returns:
-        The values of each key that differs, as text; of data the digests.
+        The values of each key that differs, as text; of data the digests. The number of processes is one of them, for a
+        step has as many times the recipe's images.
     """
     one, other = flat(recipe_to_dict(before)), flat(recipe_to_dict(now))
     found = {
@@ -72,7 +73,8 @@ def changes(before: Recipe, now: Recipe, read_before: Mapping[str, str], read_no
     for key in PLACES if read_before else ():
         if read_before.get(key) != read_now.get(key):
             found[f"content of {key}"] = f"{read_before.get(key, 'none')} -> {read_now.get(key, 'none')}"
-    return found
+    one_team, other_team = (read.get("processes", "1") for read in (read_before, read_now))
+    return found | ({"processes": f"{one_team} -> {other_team}"} if one_team != other_team else {})
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

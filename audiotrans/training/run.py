@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from audiotrans.training.checkpoints import (
     save_checkpoint,
 )
 from audiotrans.training.data import Feed, ImageCache, PairedCache, open_images
+from audiotrans.training.distributed import Team, team
 from audiotrans.training.engine import Trainer
 from audiotrans.training.resume import changes, check_changes, fingerprints
 from audiotrans.training.stopping import Interruption, TimeLimit
@@ -57,7 +59,7 @@ def train(
     limit: TimeLimit | None = None,
     teach: Teach | None = None,
 ) -> Path:
-    """Train a model by a recipe.
+    """Train a model by a recipe; with the other processes that torchrun started, if it started this one.
 
     Args:
         recipe: see `Recipe`; with ``resume`` the run's own, see `audiotrans.training.resume.run_recipe`.
@@ -92,17 +94,20 @@ def train(
     _check_size(recipe, data.image_size()[1])
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    begin = partial(_Run, folder, recipe, data, torch.device(device), teach, fingerprints(recipe, data, pairs))
     if (folder / CHECKPOINT_NAME).exists() and not resume:
         raise UsageError(f"{folder} holds a run already: continue it with --resume, or choose another --run folder")
-    run = None if resume else begin()  # a model that cannot be begun with leaves no folder
-    if not resume:
-        folder.mkdir(parents=True, exist_ok=True)
-    elif not (folder / CHECKPOINT_NAME).exists():
+    if resume and not (folder / CHECKPOINT_NAME).exists():
         raise AudiotransError(f"{folder / CHECKPOINT_NAME} does not exist: nothing to resume")
-    with alone_in(folder), Interruption() as interruption:
-        run = run or begin(load_checkpoint(folder / CHECKPOINT_NAME), changed)
-        run.go(Feed(run.recipe, data, run.trainer.device, pairs=pairs), on_sample, interruption, limit, progress)
+    with team(torch.device(device)) as processes, Interruption() as interruption:
+        read = fingerprints(recipe, data, pairs, processes.share.of)
+        begin = partial(_Run, folder, recipe, data, processes, teach, read)
+        run = None if resume else begin()  # a model that cannot be begun with leaves no folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder) if processes.first else nullcontext():
+            run = run or begin(load_checkpoint(folder / CHECKPOINT_NAME), changed)
+            processes.wait()  # until all have read what the first one may write from here on
+            feed = Feed(run.recipe, data, processes.device, pairs=pairs, share=processes.share)
+            run.go(feed, on_sample, interruption, limit, progress)
     return folder / CHECKPOINT_NAME
 
 
@@ -114,13 +119,13 @@ class _Run:
         folder: Path,
         recipe: Recipe,
         data: ImageCache,
-        device: torch.device,
+        processes: Team,
         teach: Teach | None,
         read: dict[str, str],
         saved: tuple[dict[str, Any], Recipe] | None = None,
         changed: bool = False,
     ) -> None:
-        self.folder, self.data, self.read = folder, data, read
+        self.folder, self.data, self.read, self.team = folder, data, read, processes
         self.checkpoint = folder / CHECKPOINT_NAME
         self.saved_at: int | None = None
         self.best: dict[str, float] = {}
@@ -131,7 +136,7 @@ class _Run:
             self.changes = changes(before, recipe, state.get("data", {}), read)
             check_changes(folder, self.changes, changed)
         self.recipe = recipe
-        self.trainer = Trainer(recipe, data.image_size()[0], device, teach)
+        self.trainer = Trainer(recipe, data.image_size()[0], processes.device, teach, processes)
         if saved:
             if layers_of(state, before, self.checkpoint) != self.trainer.model.settings:
                 raise UsageError(
@@ -152,24 +157,27 @@ class _Run:
     ) -> None:
         """Train to the last step, or until a signal or the clock ends it; leave everything saved."""
         trainer, steps, clock = self.trainer, self.recipe.train.steps, limit or TimeLimit()
-        self._open()
-        with Journal(self.folder, trainer.step) as journal, _bar(trainer, progress) as bar, feed:
+        first = self.team.first
+        if first:
+            self._open()
+        journal = Journal(self.folder if first else None, trainer.step)
+        with journal, _bar(trainer, progress and first) as bar, feed:
             if self.changes:
                 journal.note(trainer.step, changed=self.changes)
                 self._save()  # from here on these are the run's own
-            while trainer.step < steps and not (interruption.asked or clock.stopped_at):
+            while trainer.step < steps and not self.team.any_true(interruption.asked or clock.stopped_at is not None):
                 terms = trainer.train_step(*feed.take(trainer.step))
                 bar.update()
                 self._record(terms, journal, bar)
-                if on_sample and self._due(self.recipe.train.sample_every):
+                if on_sample and first and self._due(self.recipe.train.sample_every):
                     on_sample(trainer.ema, trainer.step, self.folder / SAMPLES)
                 clock.check(trainer.step, steps)
         if self.saved_at != trainer.step:
             self._save()
-        if interruption.asked and trainer.step < steps:
-            if interruption.number == signal.SIGINT or limit is None:
+        if trainer.step < steps:
+            if interruption.asked and (interruption.number == signal.SIGINT or limit is None):
                 raise KeyboardInterrupt
-            limit.stopped_at = trainer.step
+            clock.stopped_at = trainer.step  # in every process
 
     def _open(self) -> None:
         """Bring the folder to the state of the step at hand: what a killed run left unfinished is finished, or goes."""
@@ -190,7 +198,8 @@ class _Run:
             self._skipped(journal, bar)
         elif self._due(settings.log_every):
             # Stacked, for each value that is fetched by itself makes a GPU wait.
-            values = dict(zip(terms, torch.stack([value.float() for value in terms.values()]).tolist(), strict=True))
+            found = self.team.mean(torch.stack([value.float() for value in terms.values()])).tolist()
+            values = dict(zip(terms, found, strict=True))
             journal.write(step, values)
             shown = {"gan": values.get("generator/gan"), "L1": values["generator/vae_reconstruction"]}
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
@@ -232,9 +241,10 @@ class _Run:
     def _save(self) -> None:
         trainer = self.trainer
         self._check_finite({"a weight": _largest(trainer)})  # before it costs the last save
-        save_checkpoint(self.checkpoint, trainer.state() | {"data": self.read, "best": self.best}, self.recipe)
+        if self.team.first:
+            save_checkpoint(self.checkpoint, trainer.state() | {"data": self.read, "best": self.best}, self.recipe)
+            self._keep()
         self.saved_at = trainer.step
-        self._keep()
 
     def _keep(self) -> None:
         """Keep what was just saved beside the last checkpoint, if it is the best or one that shall stay."""
