@@ -29,12 +29,14 @@ from audiotrans.training.cache import packed, write_images, write_manifest
 from audiotrans.training.checkpoints import load_checkpoint
 from audiotrans.training.data import Crops, Feed, open_images
 from audiotrans.training.engine import Trainer
+from audiotrans.training.run import train
+from audiotrans.training.stopping import TimeLimit
 
 PARTIAL = ".*.partial"
 
 
-def made_cache(root: Path, recipe: Recipe, seed: int = 0, frames: int = 300) -> Path:
-    """Write a cache of four images per domain, three of them to train on."""
+def made_cache(root: Path, recipe: Recipe, seed: int = 0, frames: int = 300, held_out: int = 1) -> Path:
+    """Write a cache of four images per domain, some of them held out."""
     values, items = recipe_to_dict(recipe), []
     generator = torch.Generator().manual_seed(seed)
     shape = (recipe.imaging.image_channels, recipe.imaging.image_rows, frames)
@@ -43,7 +45,7 @@ def made_cache(root: Path, recipe: Recipe, seed: int = 0, frames: int = 300) -> 
             name = f"images/{domain}/{index}-{seed}.safetensors"
             image = (torch.randn(shape, generator=generator) * 0.2 - 0.5).clamp(-1, 1)
             write_images(root / name, [packed(image)])
-            split = "train" if index else "valid"
+            split = "valid" if index < held_out else "train"
             items.append({"domain": domain, "split": split, "file": name, "index": 0, "frames": frames})
     write_manifest(root, {"imaging": values["imaging"], "domains": values["domains"], "items": items})
     return root
@@ -83,29 +85,55 @@ def lines(run: Path, up_to: int) -> list[dict]:
     return found
 
 
-def kill(process: subprocess.Popen, run: Path, in_a_write: bool, rng: random.Random) -> bool:
-    """Kill a run at a random moment, or while it writes a checkpoint; return whether it was writing one."""
-    if in_a_write:
-        skip = rng.randrange(3)  # let some be written before
-        while process.poll() is None:
-            writing = [path for path in run.glob(PARTIAL) if size(path) > 100_000] if run.exists() else []
-            if writing and not skip:
-                time.sleep(rng.uniform(0, 0.02))
-                break
-            if writing:
-                skip -= 1
-                while any(path.exists() for path in writing) and process.poll() is None:
-                    time.sleep(0.001)
+class Victim:
+    """A run in a process of its own: forked, so that twenty of them load torch once."""
+
+    def __init__(self, recipe: Recipe, cache: Path, run: Path) -> None:
+        self.run, self.code, limit = run, None, TimeLimit()
+        resume = (run / "last.pt").exists()
+        self.id = os.fork()
+        if not self.id:
+            try:
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+                train(recipe, cache, run, resume=resume, progress=False, limit=limit)
+                os._exit(0 if limit.stopped_at is None else STOPPED)
+            finally:
+                os._exit(1)
+
+    def alive(self) -> bool:
+        if self.code is None:
+            done, status = os.waitpid(self.id, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if done else None
+        return self.code is None
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal, unless it has ended; return its exit code."""
+        if self.alive():
+            os.kill(self.id, number)
+        while self.alive():
+            time.sleep(0.001)
+        return self.code
+
+
+STOPPED = 3
+"""Exit code of a victim that says that it is unfinished."""
+
+
+def wait_for(victim: Victim, in_a_write: bool, rng: random.Random) -> None:
+    """Wait for a random moment of a run, or one at which it writes a checkpoint."""
+    if not in_a_write:
+        end = time.monotonic() + rng.uniform(0, 20)
+        while victim.alive() and time.monotonic() < end:
+            time.sleep(0.005)
+        return
+    skip = rng.randrange(3)  # let some be written before
+    while victim.alive():
+        writing = [path for path in victim.run.glob(PARTIAL) if size(path) > 100_000]
+        if writing and not skip:
+            return
+        skip -= bool(writing)
+        while any(path.exists() for path in writing) and victim.alive():
             time.sleep(0.0005)
-    else:
-        while process.poll() is None and not (run / "recipe.yaml").exists():
-            time.sleep(0.01)
-        end = time.monotonic() + rng.uniform(0, 15)
-        while process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-    process.kill()
-    process.wait()
-    return bool(list(run.glob(PARTIAL)))
 
 
 def size(path: Path) -> int:
@@ -116,67 +144,64 @@ def size(path: Path) -> int:
 
 
 def kills(recipe_path: Path, root: Path, count: int, steps: int, seed: int) -> None:
-    rng, recipe = random.Random(seed), load_recipe(recipe_path)  # noqa: S311
-    cache, whole = made_cache(root / "cache", recipe), root / "whole"
-    subprocess.run(command(recipe_path, cache, whole, steps), check=True, stdout=subprocess.DEVNULL)
-    print(f"a run of {steps} steps; a checkpoint has {size(whole / 'last.pt') / 1e6:.0f} MB", flush=True)
-    exact = writing = done = runs = ended = 0
-    while done < count:
-        run = root / f"run{runs}"
-        resume = ["--resume"] if (run / "last.pt").exists() else []
-        process = subprocess.Popen(
-            command(recipe_path, cache, run, steps, *resume), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        in_a_write = done % 2 == 0
-        caught = kill(process, run, in_a_write, rng)
-        message = process.stderr.read().decode().strip()
-        if process.returncode == 0:  # it was quicker
-            ended += equal_to_the_end(run, whole, steps)
+    rng = random.Random(seed)  # noqa: S311
+    settings = {"steps": steps, "save_every": 1, "keep_every": 1, "log_every": 1, "threads": 1}
+    recipe = load_recipe(recipe_path, [f"train.{name}={value}" for name, value in settings.items()])
+    cache, whole = made_cache(root / "cache", recipe, held_out=0), root / "whole"
+    train(recipe, cache, whole, progress=False)
+    print(f"a run of {steps} steps; a checkpoint has {size(whole / 'last.pt') / 1e6:.1f} MB", flush=True)
+    exact = writing = done = ended = runs = 0
+    while done < count or (root / f"run{runs}").exists():
+        victim = Victim(recipe, cache, root / f"run{runs}")
+        if done < count:
+            wait_for(victim, done % 2 == 0, rng)
+            code = victim.end(signal.SIGKILL)
+        else:  # the last one is let go on
+            code = victim.end(0)
+        if code == 0:
+            ended += equal_to_the_end(victim.run, whole, steps)
             runs += 1
             continue
-        assert process.returncode == -signal.SIGKILL, message
+        assert code == -signal.SIGKILL, code
         done += 1
+        caught = bool(list(victim.run.glob(PARTIAL)))
         writing += caught
-        at = load_checkpoint(run / "last.pt")[0]["step"] if (run / "last.pt").exists() else 0
-        good = not at or (same(run / "last.pt", whole / f"step_{at:07d}.pt") and lines(run, at) == lines(whole, at))
+        at = step_of(victim.run)
+        good = not at or same_at(victim.run, whole, at)
         exact += good
         print(
             f"kill {done}: at step {at}, {'in a write' if caught else 'between'}: {'same' if good else 'NOT'}",
             flush=True,
         )
-        if at == steps:
-            runs += 1
-    for number in range(runs, runs + 1):
-        run = root / f"run{number}"
-        if run.exists():
-            resume = ["--resume"] if (run / "last.pt").exists() else []
-            subprocess.run(command(recipe_path, cache, run, steps, *resume), check=True, stdout=subprocess.DEVNULL)
-            ended += equal_to_the_end(run, whole, steps)
-    print(f"kills: {exact} of {done} bit for bit with the run without a stop; {writing} of them while a checkpoint was")
-    print(f"written; runs gone on with to their end, with equal bits and logs: {ended}")
+    print(f"kills: {exact} of {done} leave a checkpoint with the bits, and lines, of the run without a stop;")
+    print(f"{writing} came while one was written; {ended} of {runs} runs ended with equal bits and lines")
+    stopped = 0
+    for number in range(STOPS):
+        victim = Victim(recipe, cache, root / f"stopped{number}")
+        while victim.alive() and not (victim.run / "last.pt").exists():
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 5))
+        code = victim.end(signal.SIGTERM)
+        at = step_of(victim.run)
+        stopped += code == (STOPPED if at < steps else 0) and same_at(victim.run, whole, at)
+    print(f"SIGTERM: {stopped} of {STOPS} runs end by themselves, all saved, with the bits of the run without a stop")
+
+
+STOPS = 5
+"""Runs that are sent SIGTERM."""
+
+
+def step_of(run: Path) -> int:
+    return load_checkpoint(run / "last.pt")[0]["step"] if (run / "last.pt").exists() else 0
+
+
+def same_at(run: Path, whole: Path, at: int) -> bool:
+    return same(run / "last.pt", whole / f"step_{at:07d}.pt") and lines(run, at) == lines(whole, at)
 
 
 def equal_to_the_end(run: Path, whole: Path, steps: int) -> bool:
     assert not list(run.glob(PARTIAL))
     return same(run / "last.pt", whole / "last.pt") and lines(run, steps) == lines(whole, steps)
-
-
-def stops(recipe_path: Path, root: Path, count: int, steps: int, seed: int) -> None:
-    """End runs by SIGTERM, and go on."""
-    rng, cache, whole = random.Random(seed), root / "cache", root / "whole"  # noqa: S311
-    good = 0
-    for number in range(count):
-        run = root / f"stopped{number}"
-        process = subprocess.Popen(command(recipe_path, cache, run, steps), stdout=subprocess.PIPE, text=True)
-        while not (run / "last.pt").exists() and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 5))
-        process.terminate()
-        said, _ = process.communicate()
-        at = load_checkpoint(run / "last.pt")[0]["step"]
-        exact = same(run / "last.pt", whole / f"step_{at:07d}.pt")
-        good += process.returncode == 0 and exact and (at == steps or f"stopped at step {at} of {steps}" in said)
-    print(f"SIGTERM: {good} of {count} exit with 0, say at which step, and have saved it bit for bit")
 
 
 WRONG = (
@@ -253,9 +278,9 @@ def disk(recipe_path: Path, root: Path) -> None:
     trial = root / "trial"
     subprocess.run(command(recipe_path, cache, trial, 1), check=True, stdout=subprocess.DEVNULL)
     room = int(1.5 * size(trial / "last.pt"))
-    train = " ".join(command(recipe_path, cache, place / "run", 9))
+    training = " ".join(command(recipe_path, cache, place / "run", 9))
     mount = f"mount -t tmpfs -o size={room} none {place}"
-    script = f"{mount} && {train}; code=$?; cp {place}/run/last.pt {root}/kept.pt; exit $code"
+    script = f"{mount} && {training}; code=$?; cp {place}/run/last.pt {root}/kept.pt; exit $code"
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", script],  # noqa: S607
         capture_output=True, text=True, env=os.environ, check=False,
@@ -266,6 +291,32 @@ def disk(recipe_path: Path, root: Path) -> None:
     )
 
 
+LINKS = {"NVLink, 300 GB/s": 300e9, "PCIe 4 x 16, 25 GB/s": 25e9, "100 Gb/s": 12.5e9, "10 Gb/s": 1.25e9}
+
+
+def plan(recipe_path: Path, root: Path) -> None:
+    """Say what several processes send one another for each step, and how fast crops are drawn."""
+    recipe = load_recipe(recipe_path)
+    data = open_images(made_cache(root / "cache", recipe))
+    trainer, settings = Trainer(recipe, data.image_size()[0], torch.device("cpu")), recipe.train
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (trainer.model, trainer.discriminators)]
+    gradients = 4 * (sizes[0] + settings.discriminator_steps * sizes[1])
+    with Feed(recipe, data, torch.device("cpu")) as feed:
+        feed.take(0)
+        began, steps = time.process_time(), 50
+        for step in range(1, steps):
+            crops = feed.take(step)
+        seconds = (time.process_time() - began) / (steps - 1)
+    image = 4 * crops.a[0].numel() * len(crops.a)
+    print(f"weights: {sizes[0] / 1e6:.2f} M of the generator side, {sizes[1] / 1e6:.2f} M of D and T")
+    print(f"gradients of a step: {gradients / 1e6:.1f} MB; crops of a step: {1000 * seconds:.1f} ms of one core")
+    for count in (2, 8, 64):
+        ring = 2 * (count - 1) / count * gradients
+        past = 2 * (count - 1) * image if trainer.pool.size else 0
+        times = ", ".join(f"{name}: {1000 * (ring + past) / rate:.1f} ms" for name, rate in LINKS.items())
+        print(f"{count} processes: each sends {ring / 1e6:.1f} MB of gradients, {past / 1e6:.1f} MB of images; {times}")
+
+
 def run(what: list[str], recipe: Path, count: int, steps: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in what:
@@ -273,18 +324,19 @@ def run(what: list[str], recipe: Path, count: int, steps: int, seed: int) -> Non
             root.mkdir()
             if name == "kills":
                 kills(recipe, root, count, steps, seed)
-                stops(recipe, root, 5, steps, seed)
             elif name == "resumes":
                 resumes(recipe, root)
             elif name == "numbers":
                 numbers(recipe, root, count, seed)
-            else:
+            elif name == "disk":
                 disk(recipe, root)
+            else:
+                plan(recipe, root)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="+", choices=["kills", "resumes", "numbers", "disk"])
+    parser.add_argument("what", nargs="+", choices=["kills", "resumes", "numbers", "disk", "plan"])
     parser.add_argument("--recipe", type=Path, default=Path("recipes/debug.yaml"))
     parser.add_argument("--count", type=int, default=20, help="kills, and runs with a NaN of each kind")
     parser.add_argument("--steps", type=int, default=12, help="of the runs that are killed")

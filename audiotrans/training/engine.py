@@ -339,7 +339,29 @@ class Trainer:
         if self.guard.passes(checked | {f"{player}/gradient": norm}):
             clip(parameters, norm, self.recipe.train.clip_norm)
             optimiser.step()
+        elif self.guard.found == [f"{player}/gradient"]:
+            self.guard.found = self._terms_to_blame(player, passes, weights, parameters) or self.guard.found
         return found | whole.health | {f"health/{player}_gradient": norm}
+
+    def _terms_to_blame(
+        self,
+        player: str,
+        passes: Sequence[Callable[[], Pass]],
+        weights: dict[str, float],
+        parameters: Sequence[Tensor],
+    ) -> list[str]:
+        """Name the finite terms whose gradients are not finite: the step's are computed again, term by term."""
+        names = []
+        for compute in passes:
+            with without_sum(self.players[player]):
+                terms = compute().terms
+            for name, term in terms.items():
+                if not weights.get(name) or not term.requires_grad:
+                    continue
+                gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+                if not all(each.isfinite().all() for each in gradients if each is not None):
+                    names.append(f"gradient of {player}/{name}")
+        return list(dict.fromkeys(names))
 
     def _set_learning_rates(self) -> None:
         settings = self.recipe.train

@@ -90,11 +90,20 @@ def test_a_broken_gradient_is_named_and_moves_nothing_of_its_player(player):
     weight = next(getattr(trainer, player).parameters())
     hook = weight.register_hook(lambda gradient: gradient * math.nan)
     trainer.train_step(*crops(trainer, 5))
-    assert trainer.guard.found == [{"model": "generator", "discriminators": "discriminator"}[player] + "/gradient"]
+    name = {"model": "generator/vae_reconstruction", "discriminators": "discriminator/image"}[player]
+    assert f"gradient of {name}" in trainer.guard.found
     assert f"{player}_adam" not in moved(trainer, before)
     hook.remove()
     trainer.train_step(*crops(trainer, 7))
     assert f"{player}_adam" in moved(trainer, before)
+
+
+def test_a_finite_term_with_a_broken_gradient_is_named_alone(monkeypatch):
+    # The root's slope at 0 is infinite.
+    monkeypatch.setitem(GENERATOR_LOSSES, "below_notes", lambda t, d, s: (0 * t.ab).sum().sqrt())
+    trainer = Trainer(tiny_recipe(losses={"generator": {"gan": 1, "vae_reconstruction": 1, "below_notes": 1}}), 1, CPU)
+    trainer.train_step(*crops(trainer))
+    assert trainer.guard.found == ["gradient of generator/below_notes"]
 
 
 def test_a_term_without_a_weight_may_be_anything(monkeypatch):
