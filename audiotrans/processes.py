@@ -15,8 +15,9 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -36,6 +37,9 @@ R = TypeVar("R")
 
 MOST_WORKERS = 8
 """Default limit: each worker loads torch (about 300 MB), and more rarely pay off before the disk is the limit."""
+
+MOST_THREADS = 4
+"""Tiles converted at a time: each takes some 200 MB."""
 
 PEEK_SECONDS = 0.25
 
@@ -170,6 +174,46 @@ def keep_freed_memory() -> None:
     if mallopt is not None:  # musl has none
         mallopt(_MMAP_THRESHOLD, 2**30)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def tile_threads() -> int:
+    """Return how many threads a conversion may use: torch's, but no more than memory is there for."""
+    import torch
+
+    return min(torch.get_num_threads(), MOST_THREADS)
+
+
+def in_threads(work: Callable[[J], R], jobs: Iterable[J], count: int) -> Generator[R, None, None]:
+    """Yield the results of all jobs in their order, several worked on at a time; torch's threads are shared out.
+
+    The calling thread, which makes the jobs, has its share as well until the end: threads of one operation that wait
+    for each other while others want their cores burn more time than they save.
+
+    Args:
+        work: mostly operations that run without Python's lock.
+        jobs: its arguments, taken one after the other in the calling thread, at most one more than threads ahead.
+        count: threads; 1 works in the calling one.
+    """
+    if count < 2:
+        yield from map(work, jobs)
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    share = max(1, threads // count)
+    executor = ThreadPoolExecutor(count, "tile", torch.set_num_threads, (share,))
+    waiting: deque[Future[R]] = deque()
+    torch.set_num_threads(share)
+    try:
+        for job in jobs:
+            waiting.append(executor.submit(work, job))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def default_workers(files: int, files_per_worker: int) -> int:

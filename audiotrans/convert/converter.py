@@ -7,7 +7,7 @@ or trained by users.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,11 +20,11 @@ from audiotrans.audio import Wave
 from audiotrans.convert.effects import aligned_noise, reach, translated
 from audiotrans.convert.photos import PhotoConverter
 from audiotrans.convert.sound_converter import SILENT, Measured, SoundConverter, check_wave
-from audiotrans.convert.tiles import SlidingWindow, TileJoiner, TilePlan, cut_tiles, plan_tiles
+from audiotrans.convert.tiles import SlidingWindow, Tile, TileJoiner, TilePlan, cut_tiles, plan_tiles
 from audiotrans.convert.warnings import DomainCheck, TrainingStatistics
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import OPTIONS, ConvertOptions, Side, completed
-from audiotrans.processes import choose_device
+from audiotrans.processes import choose_device, in_threads, tile_threads
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings, Context
 from audiotrans.spectrogram.level import Level, LevelMeter, level_of_frames
 from audiotrans.spectrogram.phase import PHASES
@@ -58,7 +58,8 @@ class Converter(SoundConverter):
         if not isinstance(recipe.imaging, AudioSettings):
             raise AudiotransError("this model translates photos, not sound: choose another with --model")
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        # The layout that convolutions and norms over channels like best, on every processor.
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
         self.recipe, self.statistics = recipe, statistics
         self.settings = recipe.imaging
         self.sample_rate, self.n_fft = recipe.imaging.sample_rate, recipe.imaging.n_fft
@@ -129,8 +130,14 @@ class Converter(SoundConverter):
         if check is not None:
             check.expect(plan.tiles(found.length))
         joiner = TileJoiner(found.length, plan)
-        for tile, piece in cut_tiles(blocks, found.length, plan):
-            yield joiner.join(tile, self._convert_piece(piece, tile.start, options, found, check))
+
+        def convert(cut: tuple[Tile, Wave]) -> tuple[Tile, Wave]:
+            return cut[0], self._convert_piece(cut[1], cut[0].start, options, found, check)
+
+        # Tiles side by side use cores better than the parts of one operation do; a device works by itself.
+        threads = min(tile_threads(), len(plan.tiles(found.length))) if self.device.type == "cpu" else 1
+        for tile, piece in in_threads(convert, cut_tiles(blocks, found.length, plan), threads):
+            yield joiner.join(tile, piece)
 
     def plan_for(self, options: ConvertOptions) -> TilePlan:
         """Return how sounds are cut for some options."""
@@ -180,14 +187,15 @@ class Converter(SoundConverter):
             return aligned_noise(self.model, moved, column, options.seed)
 
         try:
-            with _repeatable_kernels():
+            # The flags are the whole process's: not for threads.
+            with _repeatable_kernels() if self.device.type == "cuda" else nullcontext():
                 return translated(self.model, self.imaging, image, options, sides, noise)
         except torch.OutOfMemoryError as error:
             raise AudiotransError(f"not enough memory on {self.device}: use --device cpu") from error
 
 
 def _repeatable_kernels() -> AbstractContextManager[None]:
-    """Keep CUDA to kernels that give the same bytes every time, in full float32; without effect on a CPU."""
+    """Keep CUDA to kernels that give the same bytes every time, in full float32."""
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     return cast("AbstractContextManager[None]", flags)
 

@@ -448,7 +448,7 @@ class DomainCheck:
         self.statistics, self.source = statistics, source
         self.meter = ClippingMeter()
         self._extractor = FeatureExtractor(imaging)
-        self._features = self._extractor.none()
+        self._features: dict[int, SoundFeatures] = {}  # by tile: several threads bring them in any order
         self._column = imaging.settings.hop_length * imaging.settings.time_stride
         self._tiles: dict[int, Tile] = {}
 
@@ -465,7 +465,7 @@ class DomainCheck:
         if tile is None:
             return
         first, last = (tile.begin - start) // self._column, -(-(tile.end - start) // self._column)
-        self._features = self._features + self._extractor.measure(image[..., first:last])
+        self._features[start] = self._extractor.measure(image[..., first:last])
 
     def warnings(self, level_db: float) -> list[str]:
         """Say what is unlike the training data, one line each; none for what is like it.
@@ -473,8 +473,8 @@ class DomainCheck:
         Args:
             level_db: of the whole input.
         """
-        frequencies = self._extractor.frequencies
-        return findings(self.statistics, self.source, self._features, frequencies, level_db, self.meter)
+        found = sum((self._features[start] for start in sorted(self._features)), self._extractor.none())
+        return findings(self.statistics, self.source, found, self._extractor.frequencies, level_db, self.meter)
 
 
 def findings(

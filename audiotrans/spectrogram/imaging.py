@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -108,7 +108,14 @@ It is the power of the image's -1, so silence lies exactly there, and what equal
 
 def _relative_power(spectrum: Tensor, stft: STFT, level_db: Level) -> Tensor:
     """Return power re the level; scaled before squaring, so that no sound leaves the range of float32."""
-    return spectrum.abs().mul_(amplitude_scale(stft) / _amplitude(level_db, spectrum)).square_()
+    scale = amplitude_scale(stft) / _amplitude(level_db, spectrum)
+    real, imag = spectrum.real * scale, spectrum.imag * scale  # `abs` takes four times as long
+    return real.square_().addcmul_(imag, imag)
+
+
+def _summed(channels: Tensor) -> Tensor:
+    """Sum over the first axis; ``sum(0)`` takes ten times as long of what `STFT.forward` lays out."""
+    return reduce(torch.add, channels.unbind(0))
 
 
 def _amplitude(level_db: Level, like: Tensor) -> Tensor:
@@ -159,11 +166,16 @@ def smooth_gains(gain_db: Tensor, magnitude: Tensor) -> Tensor:
     Returns:
         The same shape; 0 dB where there is silence.
     """
-    weighted = torch.stack([magnitude * gain_db, magnitude])
-    around = weighted.clone()
-    around[:, 1:] += weighted[:, :-1]
-    around[:, :-1] += weighted[:, 1:]
-    return around[0] / around[1].clamp(min=torch.finfo(magnitude.dtype).tiny)
+    total = _with_neighbours(magnitude).clamp_(min=torch.finfo(magnitude.dtype).tiny)
+    return _with_neighbours(magnitude * gain_db) / total
+
+
+def _with_neighbours(values: Tensor) -> Tensor:
+    """Return each bin's sum with its two neighbours, of ``(bins, frames)``."""
+    around = values.clone()
+    around[1:] += values[:-1]
+    around[:-1] += values[1:]
+    return around
 
 
 class LogMelGain:
@@ -192,7 +204,7 @@ class LogMelGain:
 
     def encode(self, spectrum: Tensor, level_db: Level) -> Tensor:
         """Return the mean power of all channels in `rows` bands as an image ``(1, 1, rows, frames)``."""
-        return self.image_of(_relative_power(spectrum, self.stft, level_db).mean(0))
+        return self.image_of(_summed(_relative_power(spectrum, self.stft, level_db)) / spectrum.shape[0])
 
     def image_of(self, power: Tensor) -> Tensor:
         """Return the image ``(1, 1, rows, frames)`` of a power re the level, ``(bins, frames)``."""
@@ -200,19 +212,21 @@ class LogMelGain:
 
     def decode(self, image: Tensor, context: Context) -> Decoded:
         """Apply ``image - context.image``, a gain in dB per band, to the source's magnitudes."""
-        magnitude = context.spectrum.abs()
-        gain = self.gain_of(image - context.image, magnitude.sum(0))
-        return Decoded(magnitude * gain, gain=gain)
+        magnitude = _relative_power(context.spectrum, self.stft, context.level_db).sqrt_()
+        gain = self.gain_of(image - context.image, _summed(magnitude))
+        unit = _amplitude(context.level_db, gain) / amplitude_scale(self.stft)
+        return Decoded(magnitude.mul_(gain * unit), gain=gain)
 
     def gain_of(self, change: Tensor, magnitude: Tensor) -> Tensor:
         """Return the factor of each bin, ``(bins, frames)``.
 
         Args:
             change: of the image, ``(1, 1, rows, frames)``.
-            magnitude: of the source, all channels together, ``(bins, frames)``.
+            magnitude: of the source, all channels together, ``(bins, frames)``, in any unit.
         """
-        gain_db = change[0, 0] * DB_PER_UNIT
-        return torch.pow(10.0, smooth_gains(self.spread.to(gain_db) @ gain_db, magnitude) / 20)
+        gain_db = change[0, 0].T * DB_PER_UNIT
+        gain_db = (gain_db @ self.spread.to(gain_db).T).T  # laid out as spectra are
+        return torch.exp(smooth_gains(gain_db, magnitude) * (math.log(10) / 20))
 
     def row_bins(self) -> NDArray[np.float64]:
         """Return the bands' centres in bins."""
