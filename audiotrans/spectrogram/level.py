@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotrans.errors import AudiotransError
-from audiotrans.spectrogram.fft import rfft
 
 Wave = NDArray[np.float32]
 Levels = NDArray[np.float64]
@@ -54,6 +53,9 @@ LOUD_SHARE = 0.95
 """Share of the frames that are softer than the loud parts."""
 
 
+MEDIANS_AT_ONCE = 8192
+
+
 class LevelMeter:
     """Measure the level of a sound from blocks of any size: of the whole, and of the music around each frame.
 
@@ -67,9 +69,7 @@ class LevelMeter:
     def __init__(self, n_fft: int, hop_length: int, sample_rate: int, most_frames: int | None = None) -> None:
         self.n_fft, self.hop_length, self.most_frames = n_fft, hop_length, most_frames
         self.seconds_per_frame = hop_length / sample_rate
-        self._first_bin = first_bin(n_fft, sample_rate)
-        window = 0.5 - 0.5 * np.cos(2 * np.pi / n_fft * np.arange(n_fft))
-        self._window, self._scale = window.astype(np.float32), power_scale(n_fft)
+        self._window, self._lowest = _hop_by_hop(n_fft, hop_length, first_bin(n_fft, sample_rate))
         self._rest = np.zeros(0)
         self._held = np.zeros((1, n_fft // 2), np.float32)  # before the sound lies silence, as in `STFT.forward`
         # Plain numbers: small tensors kept between blocks would fragment the heap.
@@ -97,17 +97,24 @@ class LevelMeter:
             self._forgotten += more
 
     def _powers(self, wave: Wave, frames: int) -> list[float]:
-        """Return the power of frames that begin ``hop_length`` apart, what lies below `LOWEST_HZ` left out."""
-        cut = np.lib.stride_tricks.sliding_window_view(wave, self.n_fft, axis=1)[:, :: self.hop_length][:, :frames]
-        spectrum = rfft(cut * self._window)[..., self._first_bin :]
-        power = np.square(spectrum.view(np.float32), dtype=np.float64).sum(-1).mean(0)
-        found: list[float] = (power * self._scale).tolist()
+        """Return the power of frames that begin ``hop_length`` apart, what lies below `LOWEST_HZ` left out.
+
+        It is a frame's energy less that of its lowest bins (Parseval): a few products with each hop of samples, where
+        the spectrum of a frame takes ten times as long. In float64, for rumble may be far louder than the music.
+        """
+        hops, used = len(self._window), (frames + len(self._window) - 1) * self.hop_length
+        padded = np.pad(wave, ((0, 0), (0, max(0, used - wave.shape[1]))))[:, :used].astype(np.float64)
+        cut = padded.reshape(-1, self.hop_length)
+        squares = (np.square(cut) @ self._window.T).reshape(len(wave), -1, hops)
+        products = (cut @ self._lowest).reshape(len(wave), squares.shape[1], hops, -1)
+        energy = sum(squares[:, hop : hop + frames, hop] for hop in range(hops))
+        low = sum(products[:, hop : hop + frames, hop] for hop in range(hops))
+        found: list[float] = np.maximum(energy - np.square(low).sum(-1), 0).mean(0).tolist()
         return found
 
     def level_db(self) -> float:
         """Return the level of the whole in dB re full scale, the mean power of its loud hops; -inf for silence."""
-        last = [float(self._rest.mean())] if len(self._rest) else []
-        powers = np.asarray([*self._hops, *last], dtype=np.float64)
+        powers = np.append(np.array(self._hops), [self._rest.mean()] if len(self._rest) else [])
         if not len(powers) or powers.max() <= 0:
             return -math.inf
         loud = powers[~(powers < powers.max() * 10 ** (-GATE_DB / 10))]  # what is not a number stays so
@@ -134,12 +141,34 @@ class LevelMeter:
         missing = frames_in_all - self._forgotten - len(self._frames)
         needed = (missing - 1) * self.hop_length + self.n_fft
         rest = np.pad(self._held, ((0, 0), (0, max(0, needed - self._held.shape[1]))))
-        return np.asarray([*self._frames, *(self._powers(rest, missing) if missing > 0 else [])], dtype=np.float64)
+        return np.append(np.array(self._frames), self._powers(rest, missing) if missing > 0 else [])
 
 
 def first_bin(n_fft: int, sample_rate: int) -> int:
     """Return the first bin that counts, the lowest at or above `LOWEST_HZ`."""
     return math.ceil(LOWEST_HZ * n_fft / sample_rate)
+
+
+def _hop_by_hop(n_fft: int, hop_length: int, bins: int) -> tuple[Levels, Levels]:
+    """Return what gives the energy of Hann-windowed frames from the hops that they are made of.
+
+    Args:
+        n_fft: length of frames.
+        hop_length: of hops.
+        bins: how many of the lowest do not count.
+
+    Returns:
+        The squared window, ``(hops, hop_length)``, and cosines and sines of the lowest bins, windowed, ``(hop_length,
+        hops * 2 * bins)``; scaled so that a frame's energy is its mean square.
+    """
+    hops = -(-n_fft // hop_length)
+    window = (0.5 - 0.5 * np.cos(2 * np.pi / n_fft * np.arange(n_fft))) / math.sqrt(0.375 * n_fft)
+    angle = 2 * np.pi / n_fft * np.outer(np.arange(bins), np.arange(n_fft))
+    weight = np.sqrt(np.where(np.arange(bins) == 0, 1, 2) / n_fft)  # but for 0 Hz, bins come in pairs
+    waves = np.concatenate([np.cos(angle), np.sin(angle)]) * np.tile(weight, 2)[:, None] * window
+    rows = np.concatenate([np.square(window)[None], waves])
+    cut = np.pad(rows, ((0, 0), (0, hops * hop_length - n_fft))).reshape(-1, hops, hop_length)
+    return cut[0], np.ascontiguousarray(cut[1:].transpose(2, 1, 0).reshape(hop_length, -1))
 
 
 def power_scale(n_fft: int) -> float:
@@ -175,7 +204,9 @@ def _medians_db(power: Levels, seconds_per_frame: float) -> Levels:
     """Return the median power around each frame, dB."""
     half = max(1, round(MEDIAN_SECONDS / seconds_per_frame / 2))
     around = np.pad(power, half, mode="reflect" if len(power) > half else "edge")
-    medians = np.median(np.lib.stride_tricks.sliding_window_view(around, 2 * half + 1), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(around, 2 * half + 1)
+    parts = range(0, len(windows), MEDIANS_AT_ONCE)  # of hours of sound, a copy of all windows is large
+    medians = np.concatenate([np.median(windows[start : start + MEDIANS_AT_ONCE], axis=1) for start in parts])
     level: Levels = 10 * np.log10(np.maximum(medians, 10 ** (-LIMIT_DB / 10)))
     return level
 

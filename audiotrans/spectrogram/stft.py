@@ -89,10 +89,11 @@ class STFT:
         return (wave / weight).reshape(*spectrum.shape[:-2], length)
 
     def _overlap_added(self, frames: Tensor) -> Tensor:
-        """Add up frames ``(n, frames, n_fft)`` that begin a hop apart, ``(n, samples)``: `torch.istft` does it slower."""
+        """Add up frames ``(n, frames, n_fft)`` that begin a hop apart, ``(n, samples)``; `torch.istft` is slower."""
         hops = -(-self.n_fft // self.hop_length)
         rest = hops * self.hop_length - self.n_fft
-        cut = (torch.nn.functional.pad(frames, (0, rest)) if rest else frames).reshape(*frames.shape[:2], hops, self.hop_length)
+        padded = torch.nn.functional.pad(frames, (0, rest)) if rest else frames
+        cut = padded.reshape(*frames.shape[:2], hops, self.hop_length)
         total = frames.new_zeros(len(frames), frames.shape[1] + hops - 1, self.hop_length)
         for hop in range(hops):
             total[:, hop : hop + frames.shape[1]] += cut[:, :, hop]
