@@ -69,7 +69,13 @@ STREAM_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _stream_option(
         "--level", "level_db", type=float, metavar="DB", help="Level of the music.  [default: follow the stream]"
     ),
-    _stream_option("--chunk", type=float, metavar="SECONDS", help="Less delay, or less computing.  [default: 0.5]"),
+    _stream_option("--chunk", type=float, metavar="SECONDS", help="Less delay, or less computing.  [default: 0.2]"),
+    _stream_option(
+        "--look-ahead",
+        type=float,
+        metavar="SECONDS",
+        help="How far the model sees past a chunk: 0 waits least.  [default: 0.3]",
+    ),
 )
 
 
@@ -179,7 +185,7 @@ def _split_options(options: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
         UsageError: if one was given without ``--stream``.
     """
     names = {"raw": "--raw", "rate": "--rate", "channels": "--channels", "gain_db": "--gain"}
-    names |= {"level_db": "--level", "chunk": "--chunk"}
+    names |= {"level_db": "--level", "chunk": "--chunk", "look_ahead": "--look-ahead"}
     stream = bool(options.pop("stream"))
     given = {name: value for name in names if (value := options.pop(name)) is not None}
     if given and not stream:
@@ -204,13 +210,13 @@ def _convert_stream(inputs: tuple[str, ...], given: dict[str, Any], asked: dict[
     from audiotrans.audio.pipes import PipeFormat
     from audiotrans.convert.converter import load
     from audiotrans.convert.jobs import sound_bar
-    from audiotrans.convert.stream import CHUNK_SECONDS, StreamOptions, convert_pipe
+    from audiotrans.convert.stream import CHUNK_SECONDS, LOOK_AHEAD_SECONDS, StreamOptions, convert_pipe
     from audiotrans.processes import use_threads
 
     raw = PipeFormat(given["rate"], given["channels"], given["raw"]) if _is_raw(given) else None
     pipes = _pipes()
-    chunk = given.get("chunk", CHUNK_SECONDS)
-    timing = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk)
+    chunk, ahead = given.get("chunk", CHUNK_SECONDS), given.get("look_ahead", LOOK_AHEAD_SECONDS)
+    timing = StreamOptions(raw, given.get("gain_db", 0.0), given.get("level_db"), chunk, ahead)
     use_threads(how["threads"])
     converter = load(how["model"], device=how["device"])
     say = partial(_say, quiet=how["quiet"])

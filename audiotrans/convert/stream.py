@@ -38,8 +38,12 @@ from audiotrans.spectrogram.phase import PHASES, CausalPhase, PhaseTask
 from audiotrans.spectrogram.stft import STFT
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
-CHUNK_SECONDS = 0.5
+CHUNK_SECONDS = 0.2
 """Sound translated at a time: shorter waits less and computes more, because every chunk brings its surroundings."""
+
+LOOK_AHEAD_SECONDS = 0.3
+"""How far past a chunk the model sees where nothing else is asked for: with the shipped one, the output then lies half
+a second behind and differs by -50 dB from what it is with all of the model's reach (docs/stream.md)."""
 
 MOST_CHUNK_SECONDS = 30.0
 
@@ -64,13 +68,15 @@ class StreamPlan:
 
     Attributes:
         core: columns translated at a time; a multiple of the model's stride.
-        context: columns on each side that the model sees with them; a multiple of the stride as well.
+        context: columns before them that the model sees with them; a multiple of the stride as well.
+        ahead: the same after them, at most as many: what the delay is made of.
         settle: columns that the phase method runs behind.
         stft: of the imaging.
     """
 
     core: int
     context: int
+    ahead: int
     settle: int
     stft: STFT
 
@@ -82,12 +88,12 @@ class StreamPlan:
     @property
     def delay(self) -> int:
         """Most samples that the output may lie behind the input: one before the next chunk is complete."""
-        return (self.core + self.context - 1 + self.settle) * self.stft.hop_length + self.stft.n_fft - 1
+        return (self.core + self.ahead - 1 + self.settle) * self.stft.hop_length + self.stft.n_fft - 1
 
     @property
     def capacity(self) -> int:
         """Most samples that have to be held."""
-        columns = self.core + 2 * self.context + self.edge
+        columns = self.core + self.context + self.ahead + self.edge
         return max(columns * self.stft.hop_length + self.stft.n_fft, 2 * self.stft.n_fft)
 
     def start(self, chunk: int) -> int:
@@ -96,12 +102,18 @@ class StreamPlan:
 
     def needed(self, chunk: int) -> int:
         """Samples of the stream after which a chunk can be translated."""
-        last = (chunk + 1) * self.core + self.context - 1
+        last = (chunk + 1) * self.core + self.ahead - 1
         return last * self.stft.hop_length + self.stft.n_fft // 2
 
 
 def plan_stream(
-    settings: AudioSettings, model: AVBGTN, stft: STFT, chunk_seconds: float, settle: int, further: int = 0
+    settings: AudioSettings,
+    model: AVBGTN,
+    stft: STFT,
+    chunk_seconds: float,
+    settle: int,
+    further: int = 0,
+    look_ahead_seconds: float | None = None,
 ) -> StreamPlan:
     """Choose the chunks of a stream: the multiple of the model's stride that is nearest to ``chunk_seconds``.
 
@@ -112,17 +124,26 @@ def plan_stream(
         chunk_seconds: wanted.
         settle: columns that the phase method runs behind.
         further: columns on each side that an output column depends on beyond those of the model.
+        look_ahead_seconds: how far the model may see past a chunk, to the nearest multiple of its stride; None for as
+            far as it can. Where its window ends earlier, the sound ends for it, as it does in each crop that it was
+            trained on.
 
     Raises:
-        UsageError: for chunks that are too short or too long, or a model of down-sampled images.
+        UsageError: for chunks that are too short or too long, a look-ahead below 0, or a model of down-sampled images.
     """
     if not 0 < chunk_seconds <= MOST_CHUNK_SECONDS:
         raise UsageError(f"chunk {chunk_seconds:g} s: give more than 0 and at most {MOST_CHUNK_SECONDS:g} seconds")
     if settings.time_stride > 1:
         raise UsageError("a model of down-sampled images (time_stride above 1) cannot stream: convert files instead")
     grid = model.stride[1]
-    strides = chunk_seconds * settings.sample_rate / (settings.hop_length * grid)
-    return StreamPlan(max(1, round(strides)) * grid, -(-(model.context_frames + further) // grid) * grid, settle, stft)
+    strides = settings.sample_rate / (settings.hop_length * grid)  # per second
+    core, context = max(1, round(chunk_seconds * strides)), -(-(model.context_frames + further) // grid)
+    ahead = context
+    if look_ahead_seconds is not None:
+        if not look_ahead_seconds >= 0:
+            raise UsageError(f"look-ahead {look_ahead_seconds:g} s: give 0 or more")
+        ahead = min(context, round(min(look_ahead_seconds, MOST_CHUNK_SECONDS) * strides))
+    return StreamPlan(core * grid, context * grid, ahead * grid, settle, stft)
 
 
 class StreamConverter:
@@ -142,6 +163,7 @@ class StreamConverter:
             on it, and ``rtpghi`` for the others.
         level_db: one level for all of the stream, dB re full scale; None to follow the music.
         chunk_seconds: how much is translated at a time.
+        look_ahead_seconds: how far the model sees past that; None for as far as it can, see `plan_stream`.
 
     Attributes:
         delay_samples: after n samples were pushed, at least ``n - delay_samples`` have been given. Without resampling
@@ -161,6 +183,7 @@ class StreamConverter:
         *,
         level_db: float | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
+        look_ahead_seconds: float | None = None,
     ) -> None:
         _check(sample_rate, channels, level_db)
         settings, options = converter.settings, converter.complete(options)
@@ -172,7 +195,7 @@ class StreamConverter:
         self._phase = stream_phase(converter.imaging, options.phase or settings.phase, channels, options.seed)
         stft = converter.imaging.stft
         further, settle = converter.further_columns(options), self._phase.delay_frames
-        self._plan = plan_stream(settings, converter.model, stft, chunk_seconds, settle, further)
+        self._plan = plan_stream(settings, converter.model, stft, chunk_seconds, settle, further, look_ahead_seconds)
         self._meter = converter.imaging.level_meter(round(LEVEL_SECONDS / converter.imaging.seconds_per_frame))
         self._metered = 0
         self._held = np.zeros((channels, self._plan.capacity), np.float32)
@@ -305,7 +328,7 @@ class StreamConverter:
         """Translate the chunk that is due; ``columns`` is the length of the whole image once it is known."""
         self._measure()
         first, last = self._chunk * self._plan.core, (self._chunk + 1) * self._plan.core
-        stop = last + self._plan.context
+        stop = last + self._plan.ahead
         if columns is not None:
             last, stop = min(last, columns), min(stop, columns)
         decoded, spectrum = self._translate(first, last, stop)
@@ -441,6 +464,7 @@ class StreamOptions:
         gain_db: applied to the output.
         level_db: see `StreamConverter`.
         chunk_seconds: see `StreamConverter`.
+        look_ahead_seconds: see `StreamConverter`.
 
     Raises:
         UsageError: for a gain out of range.
@@ -450,6 +474,7 @@ class StreamOptions:
     gain_db: float = 0.0
     level_db: float | None = None
     chunk_seconds: float = CHUNK_SECONDS
+    look_ahead_seconds: float = LOOK_AHEAD_SECONDS
 
     def __post_init__(self) -> None:
         if not abs(self.gain_db) <= MOST_GAIN_DB:
@@ -502,7 +527,7 @@ def convert_pipe(
     form = how.raw or read_wav_header(source)
     stream = StreamConverter(
         converter, form.sample_rate, form.channels, options,
-        level_db=how.level_db, chunk_seconds=how.chunk_seconds,
+        level_db=how.level_db, chunk_seconds=how.chunk_seconds, look_ahead_seconds=how.look_ahead_seconds,
     )  # fmt: skip
     if begun is not None:
         begun(f"{form.sample_rate} Hz, {form.channels} channels, {form.kind}: {stream.delay_seconds:.2f} s behind")

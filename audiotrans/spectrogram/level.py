@@ -109,7 +109,9 @@ class LevelMeter:
         products = (cut @ self._lowest).reshape(len(wave), squares.shape[1], hops, -1)
         energy = sum(squares[:, hop : hop + frames, hop] for hop in range(hops))
         low = sum(products[:, hop : hop + frames, hop] for hop in range(hops))
-        found: list[float] = np.maximum(energy - np.square(low).sum(-1), 0).mean(0).tolist()
+        # Nothing but an offset has no level: float32 holds nothing so far below it.
+        power = np.maximum(energy - np.square(low).sum(-1), energy * 1e-13)
+        found: list[float] = power.mean(0).tolist()
         return found
 
     def level_db(self) -> float:

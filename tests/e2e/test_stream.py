@@ -67,7 +67,7 @@ def test_a_recording_comes_out_as_the_file_command_translates_it() -> None:
     wave = wave.T
     converter = load(device="cpu")
     level_db = converter.measure([wave], rate, len(wave)).level_db
-    with process("--level", repr(level_db), "--threads", 1) as running:
+    with process("--level", repr(level_db), "--look-ahead", 2, "--threads", 1) as running:  # all of its reach
         out, err = running.communicate(wav(wave, rate), SECONDS)
     assert running.returncode == 0, err
     got, got_rate = soundfile.read(io.BytesIO(out), dtype="float32", always_2d=True)

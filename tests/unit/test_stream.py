@@ -55,6 +55,21 @@ def test_a_stream_equals_the_whole(representation: str, channels: int, phase: st
         assert error_db(got, whole) < EXACT_DB
 
 
+def test_a_shorter_look_ahead_waits_less_and_one_that_is_long_enough_changes_nothing() -> None:
+    model, wave = converter(Local()), tone(3.1)
+    options = model.options("piano")
+    short, all_of_it = (StreamConverter(model, RATE, 1, options, look_ahead_seconds=s) for s in (0, None))
+    reach = -(-model.model.context_frames // model.model.stride[1]) * model.model.stride[1]
+    assert all_of_it.delay_samples - short.delay_samples == reach * model.settings.hop_length
+    whole = streamed(model, wave)
+    assert np.array_equal(streamed(model, wave, look_ahead_seconds=9), whole)
+    cut = streamed(model, wave, look_ahead_seconds=0)
+    assert cut.shape == whole.shape
+    assert -90 < error_db(cut, whole) < -3  # the end of what it sees is not the end of the sound
+    with pytest.raises(UsageError, match="look-ahead -1 s: give 0 or more"):
+        streamed(model, wave, look_ahead_seconds=-1)
+
+
 def test_a_stream_articulates_as_the_whole_does_and_waits_for_it() -> None:
     model, wave = converter(Local()), tone(3.1, 2)
     asked = {"articulation": 2.0, "phase": "source"}
