@@ -34,10 +34,14 @@ def measure(chunk: float, options: argparse.Namespace) -> dict[str, float]:
     converter = load(device="cpu")
     wave, rate = audio.read(ROOT / "data" / "violin.wav")
     request = converter.options("piano", phase=options.phase, shifts=options.shifts, remove_vibrato=0)
-    warm = StreamConverter(converter, rate, len(wave), request, chunk_seconds=chunk)
+    warm = StreamConverter(
+        converter, rate, len(wave), request, chunk_seconds=chunk, look_ahead_seconds=options.look_ahead
+    )
     # Compiles what is compiled, and fills the memory that torch keeps.
     warm.push(np.take(wave, range(warm.delay_samples + 2 * round(chunk * rate)), axis=1, mode="wrap"))
-    stream = StreamConverter(converter, rate, len(wave), request, chunk_seconds=chunk)
+    stream = StreamConverter(
+        converter, rate, len(wave), request, chunk_seconds=chunk, look_ahead_seconds=options.look_ahead
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, wall, slowest, total = time.process_time(), time.perf_counter(), 0.0, options.seconds * rate
     for start in range(0, total, BLOCK):
@@ -72,7 +76,15 @@ def difference(options: argparse.Namespace) -> str:
     whole = converter.convert(wave, rate, to="piano", **asked)
     request, found = converter.options("piano", **asked), []
     for level in (level_db, None):
-        stream = StreamConverter(converter, rate, len(wave), request, level_db=level)
+        stream = StreamConverter(
+            converter,
+            rate,
+            len(wave),
+            request,
+            level_db=level,
+            chunk_seconds=options.chunks[0],
+            look_ahead_seconds=options.look_ahead,
+        )
         error = np.concatenate([stream.push(wave), stream.finish()], axis=1) - whole
         found.append(20 * np.log10(np.linalg.norm(error) / np.linalg.norm(whole) + 1e-12))
     return f"difference to the whole: {found[0]:.0f} dB at one level, {found[1]:.0f} dB where it follows the music"
@@ -86,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--phase", choices=("source", "rtpghi"), default="source")
     parser.add_argument("--shifts", type=int, default=1)
     parser.add_argument("--chunks", type=float, nargs="+", default=CHUNKS)
+    parser.add_argument("--look-ahead", type=float, help="seconds; all of the model's reach if not given")
     parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one is not None:
@@ -94,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(HEAD)
     print("|---" * 7 + "|")
     same = [f"--{name}={getattr(options, name)}" for name in ("threads", "seconds", "phase", "shifts")]
+    same += [] if options.look_ahead is None else [f"--look-ahead={options.look_ahead}"]
     for chunk in options.chunks:
         program = [sys.executable, "-m", "benchmarks.stream", f"--one={chunk}", *same]
         done = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
