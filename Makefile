@@ -11,6 +11,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 MADE    := $(VENV)/.made-with-$(VERSION)
 TORCH   := $(VENV)/.torch-installed
 CORE    := $(VENV)/.core-installed
+WEB     := $(VENV)/.web-installed
 DEV     := $(VENV)/.dev-installed
 DOCS    := $(VENV)/.docs-installed
 
@@ -23,10 +24,11 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m 'not docs'
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick docs lint format clean
+.PHONY: help venv demo serve test quick docs lint format clean
 
 help:
 	@echo "make demo    install into $(VENV), convert data/violin.wav to piano, name the files to open"
+	@echo "make serve   install the page into $(VENV) and open it in your browser; Ctrl-C ends it"
 	@echo "make test    install what the tests need, then ruff, mypy and pytest"
 	@echo "make quick   the fast tests alone: unit and properties, about a minute"
 	@echo "make docs    build the documentation into site/ (a warning fails it), and run every command in it"
@@ -56,9 +58,13 @@ $(CORE): $(TORCH) pyproject.toml constraints.txt
 	$(INSTALL) --editable .
 	@touch $@
 
+$(WEB): $(TORCH) pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[web]'
+	@touch $(CORE) $@
+
 $(DEV): $(TORCH) pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
-	@touch $(CORE) $@
+	@touch $(CORE) $(WEB) $@
 
 venv: $(MADE)
 
@@ -77,6 +83,9 @@ $(DOCS): $(DEV)
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(BIN)/python -m pytest -q -m docs
+
+serve: $(WEB)
+	$(BIN)/audiotrans serve --open --example data/violin.wav --example data/piano.wav
 
 lint: $(DEV)
 	$(BIN)/ruff check .

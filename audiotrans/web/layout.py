@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -19,15 +20,27 @@ from gradio.events import api
 
 from audiotrans.audio import AUDIO_SUFFIXES
 from audiotrans.convert.photos import PhotoConverter
-from audiotrans.errors import AudiotransError
+from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.options import Option
 from audiotrans.photo.pillow import PHOTO_SUFFIXES
 from audiotrans.spectrogram.phase import PHASES
 from audiotrans.web.listening import player
-from audiotrans.web.work import MORE_OPTIONS, OWN_FORMAT, SOUND_FORMATS, Order, Outcome, Stopped, Workshop, plainly
+from audiotrans.web.work import (
+    MORE_OPTIONS,
+    OWN_FORMAT,
+    SOUND_FORMATS,
+    Order,
+    Outcome,
+    Stopped,
+    Workshop,
+    check_format,
+    plainly,
+)
 
 BENCH = "bench"
 """Jobs of this name wait for each other."""
+
+_log = logging.getLogger(__name__)
 
 _LABELS = {
     "phase": "Phases",
@@ -71,8 +84,9 @@ def theme() -> Any:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_text_color="white",
-        button_primary_background_fill_dark="*primary_400",
-        button_primary_background_fill_hover_dark="*primary_300",
+        button_primary_background_fill_dark="*primary_300",
+        button_primary_background_fill_hover_dark="*primary_200",
+        link_text_color_dark="*primary_300",
         button_primary_text_color_dark="*primary_950",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
@@ -127,15 +141,21 @@ class Page:
         return page
 
     def _heading(self) -> str:
-        first, second = self.shop.converter(self.default).domains
+        converter = self.shop.converter(self.default)
+        first, second = map(html.escape, converter.domains)
+        photo = isinstance(converter, PhotoConverter)
+        way = (
+            "Choose a photo, press Convert, and look."
+            if photo
+            else "Choose or record a sound, press Convert, and listen."
+        )
         kept = f"Your files stay {self.place}; after {self.shop.limits.keep_minutes:g} minutes they are deleted."
-        title, way = f"Turn a {first} into a {second}, and back", "Choose or record a sound, press Convert, and listen."
-        return f"<h1>{html.escape(title)}</h1><p>{way} {kept}</p>"
+        return f"<h1>Turn {first} into {second}, and back</h1><p>{way} {kept}</p>"
 
     def _sources(self) -> gr.File:
         suffixes = [*AUDIO_SUFFIXES, *PHOTO_SUFFIXES]
         sources = gr.File(
-            label="Sounds, or short videos", file_count="multiple", height=180, elem_id="files", type="filepath"
+            label=f"Your {self._kinds()}", file_count="multiple", height=180, elem_id="files", type="filepath"
         )
         with gr.Row():
             folder = gr.UploadButton(
@@ -144,7 +164,7 @@ class Page:
             for path in self.examples:
                 button = gr.Button(f"Try {path.stem}", size="sm", min_width=90, elem_classes="example")
                 button.click(lambda path=path: [str(path)], None, sources, queue=False, api_visibility="private")
-        with gr.Accordion("Record", open=False, elem_id="record"):
+        with gr.Accordion("Record", open=False, elem_id="record", visible="sounds" in self._kinds()):
             recording = gr.Audio(
                 sources=["microphone"], type="filepath", format="wav", label="Microphone", elem_id="microphone",
                 buttons=[], editable=False,
@@ -157,6 +177,11 @@ class Page:
             folder, sources, queue=False, api_visibility="private",
         )  # fmt: skip
         return sources
+
+    def _kinds(self) -> str:
+        """Return what the models take, in the page's words."""
+        photo = [isinstance(self.shop.converter(name), PhotoConverter) for name in self.shop.paths]
+        return "photos" if all(photo) else "sounds, videos or photos" if any(photo) else "sounds, or short videos"
 
     def _settings(self) -> tuple[Any, Any, Any, dict[str, Any]]:
         names = list(self.shop.paths)
@@ -220,10 +245,8 @@ class Page:
             fetch = gr.update(value=str(self.shop.download(outcome, OWN_FORMAT)))
             kind = gr.update(value=OWN_FORMAT, visible=not outcome.pairs[0].photo)
             return [said, listen, outcome, gr.update(visible=True), kind, fetch, gr.update(visible=False)]
-        except Stopped:
-            line = ("Cancelled.", "note")
-        except AudiotransError as error:
-            line = (plainly(str(error)), "error")
+        except Exception as error:
+            line = (_line(error), "note" if isinstance(error, Stopped) else "error")
         return [_said([line]), "", None, gr.update(visible=False), gr.skip(), gr.skip(), gr.update(visible=False)]
 
     def _work(
@@ -240,7 +263,7 @@ class Page:
         found = {
             name: info.kind(value)
             for (name, info), value in zip(MORE_OPTIONS.items(), more, strict=True)
-            if not (photo and info.sound)
+            if not (photo and info.sound) and value is not None
         }
         if found.get("phase") == "auto":
             del found["phase"]
@@ -255,8 +278,8 @@ class Page:
             return gr.skip()
         try:
             return gr.update(value=str(self.shop.download(done, kind)))
-        except AudiotransError as error:
-            raise gr.Error(plainly(str(error)), print_exception=False) from None
+        except Exception as error:
+            raise gr.Error(_line(error), print_exception=False) from None
 
     def _stop(self, request: gr.Request) -> list[Any]:
         self.shop.stop(str(request.session_hash))
@@ -278,13 +301,12 @@ class Page:
             request: gr.Request = None,  # type: ignore[assignment]  # Gradio gives it
         ) -> tuple[gr.FileData, list[str]]:
             try:
-                paths = [dict(each)["path"] for each in files]  # they come as they were sent, unchecked
-                outcome = self._work(paths, model, to, {"strength": strength, **options}, request, gr.Progress())
+                check_format(sound_format)
+                asked = {"strength": strength, **_options(options)}
+                outcome = self._work(_paths(files), model, to, asked, request, gr.Progress())
                 result = self.shop.download(outcome, sound_format)
-            except Stopped:
-                raise gr.Error("the job was stopped", print_exception=False) from None
-            except AudiotransError as error:
-                raise gr.Error(plainly(str(error)), print_exception=False) from None
+            except Exception as error:
+                raise gr.Error(_line(error), print_exception=False) from None
             lines = [*outcome.refused, *(note for pair in outcome.pairs for note in pair.notes)]
             return gr.FileData(path=str(result), orig_name=result.name), lines
 
@@ -310,6 +332,33 @@ def _said(lines: Sequence[tuple[str, str]]) -> str:
         f'<p class="{kind}" role="{"alert" if kind == "error" else "status"}">{html.escape(line)}</p>'
         for line, kind in lines
     )
+
+
+def _line(error: Exception) -> str:
+    """Return what a user is told of an error; what is no fault of theirs goes to the server's log."""
+    if isinstance(error, Stopped):
+        return "Cancelled."
+    if isinstance(error, AudiotransError):
+        return plainly(str(error))
+    _log.error("a job failed", exc_info=error)
+    return "something went wrong on the server; its log tells what"
+
+
+def _paths(sent: Any) -> list[str]:
+    """Return the paths of files as a program sent them: what these are is unchecked."""
+    found = [dict(each).get("path") if isinstance(each, dict | gr.FileData) else None for each in sent or ()]
+    if not isinstance(sent, list) or not all(isinstance(path, str) and "\0" not in path for path in found):
+        raise UsageError("files: give a list of uploaded files")
+    return [str(path) for path in found]
+
+
+def _options(sent: Any) -> dict[str, Any]:
+    """Return further options as a program sent them; their values are for `ConvertOptions` to check."""
+    if not isinstance(sent, dict):
+        raise UsageError(f"options: give a dictionary of {', '.join(MORE_OPTIONS)}")
+    for name in sent:
+        lookup(MORE_OPTIONS, str(name)[:100], "option")
+    return sent
 
 
 def _address(path: Path) -> str:

@@ -72,7 +72,6 @@ def serving(
                 enable_monitoring=False,
                 show_error=True,
                 max_file_size=int(limits.megabytes * 1e6),
-                allowed_paths=[str(root)],
                 footer_links=["api"],
                 theme=theme(),
                 css=asset("layout.css"),

@@ -19,7 +19,7 @@ from audiotrans.convert.jobs import Job, Spool, Written
 from audiotrans.convert.photos import PhotoConverter
 from audiotrans.errors import AudiotransError, UsageError, lookup
 from audiotrans.files import short_name
-from audiotrans.options import OPTIONS, ConvertOptions
+from audiotrans.options import OPTIONS, ConvertOptions, options_of
 from audiotrans.photo.pillow import PHOTO_SUFFIXES
 from audiotrans.weights import find
 
@@ -139,11 +139,11 @@ class Workshop:
         Raises:
             UsageError: for an unknown name.
         """
-        path = lookup(self.paths, model, "model")
+        path = lookup(self.paths, str(model)[:100], "model")
         with self._loading:
-            if model not in self._loaded:
-                self._loaded[model] = load_any(path, device=self._device)
-            return self._loaded[model]
+            if path.stem not in self._loaded:
+                self._loaded[path.stem] = load_any(path, device=self._device)
+            return self._loaded[path.stem]
 
     def stop(self, user: str) -> None:
         """Stop the jobs of a user, the running one and those that wait."""
@@ -179,7 +179,7 @@ class Workshop:
     def _convert(self, order: Order, stop: threading.Event, tell: Tell) -> Outcome:
         _check(stop)
         converter = self.converter(order.model)
-        options = converter.options(order.to, **order.options)
+        options = converter.complete(options_of({**order.options, "to": order.to}))
         self._check_count(order.files)
         photo = isinstance(converter, PhotoConverter)
         folder = self.folder / f"job-{secrets.token_urlsafe(16)}"
@@ -248,8 +248,7 @@ class Workshop:
         Raises:
             UsageError: for an unknown format.
         """
-        if sound_format not in SOUND_FORMATS:
-            raise UsageError(f"format {sound_format!r}: choose one of {', '.join(SOUND_FORMATS)}")
+        check_format(sound_format)
         made = [_as(pair, sound_format) for pair in outcome.pairs]
         if len(made) == 1:
             return made[0]
@@ -296,6 +295,16 @@ class _Clock:
         share = (self._number + done / total) / self._files if total else 0.0
         elapsed = time.monotonic() - self._started
         self._tell(share, elapsed * (1 - share) / share if share else float("nan"), self._label)
+
+
+def check_format(name: str) -> None:
+    """Refuse what no result may be had as.
+
+    Raises:
+        UsageError: naming what there is.
+    """
+    if name not in SOUND_FORMATS:
+        raise UsageError(f"format {name!r}: choose one of {', '.join(SOUND_FORMATS)}")
 
 
 def _check(stop: threading.Event) -> None:
@@ -350,5 +359,10 @@ def plainly(line: str, source: Path | None = None) -> str:
     return text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 1] + "…"
 
 
-MORE_OPTIONS = {name: info for name, info in OPTIONS.items() if name not in ("to", "source", "strength")}
-"""What stands under More."""
+_LAST = ("phase", "seed")
+MORE_OPTIONS = {
+    name: info
+    for name, info in sorted(OPTIONS.items(), key=lambda item: item[0] in _LAST)
+    if name not in ("to", "source", "strength")
+}
+"""What stands under More: first what changes the sound."""

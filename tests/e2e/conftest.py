@@ -45,5 +45,5 @@ def served(*arguments: str) -> Iterator[tuple[str, int]]:
         yield found[0], process.pid
     finally:
         process.terminate()
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=300)[0]
     assert (process.returncode, said) == (0, "")

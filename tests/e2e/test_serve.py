@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import runpy
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import pytest
 
 from audiotrans.audio import probe, read
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.web import server
 from audiotrans.web.work import OWN_FORMAT, Limits, Order, Stopped, Workshop, plainly
 from tests.folders import write_tone
 
@@ -165,3 +170,21 @@ def test_messages_lose_what_belongs_to_the_command_line(tmp_path: Path) -> None:
     line = f"{source}: sounds like piano: translate it with --from piano --to violin, or use another model"
     assert plainly(line, source) == "a.wav: sounds like piano: turn it from piano into violin, or use another model"
     assert len(plainly("x" * 9000)) == 400
+
+
+def test_the_space_is_the_same_page_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[inspect.BoundArguments] = []
+    real = inspect.signature(server.serving)
+
+    @contextmanager
+    def noted(*given: object, **named: object) -> Iterator[str]:
+        asked.append(real.bind(*given, **named))
+        yield ""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "serving", noted)
+        patch.setattr(threading.Event, "wait", lambda self: True)
+        runpy.run_path(str(Path(__file__).resolve().parents[2] / "docs" / "space" / "app.py"))
+    (call,) = asked
+    assert call.arguments["models"] == ["violin-piano"]
+    assert call.arguments["limits"].minutes <= Limits().minutes
