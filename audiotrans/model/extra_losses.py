@@ -79,7 +79,8 @@ def _raised_below(made: Tensor, source: Tensor) -> Tensor:
     rows = torch.arange(source.shape[2], device=source.device)[None, None, :, None]
     below = ((rows < first) | (rows < FIRST_NOTE_ROW)).float()
     raised = (F.relu(made - source - RUMBLE_MARGIN) * below).sum((1, 2, 3))
-    return (raised / (below.sum((1, 2, 3)) * source.shape[1] + 1)).mean()  # of images, however they are divided
+    mean: Tensor = (raised / (below.sum((1, 2, 3)) * source.shape[1] + 1)).mean()  # of images, however they are divided
+    return mean
 
 
 def fine_distance(made: Tensor, source: Tensor) -> Tensor:
@@ -90,7 +91,8 @@ def fine_distance(made: Tensor, source: Tensor) -> Tensor:
     u, w = _fine(made), _fine(source)
     norm = w.norm(dim=(1, 2))  # (batch, frames): flat frames hold no pitch and must not count
     cosine = (u * w).sum((1, 2)) / (u.norm(dim=(1, 2)) * norm + 1e-3)
-    return (((1 - cosine) * norm).sum(1) / (norm.sum(1) + 1e-6)).mean()
+    distance: Tensor = (((1 - cosine) * norm).sum(1) / (norm.sum(1) + 1e-6)).mean()
+    return distance
 
 
 def _fine(image: Tensor) -> Tensor:

@@ -406,7 +406,7 @@ class ImageDiscriminators(nn.Module):
         x = with_coordinate((x - s.image_mean) / s.image_std, s)
         logits: dict[str, list[Tensor]] = {domain: [] for domain in images}
         for scale, back in enumerate(self.shared):
-            parts = zip(images, x.split(sizes), strict=True)
+            parts = zip(images, torch.split(x, sizes), strict=True)
             seen = torch.cat([self.private[f"{domain}{scale}"](part) for domain, part in parts])
             for domain, found in zip(images, back(seen).split(sizes), strict=True):
                 logits[domain].append(found)

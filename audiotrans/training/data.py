@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -45,16 +45,16 @@ class Share(NamedTuple):
     """The part of each step's images that one of several processes draws.
 
     Attributes:
-        index: of the process.
-        of: processes.
+        rank: number of the process.
+        size: processes.
     """
 
-    index: int = 0
-    of: int = 1
+    rank: int = 0
+    size: int = 1
 
     def images(self, each: int) -> range:
         """Return the numbers of its images in the whole step, if every process has so many."""
-        return range(self.index * each, (self.index + 1) * each)
+        return range(self.rank * each, (self.rank + 1) * each)
 
 
 WHOLE = Share()
@@ -525,7 +525,11 @@ class Crops(NamedTuple):
         whole = self._replace(more={})
         for first in range(0, len(self.a), len(self.a) // count):
             own = slice(first, first + len(self.a) // count)
-            yield whole.each(lambda images, own=own: images[own])._replace(more=self.more)
+            yield whole.each(partial(_rows, own))._replace(more=self.more)
+
+
+def _rows(own: slice, images: Tensor) -> Tensor:
+    return images[own]
 
 
 class Feed:
@@ -681,7 +685,7 @@ def _further_images(recipe: Recipe, share: Share) -> Iterator[int]:
         each = max(settings.discriminator_batch, settings.batch_size) - (0 if turn else settings.batch_size)
         each *= settings.accumulate
         yield from (first + image for image in share.images(each))
-        first += share.of * each
+        first += share.size * each
 
 
 def real_crops(

@@ -38,12 +38,12 @@ class Team:
     @property
     def alone(self) -> bool:
         """Whether there is no other one."""
-        return self.share.of == 1
+        return self.share.size == 1
 
     @property
     def first(self) -> bool:
         """Whether this is the one that writes."""
-        return self.share.index == 0
+        return self.share.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return a module whose backward pass leaves the mean of all processes' gradients."""
@@ -56,7 +56,7 @@ class Team:
             return values
         total = values.detach().clone()
         dist.all_reduce(total)
-        return total / self.share.of
+        return total / self.share.size
 
     def all_true(self, flags: Tensor) -> Tensor:
         """Return which flags are true in every process."""
@@ -74,7 +74,7 @@ class Team:
         """Return the images of all processes, in their order in the step."""
         if self.alone:
             return images
-        found = [torch.empty_like(images, memory_format=torch.contiguous_format) for _ in range(self.share.of)]
+        found = [torch.empty_like(images, memory_format=torch.contiguous_format) for _ in range(self.share.size)]
         dist.all_gather(found, images.contiguous())
         return torch.cat(found)
 

@@ -92,7 +92,7 @@ class Trainer:
         if device.type != "cpu":  # there, norms over the image cost twice as much in channels_last as they save
             self.discriminators.to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
-        images = settings.batch_size * settings.accumulate * self.team.share.of
+        images = settings.batch_size * settings.accumulate * self.team.share.size
         size = max(POOL_SIZE, POOL_STEPS * images)
         self.pool = HistoryBuffer(size if settings.discriminator_batch > settings.batch_size else 0)
         self.guard = Guard(self.team.all_true)
@@ -136,7 +136,7 @@ class Trainer:
         settings, kept = self.recipe.train, []
         self._set_learning_rates()
         passes = settings.accumulate
-        images = torch.arange(len(crops.a)) + self.team.share.index * len(crops.a)
+        images = torch.arange(len(crops.a)) + self.team.share.rank * len(crops.a)
         parts = zip(crops.parts(passes), images.chunk(passes), strict=True)
         self._let_discriminators_learn(False)
 
@@ -244,7 +244,7 @@ class Trainer:
     def _past(self, turn: int) -> dict[str, list[Tensor]]:
         """Draw the past translations that all of a step's batches are shown."""
         settings = self.recipe.train
-        count = (settings.discriminator_batch - settings.batch_size) * settings.accumulate * self.team.share.of
+        count = (settings.discriminator_batch - settings.batch_size) * settings.accumulate * self.team.share.size
         generator = stream(settings.seed, "pool", self.step, *([turn] if turn else []))
         return {name: self.pool.draw(name, max(count, 0), generator) for name in ("ab", "ba")}
 
@@ -276,7 +276,7 @@ class Trainer:
         if not turn:
             shown = {name: torch.cat([getattr(t, name), images]) for name, images in shown.items()}
         share = self.team.share
-        own = slice(share.index * settings.accumulate + index, None, share.of * settings.accumulate)
+        own = slice(share.rank * settings.accumulate + index, None, share.size * settings.accumulate)
         for name, images in made.items():
             shown[name] = torch.cat([images, *(x.to(self.device) for x in past[name][own])])
         return shown

@@ -99,7 +99,7 @@ def train(
     if resume and not (folder / CHECKPOINT_NAME).exists():
         raise AudiotransError(f"{folder / CHECKPOINT_NAME} does not exist: nothing to resume")
     with team(torch.device(device)) as processes, Interruption() as interruption:
-        read = fingerprints(recipe, data, pairs, processes.share.of)
+        read = fingerprints(recipe, data, pairs, processes.share.size)
         begin = partial(_Run, folder, recipe, data, processes, teach, read)
         run = None if resume else begin()  # a model that cannot be begun with leaves no folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ def test_processes_draw_together_what_one_draws(root, of):
     part = tiny_recipe(train=settings | {"batch_size": 4 // of, "discriminator_batch": 12 // of})
     data = ImageCache(root)
     one = Feed(whole, data, CPU).take(3)
-    parts = [Feed(part, data, CPU, share=Share(index, of)).take(3) for index in range(of)]
+    parts = [Feed(part, data, CPU, share=Share(rank, of)).take(3) for rank in range(of)]
     for name in ("a", "b"):
         assert torch.equal(getattr(one, name), torch.cat([getattr(each, name) for each in parts]))
         assert torch.equal(one.seen[name], torch.cat([each.seen[name] for each in parts]))
