@@ -59,7 +59,7 @@ class Converter(SoundConverter):
             raise AudiotransError("this model translates photos, not sound: choose another with --model")
         self.device = torch.device(device)
         # The layout that convolutions and norms over channels like best, on every processor.
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.recipe, self.statistics = recipe, statistics
         self.settings = recipe.imaging
         self.sample_rate, self.n_fft = recipe.imaging.sample_rate, recipe.imaging.n_fft

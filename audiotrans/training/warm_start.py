@@ -35,8 +35,11 @@ class Beginner(Protocol):
     recipe: Recipe
     model: AVBGTN
     ema: AVBGTN
-    discriminators: nn.Module
     steps_before: int
+
+    @property
+    def discriminators(self) -> nn.Module:
+        """D and T."""
 
 
 def warm_start(trainer: Beginner, source: str) -> None:
