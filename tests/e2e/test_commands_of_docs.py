@@ -108,7 +108,7 @@ def trained(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         for command in (
             f"prep {inputs / 'SOUNDS'} --recipe {recipe} -o cache --workers 1 -q",
-            f"train {recipe} --run runs/mine -q --set train.steps=2 --set train.save_every=2",
+            f"train {recipe} --run runs/mine -q",
             "export-weights runs/mine -o mine.safetensors",
         ):
             result = CliRunner().invoke(main, shlex.split(command))
@@ -145,11 +145,15 @@ def run(line: str) -> None:
         result = CliRunner().invoke(main, words[1 if words[0] == "audiotrans" else 3 :], prog_name="audiotrans")
         assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
         return
-    program = f'"{sys.executable}" -m audiotrans'
-    shell = re.sub(r"(^|[|;&(]\s*|\s)audiotrans(?= |\))", rf"\1{program}", line)
+    bin_folder = Path("bin").absolute()
+    bin_folder.mkdir(exist_ok=True)
+    command = bin_folder / "audiotrans"  # as it is installed
+    command.write_text(f"#!{sys.executable}\nfrom audiotrans.cli import main\nmain()\n")
+    command.chmod(0o755)
+    path = os.pathsep.join([str(bin_folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {shell}"],  # noqa: S607
+        ["bash", "-c", f"set -o pipefail; {line}"],  # noqa: S607
         capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
     )  # fmt: skip
     assert done.returncode == 0, f"{line}\n{done.stderr}"
