@@ -20,7 +20,9 @@ EXTRAS = {
     "gradio": "web",
     "mir_eval": "eval",
     "numba": "phase",
-    "onnxruntime": "eval",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
     "pyloudnorm": "eval",
     "tensorboard": "train",
 }

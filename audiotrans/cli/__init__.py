@@ -35,6 +35,7 @@ COMMANDS = {
     "cycle": "cycle",
     "doctor": "look",
     "evaluate": "evaluate",
+    "export": "export",
     "export-weights": "train",
     "info": "look",
     "models": "look",

@@ -7,18 +7,20 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
-from audiotrans.cli.parameters import DEVICE, FILES, MODEL
+from audiotrans.cli.parameters import DEVICE, FILES, MODEL, Words
 from audiotrans.errors import AudiotransError, UsageError, printable
-from audiotrans.options import OPTIONS, Option, flag, for_stream, options_of
+from audiotrans.options import OPTIONS, ConvertOptions, Option, flag, for_stream, options_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from audiotrans.convert.graph_runtime import GraphConverter
     from audiotrans.convert.jobs import Failure, Job, Written
+
+RUNTIMES = ("torch", "onnx")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,10 +99,13 @@ def stream_options(function: F) -> F:
     type=MODEL,
     default="violin-piano",
     show_default=True,
-    help="A shipped model's name, a weights file, or hf:owner/name.",
+    help="A shipped model's name, a weights file, hf:owner/name, or an exported .onnx.",
 )
 @click.option("--samples", default=1, show_default=True, help="How many, by seeds S, S+1, ...: alike but for vibrato.")
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--runtime", type=Words("runtime", RUNTIMES), help="torch, or onnx for an exported graph.  [default: by --model]"
+)
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
@@ -159,20 +164,54 @@ def _convert(
 ) -> tuple[list[Job], Iterator[Written | Failure]]:
     """Return the jobs, and what becomes of them, one after the other."""
     options = options_of(asked)
-    from audiotrans.convert.converter import converter_of
     from audiotrans.convert.jobs import plan_jobs, sound_bar
     from audiotrans.convert.sound_converter import run_jobs
-    from audiotrans.processes import choose_device, keep_freed_memory, use_threads
-    from audiotrans.weights import find, open_weights
+    from audiotrans.processes import keep_freed_memory
 
     keep_freed_memory()
+    bar = partial(sound_bar, quiet=how["quiet"])
+    if is_graph(how["model"], how["runtime"]):
+        graph, options = _graph(options, samples, **how)
+        jobs = plan_jobs(inputs, output, options.to)
+        return jobs, run_jobs(graph, jobs, options, force=force, bar=bar)
+    from audiotrans.convert.converter import converter_of
+    from audiotrans.processes import choose_device, use_threads
+    from audiotrans.weights import find, open_weights
+
     use_threads(how["threads"])
     stored = open_weights(find(how["model"]))
     jobs = plan_jobs(inputs, output, options.to, samples, photos=stored.recipe.imaging.type == "photo")
     converter = converter_of(stored, choose_device(how["device"]))
     options = converter.complete(options)
-    bar = partial(sound_bar, quiet=how["quiet"])
     return jobs, run_jobs(converter, jobs, options, force=force, bar=bar)
+
+
+def is_graph(model: str, runtime: str | None) -> bool:
+    """Tell an exported graph from a model, which torch runs, by its name.
+
+    Raises:
+        UsageError: if the runtime that is asked for does not run it.
+    """
+    found = "onnx" if model.endswith(".onnx") else "torch"
+    if runtime not in (None, *RUNTIMES):
+        raise UsageError(f"--runtime {runtime!r}: choose {' or '.join(RUNTIMES)}")
+    if runtime not in (None, found):
+        first = f"audiotrans export {model} --to DOMAIN -o model.onnx"
+        way = "leave --runtime out" if runtime == "torch" else f"first {first}, then --model model.onnx"
+        raise UsageError(f"--runtime {runtime} does not run --model {model}: {way}")
+    return found == "onnx"
+
+
+def _graph(options: ConvertOptions, samples: int, **how: Any) -> tuple[GraphConverter, ConvertOptions]:
+    """Return an exported graph, and a command's options completed by it; torch is not loaded."""
+    if how["device"] not in ("auto", "cpu"):
+        raise UsageError(f"--device {how['device']}: graphs run on the CPU; leave it out")
+    if samples != 1:
+        raise UsageError(f"--samples {samples}: a graph holds one seed; leave it out")
+    from audiotrans.convert.graph_runtime import GraphConverter
+
+    graph = GraphConverter(Path(how["model"]), how["threads"])
+    return graph, graph.complete(options)
 
 
 def _split_options(options: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
@@ -206,6 +245,8 @@ def _convert_stream(inputs: tuple[str, ...], given: dict[str, Any], asked: dict[
         UsageError: for what makes no sense with a stream.
     """
     _refuse_files(inputs, how)
+    if is_graph(how["model"], how["runtime"]):
+        raise UsageError(f"--stream needs a model, not a graph such as {how['model']}: name it with --model")
     options = for_stream(options_of(asked))
     from audiotrans.audio.pipes import PipeFormat
     from audiotrans.convert.converter import load

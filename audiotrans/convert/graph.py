@@ -98,40 +98,32 @@ class SoundGraph(nn.Module):
         if held is None:
             return None
         at = torch.arange(image.shape[3]) % held.shape[3]
-        return cast(Tensor, held[..., at])
+        return cast(Tensor, held.index_select(3, at))
 
-    def forward(self, wave: Tensor, loudness_db: Tensor) -> Tensor:
+    def forward(self, wave: Tensor, level_db: Tensor) -> Tensor:
         """Translate a wave.
 
         Args:
             wave: float32, ``(channels, samples)`` at the model's rate.
-            loudness_db: `audiotrans.spectrogram.level.loudness_db` of the whole sound that this wave is a piece of; not
-                a number: of this wave itself.
+            level_db: float32, `LevelMeter.levels_db` of each frame, where the wave is a piece of a sound. What is not a
+                number there is measured on this wave; the last value stands for all frames that follow.
 
         Returns:
             The translated wave, of the same shape.
         """
         samples = wave.shape[1]
-        # As `Converter.measure` does: phases and levels need some frames to work with.
-        filled = pad(wave, (0, _at_least(samples, 2 * self.stft.size) - samples))
-        peak = filled.abs().max().clamp(min=SILENT_PEAK)
-        spectrum = self.stft.forward(filled / peak)  # so that no sound leaves the range of float32
+        peak = wave.abs().max().clamp(min=SILENT_PEAK)
+        spectrum = self.stft.forward(wave / peak)  # so that no sound leaves the range of float32
         energy = spectrum.square().sum(2)  # (channels, frames, bins)
         mean = energy.mean(0)
         power = mean[:, self.first_bin :].sum(1) * self.power_scale
-        level = self.level(power, loudness_db - 20 * torch.log10(peak))
+        given = level_db[torch.minimum(torch.arange(power.shape[0]), _last(level_db))] - 20 * torch.log10(peak)
+        level = torch.where(torch.isnan(given), self.level(power), given)
         scale = amplitude_scale(self.imaging.stft) ** 2 * torch.pow(10.0, level / -10)
         image = self.representation.image_of((mean * scale[:, None]).T)
         made = translated(self.model, self.imaging, image, self.options, self.sides, self.noise)
         gain = self.representation.gain_of(made - image, energy.sqrt().sum(0).T)
         return self.stft.inverse(spectrum * gain.T[:, None], samples) * peak
-
-
-def _at_least(number: int, least: int) -> int:
-    """Return the larger of the two, also where a number is traced: as a tensor, or as a symbol."""
-    if isinstance(number, Tensor):
-        return cast(int, number.clamp(min=least))
-    return cast(int, torch.sym_max(number, least))  # type: ignore[no-untyped-call]
 
 
 class RealSTFT(nn.Module):
@@ -149,9 +141,13 @@ class RealSTFT(nn.Module):
         self.register_buffer("window", stft.window())
         self.fourier = RealFourier(stft.n_fft)
 
+    def hops(self, samples: int) -> int:
+        """Return the frames of a wave, less one."""
+        return (samples + self.hop - 1) // self.hop
+
     def forward(self, wave: Tensor) -> Tensor:
         """Transform a wave ``(channels, samples)`` to ``(channels, frames, 2, bins)``: real and imaginary parts."""
-        hops = (wave.shape[1] + self.hop - 1) // self.hop
+        hops = self.hops(wave.shape[1])
         padded = pad(wave, (self.size // 2, hops * self.hop - wave.shape[1] + self.size // 2))
         cut = padded.reshape(wave.shape[0], -1, self.hop)
         frames = torch.cat([cut[:, part : part + hops + 1] for part in range(self.overlap)], dim=2)
@@ -265,25 +261,21 @@ class LevelGraph(nn.Module):
     def loudness_db(self, level: Tensor) -> Tensor:
         """Return what `LOUD_SHARE` of the levels ``(frames,)`` lie below: the quantile, interpolated."""
         order = torch.sort(level).values
-        place = LOUD_SHARE * torch.arange(level.shape[0])[-1:].float()
+        place = LOUD_SHARE * _last(level).float()
         below = place.floor().long()
         above = place.ceil().long()
         return order[below] + (place - below) * (order[above] - order[below])
 
-    def forward(self, power: Tensor, loudness_db: Tensor) -> Tensor:
-        """Return the level of each frame in dB.
-
-        Args:
-            power: of each frame, ``(frames,)``.
-            loudness_db: of the whole sound; not a number: of these frames.
-        """
+    def forward(self, power: Tensor) -> Tensor:
+        """Return the level of each frame in dB, given the power of each, ``(frames,)``."""
         width = 2 * self.beside + 1
-        around = pad(power[None], (self.beside, self.beside), mode="reflect")[0]
+        last = _last(power)
+        at = (torch.arange(power.shape[0] + 2 * self.beside) - self.beside).abs()  # reflected at the beginning
+        around = power[torch.minimum(at, 2 * last - at).clamp(min=0)]  # and at the end
         windows = torch.stack([around[start : start + power.shape[0]] for start in range(width)], dim=1)
         median = torch.topk(windows, self.beside + 1, dim=1).values[:, -1]
         level = 10 * torch.log10(median.clamp(min=10 ** (LOWEST_DB / 10)))
-        loudness = torch.where(torch.isnan(loudness_db), self.loudness_db(level), loudness_db)
-        level = torch.maximum(level, loudness - DEPTH_DB)
+        level = torch.maximum(level, self.loudness_db(level) - DEPTH_DB)
         return self._fallen(self._held(self._risen(level)))
 
     def _risen(self, level: Tensor) -> Tensor:
@@ -307,6 +299,11 @@ class LevelGraph(nn.Module):
             level = torch.maximum(level, pad(level, (span, 0), value=-1e9)[: level.shape[0]] - self.fall * span)
             span *= 2
         return level
+
+
+def _last(values: Tensor) -> Tensor:
+    """Return the index of the last value, ``(1,)``, as a tensor: graphs keep what it depends on."""
+    return torch.arange(values.shape[0])[-1:]
 
 
 def _later(level: Tensor, frames: int) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 def rfft(frames: NDArray[np.float32]) -> NDArray[np.complex64]:
     """Return the spectra ``(..., size // 2 + 1)`` of real frames ``(..., size)``."""
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:
         import torch
 
         return cast("NDArray[np.complex64]", torch.fft.rfft(torch.from_numpy(frames)).numpy())
@@ -25,7 +25,7 @@ def rfft(frames: NDArray[np.float32]) -> NDArray[np.complex64]:
 
 def irfft(spectra: NDArray[np.complex64], size: int) -> NDArray[np.float32]:
     """Return the frames ``(..., size)`` of spectra ``(..., size // 2 + 1)``."""
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:
         import torch
 
         return cast("NDArray[np.float32]", torch.fft.irfft(torch.from_numpy(spectra), size).numpy())

@@ -122,10 +122,6 @@ class LevelMeter:
         loud = powers[~(powers < powers.max() * 10 ** (-GATE_DB / 10))]  # what is not a number stays so
         return float(10 * np.log10(loud.mean()))
 
-    def loudness_db(self) -> float:
-        """Return how loud the loud parts are, dB re full scale: what the levels of all frames depend on."""
-        return _loudness_db(_medians_db(self._known(), self.seconds_per_frame))
-
     def levels_db(self, first: int = 0, frames: int | None = None) -> Levels:
         """Return the level of the music around each frame of `STFT.forward`, ``(frames,)``, dB re full scale.
 

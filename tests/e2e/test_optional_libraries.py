@@ -68,6 +68,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
             "plot": ["plot", "spectrogram", "data/violin.wav", "-o", f"{folder}/figure.png"],
             "photo": ["prep", f"{folder}/photos", "--recipe", photo_recipe, "-o", f"{folder}/cache", "-q"],
             "evaluate": ["evaluate", f"{folder}/sounds", "--model", "violin-piano", "-o", f"{folder}/scores", "-q"],
+            "export": ["export", "violin-piano", "--to", "piano", "-o", f"{folder}/model.onnx"],
+            "graph": ["convert", "data/violin.wav", "--to", "piano", "--model", "missing.onnx"],
             "cycle": ["cycle", "data/violin.wav", "--from", "violin", "-o", f"{folder}/cycle", "-q"],
         }
     )
@@ -88,6 +90,8 @@ def test_the_shipped_model_converts_without_any_optional_library(outcome, way):
         ("plot", "plot"),
         ("photo", "photo"),
         ("evaluate", "eval"),
+        ("export", "export"),
+        ("graph", "export"),
         ("cycle", "eval"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from audiotrans.convert.converter import plan_tiles
-from audiotrans.convert.effects import aligned_noise
+from audiotrans.convert.effects import aligned_noise, noise_period
 from audiotrans.convert.tiles import SlidingWindow, TilePlan, cross_fade
 from tests.standins import Identity, Silencer, settings, tiled
 
@@ -89,6 +89,15 @@ def test_noise_of_a_tile_is_a_slice_of_the_whole() -> None:
     other = aligned_noise(model, torch.zeros(1, 1, 3, 400), 0, seed=6)
     assert abs(torch.corrcoef(torch.stack([whole.flatten(), other.flatten()]))[0, 1]) < 0.15  # type: ignore[union-attr]
     assert abs(torch.corrcoef(whole[0, 0, 0, :384].reshape(6, 64)).fill_diagonal_(0)).max() < 0.6
+
+
+def test_noise_repeats_after_its_period_and_not_before() -> None:
+    model: Any = Identity()
+    period = noise_period(model)
+    noise = aligned_noise(model, torch.zeros(1, 1, 3, 2 * period), 0, seed=5)
+    assert noise is not None
+    assert torch.equal(noise[..., :period], noise[..., period:])
+    assert len({tuple(column) for column in noise[0, 0, :, :period].T.tolist()}) == period
 
 
 def test_noise_at_the_latent_is_aligned_too() -> None:
