@@ -39,8 +39,8 @@ QUIET = ("--disable-quic", "--disable-background-networking", "--disable-compone
 MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--autoplay-policy=no-user-gesture-required", *QUIET)
 
-SECONDS = 2.0
-PATIENCE = 60_000  # ms; a busy machine takes its time
+SECONDS = 8.0
+PATIENCE = 120_000  # ms; a busy machine takes its time
 
 PLAYED = """(least) => {
     const player = document.querySelector('translation-player').player;
