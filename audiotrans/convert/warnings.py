@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from audiotrans.convert.tiles import Tile
@@ -358,8 +359,9 @@ class TrainingStatistics:
             if values["version"] != VERSION:
                 return None
             sides = {side: _domain(values["domains"][side]) for side in "ab"}
-        except (KeyError, TypeError, ValueError) as error:
-            raise AudiotransError(f"its training-data statistics are broken ({error}): export it again") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise AudiotransError(f"its training-data statistics are broken ({reason}): export it again") from None
         counts = {len(x) for d in sides.values() for x in (d.mean, d.scale)} | {size}
         if len(counts) > 1 or any(len(d.correlation) != size * (size - 1) // 2 for d in sides.values()):
             raise AudiotransError("its training-data statistics are of another size: export it again")
@@ -367,11 +369,11 @@ class TrainingStatistics:
 
 
 def _domain(values: Mapping[str, Any]) -> DomainStatistics:
-    read: dict[str, Any] = {
-        key: tuple(map(float, value)) if isinstance(value, list) else value for key, value in values.items()
-    }
-    read |= {key: default for key, default in _ENDLESS.items() if read.get(key) is None}
-    return DomainStatistics(**read)
+    read = {**values, **{key: default for key, default in _ENDLESS.items() if values.get(key) is None}}
+    found = TypeAdapter(DomainStatistics).validate_python(read)
+    if not all(map(math.isfinite, (*found.mean, *found.scale, *found.correlation))) or min(found.scale) <= 0:
+        raise ValueError(f"of {found.name} there are numbers that cannot be")
+    return found
 
 
 _ENDLESS = {"distance": math.inf, "likeness": -math.inf}

@@ -121,6 +121,12 @@ def test_statistics_of_another_program_are_not_used_and_broken_ones_are_named():
     for broken in ({}, [], {"version": 1}, {"version": 1, "domains": {"a": {}, "b": {}}}):
         with pytest.raises(AudiotransError, match="training-data statistics are broken"):
             TrainingStatistics.from_dict(broken, 3)
+    whole = TrainingStatistics({"a": domain((0.0, 0.0), (1.0, 1.0)), "b": domain((1.0, 1.0), (1.0, 1.0))}).to_dict()
+    for key, value in (("mean", 3), ("scale", [1, 0]), ("mean", [math.nan, 0]), ("windows", "x"), ("pitch_hz", [1])):
+        for damaged in ({**whole["domains"]["a"], key: value}, 0.5, []):
+            with pytest.raises(AudiotransError, match="training-data statistics are broken") as caught:
+                TrainingStatistics.from_dict({**whole, "domains": {**whole["domains"], "a": damaged}}, 2)
+            assert "\n" not in str(caught.value)
     two = TrainingStatistics({"a": domain((0.0, 0.0), (1.0, 1.0)), "b": domain((1.0, 1.0), (1.0, 1.0))})
     with pytest.raises(AudiotransError, match="of another size"):
         TrainingStatistics.from_dict(two.to_dict(), 3)
