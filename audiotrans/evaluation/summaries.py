@@ -307,13 +307,14 @@ def alike(difference: Interval, margin: float = ALIKE) -> str:
 
 
 def markdown(result: Result) -> str:
-    """Return the whole evaluation as Markdown, with intervals."""
-    lines = [f"# {result['test_set']}: {result['model'] or 'baselines'}", "", f"{LEGEND}.", ""]
+    """Return the whole evaluation as Markdown, with intervals: first what it comes to, then the figures."""
+    lines = [f"# {result['test_set']}: {result['model'] or 'baselines'}", ""]
+    lines += [*_listed("## Conclusions", result["conclusions"]), f"{LEGEND}.", ""]
     for direction in result["directions"]:
         lines += [f"## {_title(direction)}", "", f"{_counts(direction)}.", ""]
         for group, header, rows in _groups(result, direction, with_interval):
             lines += [f"### {group}", "", markdown_table(["system", *header], rows), ""]
-    lines += _listed("## Conclusions", result["conclusions"]) + _listed("## Notes", result["warnings"])
+    lines += _listed("## Notes", result["warnings"])
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -322,7 +323,7 @@ def _listed(title: str, items: Sequence[str]) -> list[str]:
 
 
 def terminal(result: Result, width: int = 100) -> str:
-    """Return the evaluation as aligned columns, a block for each group.
+    """Return the evaluation as aligned columns, a block for each group; the conclusions last, where a terminal ends.
 
     Args:
         result: what `evaluation.json` holds.

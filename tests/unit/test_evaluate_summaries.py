@@ -172,7 +172,8 @@ def test_markdown_has_a_table_per_group(result):
     assert "### speed\n\n| system | speed, x real time ↑ |\n|-" in text
     assert "-|\n| net | 4.00 [3.90, 4.10] |\n" in text
     assert "input" not in text  # it has no figures
-    assert text.endswith("## Conclusions\n\n- net > copy: yes\n\n## Notes\n\n- no classifier\n")
+    assert text.startswith("# pairs: net\n\n## Conclusions\n\n- net > copy: yes\n\n↑ more is better")
+    assert text.endswith("## Notes\n\n- no classifier\n")
 
 
 def test_terminal_aligns_and_fits(result):
