@@ -29,7 +29,6 @@ _UNKNOWN_FRAMES = 2**60
 
 # A chunk of sound whose header promises more than the file holds, in libsndfile's log of what it parsed.
 _PROMISE = re.compile(r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-_LONGEST_PAGE = 65_307  # bytes, of Ogg
 _PADDING = 64  # bytes by which a header may be wrong without any harm
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")  # what taggers of MP3 put behind any file
 
@@ -346,11 +345,7 @@ def _links(path: Path) -> list[tuple[int, int]]:
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        tail = _bytes_at(file, max(size - _LONGEST_PAGE, 0), _LONGEST_PAGE)
-        last = tail.rfind(b"OggS")
-        if tail[last + 14 : last + 18] == _bytes_at(file, 14, 4):  # the stream that the file begins with
-            return []
-        starts, place, before = [], 0, 0
+        starts, place, before = [], 0, 0  # streams' numbers do not tell: a file may be joined to itself
         while len(page := _bytes_at(file, place, 27)) == 27 and page.startswith(b"OggS"):
             begins = page[5] & 2
             if begins and not before:  # several beginnings in a row are streams side by side, such as a video's

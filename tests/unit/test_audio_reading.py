@@ -108,6 +108,8 @@ def test_several_sounds_in_one_ogg_file_are_read_as_one(tmp_path: Path, suffix: 
     np.testing.assert_array_equal(audio.read(joined)[0], whole)
     np.testing.assert_array_equal(audio.read(joined, start_seconds=1.2)[0], whole[:, 57_600:])
     refused(cut(joined, 0.9), "is cut off or damaged")
+    joined.write_bytes(3 * paths[1].read_bytes())  # one number of a stream in all
+    assert audio.probe(joined).frames == 3 * audio.probe(paths[1]).frames
     audio.write(paths[1], tones(1), 48_000, force=True)
     joined.write_bytes(paths[0].read_bytes() + paths[1].read_bytes())
     with pytest.raises(AudiotransError, match="sound 2 of it has 1 channels at 48000 Hz"):
