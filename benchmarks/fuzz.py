@@ -3,6 +3,7 @@
     python -m benchmarks.fuzz --cases 20000 -o fuzz/                # goes on where it stopped
     python -m benchmarks.fuzz --cases 20000 -o fuzz/ --minutes 5    # a slice of it
     python -m benchmarks.fuzz -o fuzz/ --only 1234                  # one case again; its input stays in fuzz/work-0
+    python -m benchmarks.fuzz --cases 600 -o graphs/ --kind onnx    # graphs, which are not among them
 
 A case is decided by its number and the seed. A worker process runs many, each the command's own entry point with its
 output caught where a terminal would be; another process watches how much time and memory it takes. What is counted as
@@ -69,9 +70,11 @@ class Bench:
         root: The folder of the whole run.
         seed: Of all mutations.
         number: Of the worker whose it is.
+        kind: Of all cases; empty: as `kind_of` says.
     """
 
-    def __init__(self, root: Path, seed: int, number: int = 0) -> None:
+    def __init__(self, root: Path, seed: int, number: int = 0, kind: str = "") -> None:
+        self.kind = kind
         self.seeds, self.place, self.seed = root / "seeds", root / f"work-{number}", seed
         self.mark = root / f"code-was-run-{number}"
 
@@ -92,6 +95,11 @@ class Bench:
         inputs.make_evaluation(self.seeds / "report")
         for path in sorted(more.iterdir()) if more else []:
             shutil.copy(path, self.seeds / "sound" / f"more-{path.name}")
+        if self.kind == "onnx":
+            exported = self.run(["export", str(self.seeds / "tiny.safetensors"), "--to", "piano",
+                                 "-o", str(self.seeds / "tiny.onnx"), "--force"])  # fmt: skip
+            if exported["code"] != 0:
+                raise SystemExit(f"the graph cannot be exported: {exported}")
         trained = self.run(["train", str(self.seeds / "recipe" / "tiny.yaml"), "--cache", str(self.seeds / "cache"),
                             "--run", str(self.seeds / "run"), "-q", "--device", "cpu"])  # fmt: skip
         if trained["code"] != 0:
@@ -103,7 +111,7 @@ class Bench:
         rng = np.random.default_rng([self.seed, number])
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir(parents=True)
-        kind = kind_of(number)
+        kind = self.kind or kind_of(number)
         name, words, wanted = CASES[kind](self, rng)
         found = self.run(words, self.place / "in" if kind == "stream" else None)
         fault = fault_of(found)
@@ -322,9 +330,19 @@ def _report(bench: Bench, rng: Generator) -> Prepared:
     return "evaluation.json", ["report", str(folder), "-o", str(bench.place / "page"), "-q"], "page/index.html"
 
 
+def _onnx(bench: Bench, rng: Generator) -> Prepared:
+    from benchmarks.fuzz_inputs import mutated
+
+    graph = bench.put("x.onnx", mutated((bench.seeds / "tiny.onnx").read_bytes(), rng))
+    sound = bench.seeds / "sound" / "pcm_16.wav"
+    words = ["convert", "--to", "piano", "--model", str(graph), "--runtime", "onnx", "--threads", "1", "-q"]
+    return "tiny.onnx", [*words, "-o", str(bench.place / "out"), str(sound)], "out/*"
+
+
 CASES: dict[str, Callable[[Bench, Generator], Prepared]] = {
     "sound": _sound, "stream": _stream, "photo": _photo, "recipe": _recipe, "cycle": _cycle, "manifest": _manifest,
     "cache": _cache, "checkpoint": _checkpoint, "model": _model, "classifier": _classifier, "report": _report,
+    "onnx": _onnx,
 }  # fmt: skip
 
 
@@ -406,7 +424,7 @@ def watched(bench: Bench, cases: list[int], until: float) -> Iterator[dict[str, 
         worker.start()
         there.close()
         try:
-            for found in _outcomes(worker, here, until):
+            for found in _outcomes(worker, here, until, bench.kind):
                 left.remove(found["case"])
                 yield found
         finally:
@@ -438,12 +456,12 @@ def all_watched(benches: list[Bench], cases: list[int], until: float) -> Iterato
             yield each
 
 
-def _outcomes(worker: Any, pipe: Connection, until: float) -> Iterator[dict[str, Any]]:
+def _outcomes(worker: Any, pipe: Connection, until: float, kind: str) -> Iterator[dict[str, Any]]:
     case, began, cpu = None, time.monotonic(), 0.0
     while True:
         if not pipe.poll(0.1):
             if case is not None and (fault := _excess(worker.pid, began, cpu)):
-                yield _lost(case, fault)
+                yield _lost(case, fault, kind)
                 return
             continue
         try:
@@ -451,7 +469,7 @@ def _outcomes(worker: Any, pipe: Connection, until: float) -> Iterator[dict[str,
         except EOFError:
             worker.join()
             if case is not None:
-                yield _lost(case, f"crash: exit code {worker.exitcode}")
+                yield _lost(case, f"crash: exit code {worker.exitcode}", kind)
             return
         case = message if isinstance(message, int) else None
         if case is not None:
@@ -472,8 +490,8 @@ def _excess(process: int, began: float, cpu: float) -> str:
     return "hang" if late else ""
 
 
-def _lost(case: int, fault: str) -> dict[str, Any]:
-    return {"case": case, "kind": kind_of(case), "of": "", "code": None, "fault": fault, "cpu": 0.0, "said": "",
+def _lost(case: int, fault: str, kind: str) -> dict[str, Any]:
+    return {"case": case, "kind": kind or kind_of(case), "of": "", "code": None, "fault": fault, "cpu": 0.0, "said": "",
             "words": [], "peak": 0}  # fmt: skip
 
 
@@ -486,7 +504,7 @@ def summary(outcomes: list[dict[str, Any]]) -> str:
         "| input | cases | result | one line | faults | longest, s of CPU | most memory, MB |",
         "|---|---|---|---|---|---|---|",
     ]
-    for kind in [*SHARES, "all"]:
+    for kind in [*CASES, "all"]:
         of = [found for found in outcomes if kind in ("all", found["kind"])]
         if of:
             well = [found["code"] == 0 for found in of if not found["fault"]]
@@ -505,11 +523,12 @@ def main() -> None:
     parser.add_argument(
         "--only", type=int, action="append", help="Run these cases again, and print what comes of them."
     )
-    parser.add_argument("--kind", choices=list(SHARES), help="Only cases of this kind.")
+    parser.add_argument("--kind", choices=[*SHARES, "onnx"], help="Only cases of this kind.")
     parser.add_argument("--more", type=Path, metavar="FOLDER", help="Further sounds to be mutated.")
     parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
-    benches = [Bench(asked.output.resolve(), asked.seed, number) for number in range(asked.workers)]
+    kind = "" if asked.kind in SHARES else asked.kind or ""
+    benches = [Bench(asked.output.resolve(), asked.seed, number, kind) for number in range(asked.workers)]
     benches[0].place.mkdir(parents=True, exist_ok=True)
     benches[0].make_seeds(asked.more)
     journal = asked.output / "outcomes.jsonl"
@@ -520,7 +539,7 @@ def main() -> None:
         return
     finished = {found["case"] for found in done}
     cases = [number for number in range(asked.cases) if number not in finished]
-    cases = [number for number in cases if asked.kind in (None, kind_of(number))]
+    cases = [number for number in cases if asked.kind in (None, "onnx", kind_of(number))]
     with journal.open("a") as file:
         for found in all_watched(benches, cases, time.monotonic() + 60 * asked.minutes):
             done.append(found)
