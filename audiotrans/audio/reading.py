@@ -430,9 +430,9 @@ def _opened(path: Path) -> Iterator[_Source]:
 
 def _open(path: Path, head: bytes) -> _Source:
     """Open with libsndfile what it knows, and with FFmpeg what it does not."""
-    first = _behind_tags(path, head)
+    place, first = _behind_tags(path, head)
     other = first.startswith(b"FORM") and not first[8:].startswith(b"AIF")  # libsndfile mixes up its channels
-    if other or not first.startswith(_SNDFILE_MAGIC) or _is_mpeg_in_wav(path, head):
+    if other or not first.startswith(_SNDFILE_MAGIC) or _is_mpeg_in_wav(path, place, first):
         return Decoder(path)  # libsndfile's decoder of MP3 talks on the terminal, and guesses the length
     try:
         links = _links(path) if head.startswith(b"OggS") else []
@@ -442,26 +442,26 @@ def _open(path: Path, head: bytes) -> _Source:
     return file
 
 
-def _behind_tags(path: Path, head: bytes) -> bytes:
-    """Return the first bytes behind ID3 tags, which may stand before any sound."""
+def _behind_tags(path: Path, head: bytes) -> tuple[int, bytes]:
+    """Return where ID3 tags end, which may stand before any sound, and the first bytes behind them."""
     place = 0
     with path.open("rb") as file:
         while head.startswith(b"ID3") and len(head) >= 10:
             size = functools.reduce(lambda total, byte: total << 7 | byte & 127, head[6:10], 0)
             place += 10 + size + (10 if head[5] & 16 else 0)
             head = _bytes_at(file, place, 16)
-    return head
+    return place, head
 
 
-def _is_mpeg_in_wav(path: Path, head: bytes) -> bool:
-    """Tell whether a WAV file holds MP2 or MP3."""
+def _is_mpeg_in_wav(path: Path, place: int, head: bytes) -> bool:
+    """Tell whether a WAV file, which begins at a place, holds MP2 or MP3."""
     if not head.startswith(_RIFF):
         return False
     with path.open("rb") as file:
-        start = file.read(_LONGEST_START)
-    at = start.find(b"fmt ")
+        start = _bytes_at(file, place, _LONGEST_START)
     order: Literal["big", "little"] = "big" if head.startswith(b"RIFX") else "little"
-    return at >= 0 and int.from_bytes(start[at + 8 : at + 10], order) in _MPEG_CODES
+    places = [match.start() for match in re.finditer(b"fmt ", start)]  # a damaged file may have several
+    return any(int.from_bytes(start[at + 8 : at + 10], order) in _MPEG_CODES for at in places)
 
 
 def _head(path: Path) -> bytes:

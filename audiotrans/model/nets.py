@@ -108,6 +108,8 @@ class NetSettings:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} {getattr(self, name)} must be {least} or more")
+        if min(self.down_kernel, *self.stem_kernel, *self.stem_stride) < 1:
+            raise ValueError("stem_kernel, stem_stride and down_kernel must be 1 or more")
         if not 0 < self.norm_eps < 1:
             raise ValueError(f"norm_eps {self.norm_eps} must lie between 0 and 1")
         if self.image_std <= 0:

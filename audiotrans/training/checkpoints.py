@@ -96,6 +96,8 @@ def _check(state: dict[str, Any]) -> None:
     for name, value in (("step", state.get("step")), ("steps_before", state.get("steps_before", 0))):
         if type(value) is not int or not 0 <= value < 2**62:
             raise ValueError(f"its {name} is not a number of steps")
+    if not isinstance(state.get("data", {}), dict):
+        raise ValueError("its data are not digests")
     for name in ("model", "ema", "discriminators"):
         part = state.get(name, {})
         if not isinstance(part, dict) or not all(isinstance(value, torch.Tensor) for value in part.values()):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -326,6 +328,22 @@ def test_damaged_mp3_is_refused_without_a_word_of_the_decoder(
     (tmp_path / "x.mp3").write_bytes(head + data[:damage] + bytes(20_000))
     with pytest.raises(AudiotransError):
         audio.read(tmp_path / "x.mp3")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_mp3_in_a_wav_behind_a_tag_is_decoded_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with av.open(str(tmp_path / "x.wav"), "w") as file:
+        stream = file.add_stream("libmp3lame", rate=48_000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(tones(2), format="fltp", layout="stereo")
+        frame.sample_rate = 48_000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    data = (tmp_path / "x.wav").read_bytes()
+    size = 70_000  # a picture
+    tag = b"ID3\3\0\0" + bytes(size >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(size)
+    (tmp_path / "x.wav").write_bytes(tag + data[:4_000] + b"\x0d\x21\xc6\x8b" * 200 + data[4_000:])
+    with contextlib.suppress(AudiotransError):
+        audio.read(tmp_path / "x.wav")
     assert capfd.readouterr() == ("", "")
 
 

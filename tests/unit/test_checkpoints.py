@@ -108,6 +108,7 @@ def test_a_checkpoint_of_the_old_words_is_read(tmp_path):
         ({"step": "x"}, "is broken .its step is not a number of steps"),
         ({"step": -1}, "is broken .its step is not a number of steps"),
         ({"steps_before": 1.5}, "is broken .its steps_before is not a number of steps"),
+        ({"data": "x"}, "is broken .its data are not digests"),
         ({"ema": [1]}, "is broken .its ema are not weights"),
         ({"model": {"a": 1}}, "is broken .its model are not weights"),
         ({"ema": {"a": torch.tensor([1.0, math.nan])}}, "its ema holds numbers that are not finite, in a"),
