@@ -25,8 +25,14 @@ KL = Literal["softplus", "linear", "paper", "adaptive", "mu2", "none"]
 
 _LEAST = {
     "width": 1, "discriminator_width": 1, "blocks": 0, "z_channels": 0, "noise_channels": 0, "discriminator_scales": 0,
-    "ignored_rows": 0,
+    "ignored_rows": 0, "downs": 0,
 }  # fmt: skip
+
+_MOST = {
+    "width": 4096, "discriminator_width": 4096, "blocks": 100, "downs": 8, "z_channels": 65_536,
+    "noise_channels": 65_536, "discriminator_scales": 8,
+}  # fmt: skip
+"""Far more than any machine trains: what a damaged file says must not be built."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,10 @@ class NetSettings:
     def _check_ranges(self) -> None:
         if not 0 <= self.residual <= 1:
             raise ValueError(f"residual {self.residual} must lie in 0..1")
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} {getattr(self, name)} must be {least} or more")
+        for limits, sign, word in ((_LEAST, 1, "more"), (_MOST, -1, "less")):
+            for name, limit in limits.items():
+                if sign * getattr(self, name) < sign * limit:
+                    raise ValueError(f"{name} {getattr(self, name)} must be {limit} or {word}")
         if min(self.down_kernel, *self.stem_kernel, *self.stem_stride) < 1:
             raise ValueError("stem_kernel, stem_stride and down_kernel must be 1 or more")
         if not 0 < self.norm_eps < 1:

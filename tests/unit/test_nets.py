@@ -316,3 +316,19 @@ def test_a_recipe_names_a_preset_and_changes_and_null_keeps_the_presets_value():
 def test_what_a_preset_alone_decides_is_no_key_of_a_recipe(name):
     with pytest.raises(ValueError, match=f"{name} is decided by the preset: choose among base, light"):
         with_preset({"preset": "light", name: getattr(NetSettings(), name)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"down_kernel": 0}, "stem_kernel, stem_stride and down_kernel must be 1 or more"),
+        ({"stem_kernel": (7, 0)}, "must be 1 or more"),
+        ({"stem_stride": (0, 1)}, "must be 1 or more"),
+        ({"blocks": 10**9}, "blocks 1000000000 must be 100 or less"),
+        ({"width": 10**6}, "width 1000000 must be 4096 or less"),
+        ({"downs": -1}, "downs -1 must be 0 or more"),
+    ],
+)
+def test_layers_that_cannot_be_built_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        NetSettings(**change)

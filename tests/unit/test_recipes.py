@@ -31,12 +31,6 @@ BOMB = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("change", [{"down_kernel": 0}, {"stem_kernel": [7, 0]}, {"stem_stride": [0, 1]}])
-def test_kernels_and_strides_of_nothing_are_refused(change):
-    with pytest.raises(UsageError, match="stem_kernel, stem_stride and down_kernel must be 1 or more"):
-        recipe_from_dict({"model": change})
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
