@@ -146,8 +146,8 @@ class ImageCache:
             gave weights or ranges are matched.
         """
         generator = stream(seed, "crops", domain, split, step)
-        places, weights = self._places(split, crop_frames, match_range)[domain]
-        chosen = torch.multinomial(weights, batch, replacement=True, generator=generator)
+        places, bounds = self._places(split, crop_frames, match_range)[domain]
+        chosen = draw_places(bounds, batch, generator)
         crops = []
         for index in chosen.tolist():
             item, first = places[index]
@@ -156,7 +156,7 @@ class ImageCache:
         return torch.stack(crops)
 
     def _places(self, split: str, crop_frames: int, match_range: bool) -> dict[str, tuple[list[Place], Tensor]]:
-        """Return where crops may begin (on a grid of half crops) and how likely each place is, by domain."""
+        """Return where crops may begin (on a grid of half crops), and the running sum of their weights, by domain."""
         key = split, crop_frames, match_range
         if key not in self._drawn:
             step = max(crop_frames // 2, 1)
@@ -177,7 +177,7 @@ class ImageCache:
                 lowest = {d: [lowest_row(self.read(item, at, crop_frames)) for item, at in places[d]] for d in "ab"}
                 shared = range_weights(lowest["a"], lowest["b"], (weights["a"], weights["b"]))
                 weights = {"a": weights["a"] * shared[0], "b": weights["b"] * shared[1]}
-            self._drawn[key] = {domain: (places[domain], weights[domain]) for domain in "ab"}
+            self._drawn[key] = {domain: (places[domain], weights[domain].cumsum(0)) for domain in "ab"}
         return self._drawn[key]
 
     def image_size(self) -> tuple[int, int]:
@@ -284,6 +284,7 @@ class PairedCache(ImageCache):
         super().__init__(root)
         if not self.manifest.get("paired"):
             raise AudiotransError(f"the cache {root} holds no pairs; make it with: audiotrans prep PAIRS --paired")
+        self._counts: dict[int, tuple[list[int], Tensor]] = {}
         self.pairs = [
             dict(zip("ab", pair, strict=True))
             for pair in zip(self.items["a", "train"], self.items["b", "train"], strict=True)
@@ -303,8 +304,8 @@ class PairedCache(ImageCache):
             are relative to, dB re the level of the whole sound, ``(batch, 1, 1, crop_frames)``.
         """
         generator = stream(seed, "pairs", step)
-        starts = [max(min(int(i["frames"]) for i in pair.values()) - crop_frames + 1, 1) for pair in self.pairs]
-        chosen = torch.multinomial(torch.tensor(starts).double(), batch, replacement=True, generator=generator)
+        starts, bounds = self._starts(crop_frames)
+        chosen = draw_places(bounds, batch, generator)
         crops: dict[str, list[Tensor]] = {"a": [], "b": [], "level_a": [], "level_b": []}
         for index in chosen.tolist():
             start = int(torch.randint(starts[index], (1,), generator=generator))
@@ -312,6 +313,14 @@ class PairedCache(ImageCache):
                 crops[domain].append(self._crop(item, start, crop_frames))
                 crops[f"level_{domain}"].append(self._level(item, start, crop_frames))
         return {name: torch.stack(found) for name, found in crops.items()}
+
+    def _starts(self, crop_frames: int) -> tuple[list[int], Tensor]:
+        """Return how many crops each pair holds, and the running sum of that."""
+        if crop_frames not in self._counts:
+            ends = [min(int(item["frames"]) for item in pair.values()) for pair in self.pairs]
+            starts = [max(end - crop_frames + 1, 1) for end in ends]
+            self._counts[crop_frames] = starts, torch.tensor(starts).double().cumsum(0)
+        return self._counts[crop_frames]
 
     def _level(self, item: dict[str, Any], start: int, frames: int) -> Tensor:
         parts = [self.images.values(part["file"], part["level"]) for part in (item, *item.get("joined", ()))]
@@ -327,6 +336,21 @@ def open_images(root: Path | str) -> ImageCache:
     """
     kind = read_manifest(Path(root))["imaging"].get("type")
     return PhotoCache(root) if kind == "photo" else ImageCache(root)
+
+
+def draw_places(bounds: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw places with replacement, in a time that hardly grows with their number (`torch.multinomial`'s does).
+
+    Args:
+        bounds: running sum of the places' weights, float64, rising to above 0.
+        count: of draws.
+        generator: source.
+
+    Returns:
+        Indices ``(count,)``; a place of weight 0 is never among them.
+    """
+    found = torch.rand(count, dtype=torch.float64, generator=generator) * bounds[-1]
+    return torch.searchsorted(bounds, found, right=True).clamp(max=len(bounds) - 1)
 
 
 def _starts(item: dict[str, Any], first: int, crop_frames: int) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiotrans.model.extra_losses import FIRST_NOTE_ROW, SOUNDING_ON_AVERAGE
-from audiotrans.training.data import OUTSIDE, _grid, lowest_row, range_weights
+from audiotrans.training.data import OUTSIDE, _grid, draw_places, lowest_row, range_weights
 from audiotrans.training.history import HistoryBuffer
 from tests.fakes import image
 
@@ -96,3 +96,15 @@ def test_a_pool_holds_the_last_images(size, batches, count):
     drawn = [round(float(x) * 64) for x in pool.draw("ab", count, torch.Generator().manual_seed(0))]
     assert len(drawn) == len(set(drawn)) == min(count, size, taken)
     assert set(drawn) <= set(range(taken)[-size:] if size else [])
+
+
+@given(weights=st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=1, max_size=9), seed=st.integers(0, 2**31))
+def test_places_are_drawn_by_their_weights_and_those_of_none_never(weights, seed):
+    weights[seed % len(weights)] = 2.0
+    wanted = torch.tensor(weights, dtype=torch.float64)
+    drawn = draw_places(wanted.cumsum(0), 4000, torch.Generator().manual_seed(seed))
+    counts = torch.bincount(drawn, minlength=len(weights)).double()
+    assert not counts[wanted == 0].any()
+    assert len(counts) == len(weights)
+    # A count spreads by at most the root of 1000: six of them are never seen.
+    assert (counts - 4000 * wanted / wanted.sum()).abs().max() < 190
