@@ -116,7 +116,8 @@ class SoundGraph(nn.Module):
         spectrum = self.stft.forward(wave / peak)  # so that no sound leaves the range of float32
         energy = spectrum.square().sum(2)  # (channels, frames, bins)
         mean = energy.mean(0)
-        power = mean[:, self.first_bin :].sum(1) * self.power_scale
+        # Parseval: every bin stands for two, but for the last one.
+        power = (mean[:, self.first_bin :].sum(1) - mean[:, -1] / 2) * self.power_scale
         given = level_db[torch.minimum(torch.arange(power.shape[0]), _last(level_db))] - 20 * torch.log10(peak)
         level = torch.where(torch.isnan(given), self.level(power), given)
         scale = amplitude_scale(self.imaging.stft) ** 2 * torch.pow(10.0, level / -10)

@@ -53,7 +53,8 @@ function powers(channels, { sample_rate: rate, n_fft: size, hop_length: hop }) {
       transform(real, imag);
       for (let bin = first; bin <= size / 2; bin++) {
         const mirror = (size - bin) % size;
-        found[frame] += (real[bin] ** 2 + imag[bin] ** 2 + real[mirror] ** 2 + imag[mirror] ** 2) / 2;
+        const share = bin < size / 2 ? 2 : 4; // the last bin stands for one, the others for two
+        found[frame] += (real[bin] ** 2 + imag[bin] ** 2 + real[mirror] ** 2 + imag[mirror] ** 2) / share;
       }
     }
     found[frame] *= scale;
