@@ -99,7 +99,8 @@ class PlainModel(AVBGTN):
 class PlainDiscriminators(Discriminators):
     """Judges one batch after the other."""
 
-    def forward(self, t, *, training, generator=None, shown=None, latent=True):  # type: ignore[no-untyped-def]
+    def forward(self, t, *, training, generator=None, shown=None, latent=True, follow=True):  # type: ignore[no-untyped-def]
+        del follow
         self.train(training)  # torch's spectral norms iterate in each forward pass of training
         images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
         fake_ab, fake_ba = self._image(images["ab"], "b"), self._image(images["ba"], "a")
@@ -138,6 +139,7 @@ class PlainTrainer(Trainer):
         self.step = other.step
         self.model, self.discriminators = plain(other.model), plain(other.discriminators)
         self.model.__class__, self.discriminators.__class__ = PlainModel, PlainDiscriminators
+        self.players = {"generator": self.model, "discriminator": self.discriminators}
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         settings = recipe.train
         self.model_adam = torch.optim.Adam(self.model.parameters(), settings.learning_rate, settings.betas)

@@ -88,9 +88,7 @@ class Trainer:
             # On the CPU alone: a GPU of the caller keeps its random state, and start values are the same everywhere.
             torch.default_generator.manual_seed(settings.seed)
             self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
-            self.discriminators = Discriminators(recipe.model, image_channels).to(device)
-        if device.type != "cpu":  # there, norms over the image cost twice as much in channels_last as they save
-            self.discriminators.to(memory_format=layout)  # type: ignore[call-overload]
+            self.discriminators = Discriminators(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         images = settings.batch_size * settings.accumulate * self.team.share.size
         size = max(POOL_SIZE, POOL_STEPS * images)
@@ -100,7 +98,7 @@ class Trainer:
         # What computes a player's step; the players themselves are what is saved.
         self.players = {"generator": self.team.wrap(self.model)}
         self.players["discriminator"] = self.team.wrap(self.discriminators) if self.adversarial else self.discriminators
-        adam = partial(torch.optim.Adam, betas=settings.betas, weight_decay=settings.weight_decay, foreach=True)
+        adam = partial(torch.optim.Adam, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
         self.model_adam = adam(self.model.parameters(), settings.learning_rate)
         self.discriminators_adam = adam(self.discriminators.parameters(), settings.discriminator_learning_rate)
 
@@ -391,7 +389,19 @@ class Trainer:
             raise AudiotransError(f"the checkpoint lacks {', '.join(missing)}: it is of another version of audiotrans")
         for name in _STATEFUL:
             fit(getattr(self, name), state[name], "the checkpoint")
+        for optimiser in (self.model_adam, self.discriminators_adam):
+            _make_fused(optimiser)
         self.step, self.steps_before = state["step"], state.get("steps_before", 0)
+
+
+def _make_fused(optimiser: torch.optim.Optimizer) -> None:
+    """Let an optimiser take the fused way with the state of any checkpoint, which may be of another way or layout."""
+    for group in optimiser.param_groups:
+        group |= {"fused": True, "foreach": None}
+    for parameter, found in optimiser.state.items():
+        for name, value in found.items():
+            if value.shape == parameter.shape:  # the fused way reads memory in the order of the parameter's
+                found[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 _STATEFUL = ("model", "discriminators", "ema", "model_adam", "discriminators_adam", "pool", "guard")

@@ -22,7 +22,7 @@ from tests.standins import tone
 pytestmark = pytest.mark.e2e
 
 SIX = {"violin-violin", "violin-piano", "violin-piano-violin", "piano-piano", "piano-violin", "piano-violin-piano"}
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds: many times what is needed, for machines that are busy."""
 
 

@@ -349,3 +349,21 @@ def test_the_trainer_takes_what_is_quick(monkeypatch, quick):
     with Trainer(tiny_recipe(train={"precision": "bf16"}), 1, CPU)._precision():
         found = torch.ones(4, 4) @ torch.ones(4, 4)
     assert found.dtype == {"bf16": torch.bfloat16, "float32": torch.float32}[quick]
+
+
+# Checkpoints of other optimisers ------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_way_of_adam_and_another_layout_goes_on_alike():
+    one, other = (Trainer(tiny_recipe(train={"channels_last": layout}), 1, CPU) for layout in (True, False))
+    one.train_step(*batches())
+    state = copy.deepcopy(one.state())
+    for part in ("model_adam", "discriminators_adam"):
+        for group in state[part]["param_groups"]:
+            group |= {"foreach": True, "fused": None}
+    other.load(state)
+    assert all(group["fused"] for group in other.model_adam.param_groups)
+    one.train_step(*batches())
+    other.train_step(*batches())
+    for p, q in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-6, rtol=1e-4)

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from audiotrans.model.avb_gtn import AVBGTN, Discriminators
 from audiotrans.model.nets import (
@@ -18,9 +20,11 @@ from audiotrans.model.nets import (
     LatentDiscriminator,
     NetSettings,
     ResidualBlock,
+    SpectralNorm,
     as_recipe,
     decoder,
     encoder,
+    iterate_spectral_norms,
     layers,
     net_settings,
     shared_decoder,
@@ -189,6 +193,43 @@ def test_the_discriminators_norm_leaves_maps_of_one_position_alone(training):
         assert norm(cut).mean((2, 3)).abs().max() < 1e-5  # float32 sums of up to 20 numbers
         # 1e-5 beside a variance of 0.04; two neighbours can be nearer to each other.
         assert norm(cut).var((2, 3), unbiased=False) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_discriminators_norm_is_instance_norm_in_either_layout(layout, precision):
+    x = (3 + image((2, 3, 7, 5), 6)).to(precision).to(memory_format=layout)
+    one, other = (x.clone(memory_format=torch.preserve_format).requires_grad_() for _ in range(2))
+    found, wanted = DiscriminatorNorm()(one), nn.functional.instance_norm(other.float())
+    gradient = image((2, 3, 7, 5), 8)
+    found.backward(gradient.to(precision))
+    wanted.backward(gradient.to(precision).float())
+    assert found.is_contiguous(memory_format=layout)
+    # float32 rounds sums; bf16 rounds the results to 8 bits, and what the gradient reads of them.
+    near = {"atol": 2e-5, "rtol": 1e-4} if precision == torch.float32 else {"atol": 0.1, "rtol": 0.02}
+    torch.testing.assert_close(found.float(), wanted, **near)
+    torch.testing.assert_close(one.grad.float(), other.grad.float(), **near)
+
+
+def test_a_spectral_norms_gradient_is_that_of_its_formula():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 5, (4, 2))
+    register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        layer.to(memory_format=layout)
+        norm, weight = layer.parametrizations.weight[0], layer.parametrizations.weight.original
+        before = norm._u.clone()
+        (layer.weight * image((5, 3, 4, 2), 1)).sum().backward()
+        assert torch.equal(norm._u, before)  # to ask for the weight changes nothing
+        found, weight.grad = weight.grad, None
+        ((weight / (norm._u @ weight.flatten(1) @ norm._v)) * image((5, 3, 4, 2), 1)).sum().backward()
+        torch.testing.assert_close(found, weight.grad)
+        weight.grad = None
+        iterate_spectral_norms(layer)
+        wanted = nn.functional.normalize(weight.detach().flatten(1) @ nn.functional.normalize(norm._v, dim=0), dim=0)
+        assert float(wanted @ norm._u) == pytest.approx(1, abs=1e-3)  # 15 rounds have nearly found it
+        assert not torch.equal(norm._u, before)
+    assert sorted(layer.state_dict()) == sorted(torch_spectral_norm(nn.Conv2d(3, 5, (4, 2))).state_dict())
 
 
 @pytest.mark.parametrize("discriminator_norm", ["instance", "both"])

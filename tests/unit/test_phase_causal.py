@@ -100,5 +100,5 @@ def test_without_numba_a_stream_ends_before_it_begins_and_the_extra_is_named(mon
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "audiotrans.spectrogram.phase.kernels", raising=False)
     monkeypatch.delattr(phase, "kernels", raising=False)
-    with pytest.raises(MissingLibraryError, match=r"needs numba, .*'audiotrans\[phase\]'"):
+    with pytest.raises(MissingLibraryError, match=r'needs numba, .*"audiotrans\[phase\]"'):
         CausalPhase(STFT(), 1)
