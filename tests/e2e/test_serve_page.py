@@ -246,9 +246,9 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, address: str) -> 
     context.close()
 
 
-def test_eight_at_once_each_get_their_own(browser: Browser, address: str, tmp_path: Path) -> None:
+def test_several_at_once_each_get_their_own(browser: Browser, address: str, tmp_path: Path) -> None:
     pages, lengths = [], []
-    for at in range(8):
+    for at in range(3):
         source = write_tone(tmp_path / f"user{at}.wav", 200.0 + 50 * at, 0.5 + 0.1 * at)
         lengths.append(probe(source).frames)
         pages.append(opened(browser.new_context(accept_downloads=True), address))
