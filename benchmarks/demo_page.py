@@ -13,11 +13,10 @@ import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 from audiotrans import audio, load
 from benchmarks.graphs import snr_db
-from tests.e2e.test_demo_page import CHROMIUM, FLAGS, Quiet
+from tests.e2e.browser import chromium
+from tests.e2e.test_demo_page import Quiet
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,8 +30,7 @@ def main() -> None:
     chosen.output.mkdir(parents=True, exist_ok=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(chosen.site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    with chromium() as browser:
         for scheme, width in (("light", 900), ("dark", 390)):
             page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
             page.goto(f"http://127.0.0.1:{server.server_port}/")
@@ -51,7 +49,6 @@ def main() -> None:
                 page.locator("#download").click()
             download.value.save_as(chosen.output / "out.wav")
             page.close()
-        browser.close()
     server.shutdown()
     wave, rate = audio.read(chosen.sound)
     wanted = load(device="cpu").convert(wave, rate, to="piano", vibrato=0.0, remove_vibrato=0.0)

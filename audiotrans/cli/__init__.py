@@ -35,7 +35,7 @@ COMMANDS = {
     "cycle": "cycle",
     "doctor": "look",
     "evaluate": "evaluate",
-    "export": "export",
+    "export": "export_graph",
     "export-weights": "train",
     "info": "look",
     "models": "look",

@@ -90,7 +90,7 @@ def serving(
 def _guarded(shop: Workshop) -> dict[str, Any]:
     from starlette.middleware import Middleware
 
-    from audiotrans.web.guard import Guard
+    from audiotrans.web.middleware import Guard
 
     most = int(shop.limits.megabytes * 1e6 * shop.limits.files)
     return {"middleware": [Middleware(Guard, largest_upload=most, room=shop.has_room)]}

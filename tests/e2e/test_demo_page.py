@@ -21,7 +21,7 @@ import pytest
 import soundfile
 
 from audiotrans.spectrogram.level import LevelMeter
-from tests.e2e.test_report_page import CHROMIUM, FLAGS, sync_api
+from tests.e2e.browser import chromium, needs_chromium
 from tests.unit.test_graph_runtime import FACTS, RATE, write_graph
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}: apt-get install chromium"),
+    needs_chromium,
 ]
 DEMO = Path(__file__).resolve().parents[2] / "docs" / "demo"
 
@@ -75,10 +75,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield chromium
-        chromium.close()
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ Needs gradio, Playwright's Python package and a Chromium of the system, as tests
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 
 from audiotrans.audio import probe, read
+from tests.e2e.browser import chromium, needs_chromium
 from tests.e2e.conftest import served
 from tests.folders import write_tone
 
@@ -24,20 +23,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install '.[web]'")
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed: pip install axe-playwright-python")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}: apt-get install chromium"),
+    needs_chromium,
 ]
 
-# Without these the browser looks up its maker's hosts at every start.
-QUIET = ("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--autoplay-policy=no-user-gesture-required", *QUIET)
 
 SECONDS = 8.0
 PATIENCE = 120_000  # ms; a busy machine takes its time
@@ -57,10 +51,8 @@ def address(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *MICROPHONE])
-        yield chromium
-        chromium.close()
+    with chromium(*MICROPHONE) as found:
+        yield found
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audiotrans.web.guard import LONGEST_TEXT, Guard
+from audiotrans.web.middleware import LONGEST_TEXT, Guard
 
 JSON = "application/json"
 
