@@ -250,8 +250,9 @@ class DiscriminatorNorm(nn.Module):
         if x.shape[2] * x.shape[3] == 1:
             return x
         if x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last):
-            normalised: Tensor = _PositionNorm.apply(x.permute(0, 2, 3, 1).flatten(1, 2))
-            return normalised.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+            by_position = x.permute(0, 2, 3, 1)
+            normalised: Tensor = _PositionNorm.apply(by_position.flatten(1, 2))  # type: ignore[no-untyped-call]
+            return normalised.view(by_position.shape).permute(0, 3, 1, 2)
         return nn.functional.instance_norm(x)
 
 
@@ -319,7 +320,7 @@ class SpectralNorm(nn.Module):
         """Return the normalised weight."""
         # Copies: the buffers change before the gradient of an earlier pass may be asked for.
         v = self._v.view(weight.shape[1:]).permute(1, 2, 0).flatten().clone()
-        normalised: Tensor = _Normalised.apply(weight, self._u.clone(), v)
+        normalised: Tensor = _Normalised.apply(weight, self._u.clone(), v)  # type: ignore[no-untyped-call]
         return normalised
 
 
