@@ -14,7 +14,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from audiotrans import audio, load
-from benchmarks.graphs import snr_db
+from audiotrans.evaluation.metrics.spectral import snr_db
 from tests.e2e.browser import chromium
 from tests.e2e.test_demo_page import Quiet
 

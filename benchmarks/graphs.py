@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from audiotrans.evaluation.metrics.spectral import snr_db
+
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44_100
 
@@ -33,11 +35,6 @@ def graphs_in(folder: Path, targets: list[str]) -> dict[str, Path]:
             subprocess.run(command, check=True)
             print(f"exported in {time.perf_counter() - began:.0f} s")
     return found
-
-
-def snr_db(wanted: np.ndarray, found: np.ndarray) -> float:
-    error = np.square(found - wanted, dtype=np.float64).sum()
-    return float(10 * np.log10(np.square(wanted, dtype=np.float64).sum() / error))
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:

@@ -285,12 +285,7 @@ def _measured(
     sounds = [*made_sounds(rate).items(), *((str(path), _taken(path, rate)) for path in check)]
     for name, wave in sounds:
         wanted = converter.convert(wave, rate, to=options.to, phase="source", **plain)
-        error = float(np.square(run(wave) - wanted, dtype=np.float64).sum())
-        power = float(np.square(wanted, dtype=np.float64).sum())
-        yield (
-            name,
-            10 * math.log10(power / error) if power > 0 and error > 0 else (math.inf if error == 0 else -math.inf),
-        )
+        yield name, _snr_db(wanted, run(wave))
 
 
 def _snr_db(wanted: Wave, found: Wave) -> float:

@@ -20,6 +20,7 @@ from audiotrans.audio import Wave
 from audiotrans.convert.sound_converter import Measured, SoundConverter
 from audiotrans.convert.tiles import SlidingWindow, Tile, TileJoiner, TilePlan
 from audiotrans.errors import AudiotransError, UsageError, names_extras
+from audiotrans.files import from_json
 from audiotrans.options import OPTIONS, ConvertOptions, flag
 from audiotrans.processes import usable_cores
 from audiotrans.spectrogram.level import Level, LevelMeter, level_of_frames
@@ -85,7 +86,7 @@ class GraphFacts:
             AudiotransError: naming the file, if it is of another version or broken.
         """
         try:
-            values = json.loads(text)
+            values = from_json(text)
             version = values.pop("version")
             known = {item.name: values[item.name] for item in fields(GraphFacts)}
             found = GraphFacts(**known | {"domains": tuple(known["domains"])})

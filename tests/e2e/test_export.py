@@ -8,13 +8,13 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from audiotrans.audio import read
 from audiotrans.cli import main
 from tests.folders import write_tone
+from tests.sounds import snr_db
 
 for library in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(library, reason=f"{library} is not installed: pip install 'audiotrans[export]'")
@@ -28,10 +28,6 @@ sys.modules.update(dict.fromkeys(["torch", "numba", "librosa", "onnx", "onnxscri
 from audiotrans.cli import main
 main(sys.argv[1:])
 """
-
-
-def snr_db(wanted: np.ndarray, found: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - found).sum()))
 
 
 def run(*arguments: str | Path) -> str:

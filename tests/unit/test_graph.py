@@ -18,6 +18,7 @@ from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import recipe_from_dict
 from audiotrans.spectrogram.level import followed
 from audiotrans.spectrogram.stft import STFT
+from tests.sounds import snr_db
 from tests.standins import RATE, SMALL
 
 MEASURED = torch.full((1,), math.nan)
@@ -35,10 +36,6 @@ def wave(samples: int, channels: int = 2, seed: int = 0) -> np.ndarray:
     swell = 10 ** (np.sin(np.arange(samples) / 3000) - 1.5)
     noise = np.random.default_rng(seed).normal(size=(channels, samples))
     return (swell * noise).astype(np.float32)
-
-
-def snr_db(wanted: np.ndarray, found: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - found).sum()))
 
 
 @pytest.mark.parametrize("size", [4, 14, 96, 100, 512, 2048])
