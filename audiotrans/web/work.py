@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
+import stat
 import threading
 import time
 import zipfile
@@ -261,14 +263,16 @@ class Workshop:
 
     def has_room(self) -> bool:
         """Tell whether uploads and results leave room for more."""
-        sizes = (path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        found = (_status(path) for path in self.folder.rglob("*"))
+        sizes = (each.st_size for each in found if each is not None and stat.S_ISREG(each.st_mode))
         return sum(sizes) < 1e9 * self.limits.gigabytes
 
     def sweep(self) -> None:
         """Remove what has lain in the folder for longer than the limits say."""
         oldest = time.time() - 60 * self.limits.keep_minutes
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.stat().st_mtime < oldest:
+            found = _status(path)
+            if found is not None and found.st_mtime < oldest:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -305,6 +309,14 @@ def check_format(name: str) -> None:
     """
     if name not in SOUND_FORMATS:
         raise UsageError(f"format {name!r}: choose one of {', '.join(SOUND_FORMATS)}")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Return a file's status; None where it went meanwhile, for jobs and uploads remove theirs at any time."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _check(stop: threading.Event) -> None:

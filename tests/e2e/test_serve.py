@@ -158,6 +158,14 @@ def test_what_is_old_goes_and_room_is_counted(shop: Workshop) -> None:
     assert not full.has_room()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_what_goes_while_it_is_looked_at_does_no_harm(shop: Workshop) -> None:
+    shop.folder.mkdir(exist_ok=True)
+    (shop.folder / "going").symlink_to(shop.folder / "gone")  # is listed, and is not there
+    shop.sweep()
+    assert shop.has_room()
+
+
 def test_limits_and_models_are_checked(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="minutes 0: give a number above 0"):
         Limits(minutes=0)
