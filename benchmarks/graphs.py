@@ -2,7 +2,8 @@
 
 Exports both directions of the shipped model, or takes those in ``--graphs FOLDER``. Sounds are compared at the model's
 own settings, vibrato included. Torch and ONNX Runtime convert a minute of stereo in turns, in one process: on a machine
-that others use too, their ratio and their CPU time are the figures to go by.
+that others use too, their ratio and their CPU time are the figures to go by. ``--without-torch PYTHON`` names an
+interpreter without torch, whose `audiotrans convert --runtime onnx` converts the clips as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from audiotrans.evaluation.metrics.spectral import snr_db
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44_100
+WANTED_DB, WANTED_SPEED = 40, 5  # of the sound, and times real time on two cores
 
 
 def graphs_in(folder: Path, targets: list[str]) -> dict[str, Path]:
@@ -37,10 +40,71 @@ def graphs_in(folder: Path, targets: list[str]) -> dict[str, Path]:
     return found
 
 
+def compare(model: Any, graphs: dict[str, Any], clips: dict[str, list[Path]]) -> None:
+    """Print each clip's SNR, and the least of each direction."""
+    from audiotrans import audio
+
+    for to, paths in clips.items():
+        found = {}
+        for clip in paths:
+            wave, rate = audio.read(clip)
+            found[clip] = snr_db(model.convert(wave, rate, to=to), graphs[to].convert(wave, rate, to=to))
+            print(f"{clip.name} to {to}, {wave.shape[1] / rate:.1f} s: {found[clip]:.1f} dB SNR")
+        if found:
+            values = sorted(found.values())
+            print(f"to {to}: {values[0]:.1f} to {values[-1]:.1f} dB SNR on {len(values)} clips (wanted: {WANTED_DB})")
+
+
+def race(model: Any, path: Path, to: str, sound: Path, threads: int, rounds: int) -> None:
+    """Print what a minute of stereo takes by torch and by ONNX Runtime, in turns."""
+    import torch
+
+    from audiotrans import audio
+    from audiotrans.convert.graph_runtime import GraphConverter
+
+    torch.set_num_threads(threads)
+    graph = GraphConverter(path, threads)
+    wave, _ = audio.read(sound, sample_rate=RATE)
+    minute = np.take(wave, range(60 * RATE), axis=1, mode="wrap")
+    taken: dict[str, list[tuple[float, float]]] = {"torch": [], "ONNX Runtime": []}
+    for _ in range(rounds + 1):  # the first one warms up
+        for name, converter in (("torch", model), ("ONNX Runtime", graph)):
+            taken[name].append(timed(lambda converter=converter: converter.convert(minute, RATE, to=to)))
+    for name, times in taken.items():
+        cpu, wall = (statistics.median(each[i] for each in times[1:]) for i in (0, 1))
+        speed = f"{60 / cpu:.1f} x real time by CPU time, {60 / wall:.1f} x by the clock (wanted: {WANTED_SPEED})"
+        print(f"{threads} thread(s), to {to}, {name}: 60 s of stereo in {cpu:.2f} s of CPU, {wall:.2f} s; {speed}")
+
+
 def timed(work: Callable[[], object]) -> tuple[float, float]:
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def bare(python: Path, graphs: dict[str, Path], clips: dict[str, list[Path]], folder: Path) -> None:
+    """Print the SNR of the command without torch against the command with it, files of 24 bits."""
+    import soundfile
+
+    from audiotrans import audio
+
+    found = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
+    if found.returncode == 0:
+        sys.exit(f"{python} has torch: name an interpreter without it")
+    for to, paths in clips.items():
+        values = []
+        for clip in paths:
+            wave, rate = audio.read(clip)
+            source = folder / "in.wav"
+            soundfile.write(source, wave.T, rate, "PCM_24")  # finer than what is measured
+            made = []
+            for interpreter, model in ((sys.executable, "violin-piano"), (python, graphs[to].resolve())):
+                command = [interpreter, "-m", "audiotrans", "convert", source, "--to", to, "--model", model, "-q"]
+                made.append(folder / f"out{len(made)}.wav")
+                subprocess.run([*map(str, command), "-o", str(made[-1]), "--force"], cwd=ROOT, check=True)
+            values.append(snr_db(*(audio.read(path)[0] for path in made)))
+        if values:
+            print(f"convert without torch, to {to}: {min(values):.1f} to {max(values):.1f} dB SNR, {len(values)} clips")
 
 
 def command_of(model: str, sound: Path, folder: Path) -> str:
@@ -58,43 +122,42 @@ def main() -> None:
     parser.add_argument("--violin", type=Path, nargs="*", default=[ROOT / "data" / "violin.wav"], help="to the piano")
     parser.add_argument("--piano", type=Path, nargs="*", default=[ROOT / "data" / "piano.wav"], help="to the violin")
     parser.add_argument("--graphs", type=Path, help="folder of to_piano.onnx and to_violin.onnx, kept")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2], help="numbers of threads to race at")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--without-torch", type=Path, metavar="PYTHON", help="an interpreter that has no torch")
     parser.add_argument("--minutes", type=float, default=0, help="also whole commands, for so long a sound")
     chosen = parser.parse_args()
 
-    import soundfile
-    import torch
-
-    from audiotrans import audio, load
+    from audiotrans import load
     from audiotrans.convert.graph_runtime import GraphConverter
 
-    torch.set_num_threads(chosen.threads)
+    clips = {"piano": chosen.violin, "violin": chosen.piano}
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.graphs or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        targets = ["piano", *(["violin"] if chosen.piano else [])]
-        graphs = {to: GraphConverter(path, chosen.threads) for to, path in graphs_in(folder, targets).items()}
+        graphs = graphs_in(folder, list(clips))
         model = load(device="cpu")
-        for to, clips in (("piano", chosen.violin), ("violin", chosen.piano)):
-            for clip in clips:
-                wave, rate = audio.read(clip)
-                wanted, found = model.convert(wave, rate, to=to), graphs[to].convert(wave, rate, to=to)
-                print(f"{clip.name} to {to}, {wave.shape[1] / rate:.1f} s: {snr_db(wanted, found):.1f} dB SNR")
-        wave, rate = audio.read(ROOT / "data" / "violin.wav", sample_rate=RATE)
-        minute = np.take(wave, range(60 * RATE), axis=1, mode="wrap")
-        taken: dict[str, list[tuple[float, float]]] = {"torch": [], "onnx": []}
-        for _ in range(chosen.rounds + 1):
-            taken["torch"].append(timed(lambda: model.convert(minute, RATE, to="piano")))
-            taken["onnx"].append(timed(lambda: graphs["piano"].convert(minute, RATE, to="piano")))
-        for name, times in taken.items():
-            cpu, wall = (statistics.median(each[i] for each in times[1:]) for i in (0, 1))  # the first one warms up
-            print(f"{name}: 60 s of stereo in {cpu:.2f} s of CPU, {wall:.2f} s; {60 / wall:.1f} x real time")
+        compare(model, {to: GraphConverter(path) for to, path in graphs.items()}, clips)
+        for threads in chosen.threads:
+            for to, sound in (("piano", "violin.wav"), ("violin", "piano.wav")):
+                race(model, graphs[to], to, ROOT / "data" / sound, threads, chosen.rounds)
+        if chosen.without_torch:
+            bare(chosen.without_torch, graphs, clips, Path(scratch))
         if chosen.minutes:
-            sound = Path(scratch) / "long.wav"
-            soundfile.write(sound, np.take(wave, range(round(60 * chosen.minutes * RATE)), axis=1, mode="wrap").T, RATE)
-            for name in ("violin-piano", str(graphs["piano"].path)):
-                print(f"convert --model {Path(name).name}: {command_of(name, sound, Path(scratch))}")
+            long(graphs["piano"], chosen.minutes, Path(scratch))
+
+
+def long(graph: Path, minutes: float, folder: Path) -> None:
+    """Print what a whole command takes of a long sound, by torch and by the graph."""
+    import soundfile
+
+    from audiotrans import audio
+
+    wave, _ = audio.read(ROOT / "data" / "violin.wav", sample_rate=RATE)
+    sound = folder / "long.wav"
+    soundfile.write(sound, np.take(wave, range(round(60 * minutes * RATE)), axis=1, mode="wrap").T, RATE)
+    for name in ("violin-piano", str(graph)):
+        print(f"convert --model {Path(name).name}: {command_of(name, sound, folder)}")
 
 
 if __name__ == "__main__":

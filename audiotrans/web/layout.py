@@ -21,7 +21,7 @@ from gradio.events import api
 from audiotrans.audio import AUDIO_SUFFIXES
 from audiotrans.convert.photos import PhotoConverter
 from audiotrans.errors import AudiotransError, UsageError, lookup
-from audiotrans.options import Option
+from audiotrans.options import OPTIONS, Option
 from audiotrans.photo.pillow import PHOTO_SUFFIXES
 from audiotrans.spectrogram.phase import PHASES
 from audiotrans.web.listening import player
@@ -188,9 +188,7 @@ class Page:
         model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
         choices = self._directions(names[0])
         to = gr.Radio(choices, value=choices[0][1], label="Direction", elem_id="to")
-        strength = gr.Slider(
-            0, 100, 100, step=1, label="Strength", info="0 is your sound, 100 the whole translation", elem_id="strength"
-        )
+        strength = gr.Slider(0, 100, 100, step=1, label="Strength", info=OPTIONS["strength"].ends, elem_id="strength")
         with gr.Accordion("More", open=False, elem_id="more"):
             more = {name: _control(name, info) for name, info in MORE_OPTIONS.items()}
             for control, values in zip(more.values(), self._values(names[0], choices[0][1]), strict=True):
@@ -202,15 +200,19 @@ class Page:
         return [(f"{first} → {second}", second), (f"{second} → {first}", first)]
 
     def _values(self, model: str, to: str) -> list[tuple[Any, bool]]:
-        """Return the model's own value of each further option, and whether it has the option."""
+        """Return the model's own value of each further option, and whether it has the option.
+
+        Controls that are not shown are sent as well, and Gradio takes no slider without a value.
+        """
         converter = self.shop.converter(model)
         options = converter.options(to)
         photo = isinstance(converter, PhotoConverter)
-        found = [(getattr(options, name), not (photo and info.sound)) for name, info in MORE_OPTIONS.items()]
-        return [
-            ("auto" if value is None and name == "phase" else value, there)
-            for (value, there), name in zip(found, MORE_OPTIONS, strict=True)
-        ]
+        found = []
+        for name, info in MORE_OPTIONS.items():
+            value, there = getattr(options, name), not (photo and info.sound)
+            neutral = "auto" if name == "phase" else info.neutral
+            found.append((neutral if value is None else value, there))
+        return found
 
     def _defaults(self, model: str, to: str) -> list[Any]:
         return [gr.update(value=value, visible=there) for value, there in self._values(model, to)]

@@ -182,8 +182,8 @@ class Workshop:
         _check(stop)
         converter = self.converter(order.model)
         options = converter.complete(options_of({**order.options, "to": order.to}))
-        self._check_count(order.files)
         photo = isinstance(converter, PhotoConverter)
+        self._check_count(order.files, "choose a photo" if photo else "choose or record a sound")
         folder = self.folder / f"job-{secrets.token_urlsafe(16)}"
         folder.mkdir(parents=True)
         try:
@@ -218,9 +218,9 @@ class Workshop:
             raise AudiotransError(refused[0] if len(refused) == 1 else f"none could be converted: {'; '.join(refused)}")
         return Outcome(folder, tuple(pairs), tuple(refused))
 
-    def _check_count(self, files: Sequence[Path]) -> None:
+    def _check_count(self, files: Sequence[Path], way: str) -> None:
         if not files:
-            raise UsageError("there is nothing to convert yet: choose or record a sound first")
+            raise UsageError(f"there is nothing to convert yet: {way} first")
         if len(files) > self.limits.files:
             raise UsageError(f"{len(files)} files at once: at most {self.limits.files} are taken, so choose fewer")
 
@@ -254,7 +254,7 @@ class Workshop:
         made = [_as(pair, sound_format) for pair in outcome.pairs]
         if len(made) == 1:
             return made[0]
-        packed = outcome.folder / f"audiotrans-{sound_format.split()[-1]}.zip"
+        packed = outcome.folder / ("audiotrans.zip" if sound_format == OWN_FORMAT else f"audiotrans-{sound_format}.zip")
         if not packed.exists():
             with zipfile.ZipFile(packed, "w") as archive:
                 for path in made:

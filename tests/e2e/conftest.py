@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import recipe_from_dict
 from audiotrans.weights import export_weights
 from tests.standins import SMALL
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +32,34 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(2)
         export_weights(AVBGTN(recipe.model, recipe.imaging.image_channels).state_dict(), recipe, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def photo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the weights of an untrained, tiny model of photos."""
+    pytest.importorskip("PIL", reason="Pillow is not installed: pip install '.[photo]'")
+    recipe = recipe_from_dict(
+        {
+            "imaging": {"type": "photo", "height": 16, "width": 16, "margin": 2},
+            "domains": {"a": "blond", "b": "brown"},
+            "model": {"preset": "light", "width": 4, "z_channels": 4, "blocks": 1, "discriminator_width": 4},
+            "losses": {"generator": {"gan": 1, "vae_reconstruction": 10}},
+        }
+    )
+    path = tmp_path_factory.mktemp("photo_model") / "faces.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        export_weights(AVBGTN(recipe.model, recipe.imaging.image_channels).state_dict(), recipe, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Run one Chromium for all tests of pages, with a microphone that beeps."""
+    from tests.e2e.browser import MICROPHONE, chromium  # skips what uses it, where there is no Playwright
+
+    with chromium(*MICROPHONE) as found:
+        yield found
 
 
 @contextmanager

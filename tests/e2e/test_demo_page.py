@@ -21,7 +21,7 @@ import pytest
 import soundfile
 
 from audiotrans.spectrogram.level import LevelMeter
-from tests.e2e.browser import chromium, needs_chromium
+from tests.e2e.browser import needs_chromium
 from tests.unit.test_graph_runtime import FACTS, RATE, write_graph
 
 if TYPE_CHECKING:
@@ -71,12 +71,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

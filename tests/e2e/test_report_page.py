@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from audiotrans.evaluation.report import build_report
 from audiotrans.evaluation.report.page import SCRIPTS
-from tests.e2e.browser import chromium, needs_chromium
+from tests.e2e.browser import needs_chromium
 from tests.folders import evaluation_folder, evaluation_values
 
 if TYPE_CHECKING:
@@ -60,12 +60,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = evaluation_values(CLIPS, tuple(zip(NAMES, KINDS, strict=True)))
     build_report([evaluation_folder(root / "in", values, SECONDS)], root / "page", progress=False)
     return root / "page"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ def test_files_of_one_name_and_a_broken_one_in_one_job(shop: Workshop) -> None:
     assert shares[0] == 0
     assert shares[-1] == pytest.approx(1)
     assert {label for _, _, label in told} >= {"a.wav (1 of 3)", "a.wav (3 of 3)"}
+    assert shop.download(done, OWN_FORMAT).name == "audiotrans.zip"
     with zipfile.ZipFile(shop.download(done, "flac")) as packed:
         assert sorted(packed.namelist()) == sorted(pair.after.with_suffix(".flac").name for pair in done.pairs)
 

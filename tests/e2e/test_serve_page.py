@@ -6,16 +6,19 @@ Needs gradio, Playwright's Python package and a Chromium of the system, as tests
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from audiotrans.audio import probe, read
-from tests.e2e.browser import chromium, needs_chromium
+from tests.e2e.browser import needs_chromium
 from tests.e2e.conftest import served
 from tests.folders import write_tone
 
@@ -30,8 +33,6 @@ pytestmark = [
     pytest.mark.slow,
     needs_chromium,
 ]
-
-MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 
 SECONDS = 8.0
 PATIENCE = 120_000  # ms; a busy machine takes its time
@@ -49,16 +50,17 @@ def address(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield found
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium(*MICROPHONE) as found:
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """Open the page, as `looked_at` does."""
+    with looked_at(browser, address, viewport={"width": 1280, "height": 900}) as found:
         yield found
 
 
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
+@contextmanager
+def looked_at(browser: Browser, address: str, **kind: Any) -> Iterator[Page]:
     """Open the page; at the end nothing may have been asked for outside of it, and no error may have been said."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context = browser.new_context(accept_downloads=True, **kind)
     asked: list[str] = []
     said: list[str] = []
     yield opened(context, address, asked, said)
@@ -127,6 +129,10 @@ def test_upload_convert_play_switch_download(page: Page, tmp_path: Path) -> None
     wav = downloaded(page)
     assert wav.suffix == ".wav"
     assert np.abs(read(wav)[0] - read(own)[0]).max() <= 2**-15
+    page.get_by_role("radio", name="piano → violin").check()
+    button(page, "Convert").click()  # the next result takes the place of the first
+    player.locator("figcaption", has_text="After violin").wait_for()
+    assert downloaded(page).name.endswith("a.violin.flac")
 
 
 def test_record_and_convert(page: Page) -> None:
@@ -236,6 +242,37 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, address: str) -> 
     converted(page)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
     context.close()
+
+
+def test_photos_are_chosen_converted_seen_and_downloaded(browser: Browser, photo_model: Path, tmp_path: Path) -> None:
+    names = ("me.jpg", "wide.png")
+    for name, size in zip(names, ((60, 80), (90, 40)), strict=True):
+        Image.effect_mandelbrot(size, (-2, -1.5, 1, 1.5), 9).convert("RGB").save(tmp_path / name)
+    narrow = {"width": 360, "height": 740}
+    with served("--model", str(photo_model)) as (address, _), looked_at(browser, address, viewport=narrow) as page:
+        button(page, "Convert").click()
+        page.locator("#notes .error", has_text="choose a photo first").wait_for()
+        assert not page.locator("#record").is_visible()
+        upload(page, tmp_path / "me.jpg")
+        player = converted(page)
+        assert player.locator("figcaption").all_inner_texts() == ["Before blond", "After brown"]
+        for image in player.locator("figure img").all():
+            page.wait_for_function("(it) => it.complete && it.naturalWidth == 60", arg=image.element_handle())
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= narrow["width"]
+        assert findings(page) == []
+        result = downloaded(page)
+        assert result.name.endswith("me.brown.jpg")
+        with Image.open(result) as made, Image.open(tmp_path / "me.jpg") as given:
+            assert (made.format, made.size) == ("JPEG", given.size)
+            assert np.abs(np.asarray(made, float) - np.asarray(given, float)).mean() > 1
+        page.get_by_role("radio", name="brown → blond").check()
+        page.locator("#files").get_by_role("button", name="Clear").click()
+        upload(page, *(tmp_path / name for name in names))
+        button(page, "Convert").click()
+        player.get_by_label("Look at").select_option("wide.png")
+        assert player.locator("figcaption").all_inner_texts() == ["Before brown", "After blond"]
+        with zipfile.ZipFile(downloaded(page)) as packed:
+            assert sorted(packed.namelist()) == ["me.blond.jpg", "wide.blond.png"]
 
 
 def test_several_at_once_each_get_their_own(browser: Browser, address: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -33,7 +34,8 @@ def ask(
 
     given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": given, "root_path": ""}
-    asyncio.run(Guard(app, 1000, lambda: room)(scope, receive, send))
+    with ThreadPoolExecutor(1) as pool:  # the tests' browser has a loop that runs in this thread
+        pool.submit(asyncio.run, Guard(app, 1000, lambda: room)(scope, receive, send)).result()
     said = json.loads(sent[1]["body"])["detail"] if sent[0]["status"] != 200 else ""
     if passed:
         names = [name for name, _ in sent[0]["headers"]]

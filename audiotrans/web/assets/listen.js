@@ -1,7 +1,21 @@
 /** Before and after, side by side: heard one or the other at the same moment, drawn on common scales. */
 class TranslationPlayer extends HTMLElement {
+  // Gradio may keep the element and change its attribute when the next result comes.
+  static observedAttributes = ["data-clips"];
+
+  attributeChangedCallback() {
+    if (this.isConnected) this.open();
+  }
+
   connectedCallback() {
-    const data = JSON.parse(this.dataset.clips);
+    this.open();
+  }
+
+  open() {
+    if (this.opened === this.dataset.clips) return;
+    this.opened = this.dataset.clips;
+    const data = JSON.parse(this.opened);
+    this.close();
     this.root = this.shadowRoot || this.attachShadow({ mode: "open" });
     this.root.replaceChildren(element("style", {}, LISTEN_STYLE));
     this.data = data;
@@ -13,6 +27,7 @@ class TranslationPlayer extends HTMLElement {
   }
 
   disconnectedCallback() {
+    this.opened = null;
     this.close();
   }
 
@@ -27,7 +42,8 @@ class TranslationPlayer extends HTMLElement {
   chooser() {
     const names = this.data.clips.map((clip, at) => element("option", { value: at }, clip.name));
     const select = element("select", { id: "clip", onchange: () => this.show(Number(select.value)) }, ...names);
-    return element("p", { class: "clips" }, element("label", { for: "clip" }, "Listen to "), select);
+    const label = this.data.clips[0].takes[0].picture ? "Look at " : "Listen to ";
+    return element("p", { class: "clips" }, element("label", { for: "clip" }, label), select);
   }
 
   show(at) {
@@ -39,7 +55,7 @@ class TranslationPlayer extends HTMLElement {
   }
 
   pictures(clip) {
-    const figures = clip.takes.map((take) => element("figure", {}, element("figcaption", {}, take.name),
+    const figures = clip.takes.map((take, at) => element("figure", {}, this.caption(take, at),
       element("img", { src: take.picture, alt: `${clip.name}, ${take.name}` })));
     return element("div", { class: "pair" }, ...figures);
   }
@@ -78,11 +94,15 @@ class TranslationPlayer extends HTMLElement {
     const width = `width: ${100 * take.seconds / seconds}%`;
     const ticks = this.data.hertz.map(([place, text]) => element("span", { style: `bottom: ${place}%` }, text));
     return element("figure", { class: "take" },
-      element("figcaption", {}, element("span", { class: "when" }, at ? "After" : "Before"), " ", take.name),
+      this.caption(take, at),
       element("div", { class: "wave", onclick: seek }, this.wave(take, width)),
       element("div", { class: "strip", onclick: seek },
         element("img", { src: take.strip, style: width, alt: `Spectrogram of ${clip.name}, ${take.name}` }),
         element("div", { class: "hertz", "aria-hidden": "true" }, ...ticks)));
+  }
+
+  caption(take, at) {
+    return element("figcaption", {}, element("span", { class: "when" }, at ? "After" : "Before"), " ", take.name);
   }
 
   wave(take, width) {
