@@ -123,6 +123,8 @@ class GraphConverter(SoundConverter):
             raise AudiotransError(f"no graph {path}; audiotrans export makes one of a model")
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = min(threads or usable_cores(), usable_cores())
+        # Threads that wait for each other by asking again and again take the cores from all that runs beside them.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.log_severity_level = 4  # what goes wrong is said by its error
         try:
             self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
