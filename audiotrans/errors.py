@@ -24,6 +24,7 @@ EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "pyloudnorm": "eval",
+    "ray": "ray",
     "tensorboard": "train",
 }
 """Optional modules, and the extra of the package that brings each."""

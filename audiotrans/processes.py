@@ -19,12 +19,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from audiotrans.cluster import LOCAL, on_cluster
 from audiotrans.errors import AudiotransError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ MOST_THREADS = 4
 """Tiles converted at a time: each takes some 200 MB."""
 
 PEEK_SECONDS = 0.25
+
+AHEAD = 4
+"""Jobs for each worker that are handed out before their turn: enough that none waits, few enough to cost nothing."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 
@@ -94,8 +100,12 @@ def _locked(path: Path) -> bool:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Keep other processes that ask for the same out of a folder; however this one ends, the folder is free again.
+
+    Args:
+        folder: that is there.
+        shared: let those in that ask for it shared, too.
 
     Raises:
         AudiotransError: if another process is in it.
@@ -108,7 +118,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AudiotransError(
                 f"another process is at work in {folder}: wait for its end, or stop it first"
@@ -226,15 +236,30 @@ def default_workers(files: int, files_per_worker: int) -> int:
     return max(1, min(usable_cores(), MOST_WORKERS, files // files_per_worker))
 
 
+def in_turn(work: Callable[[J], R], jobs: Iterable[J]) -> Generator[R, None, None]:
+    """Yield the results of all jobs in their order, worked on here, one after the other.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, between two jobs at the latest.
+    """
+    with _interrupts_kept() as raise_lost:
+        for job in jobs:
+            raise_lost()
+            yield work(job)
+        raise_lost()
+
+
 def in_processes(
     work: Callable[[J], R],
     jobs: Iterable[J],
-    count: int,
+    count: int | None,
     *,
     start: Callable[..., object],
     arguments: tuple[Any, ...] = (),
     peek: Callable[[], object] | None = None,
     long: bool = False,
+    ray: str | None = None,
+    shared: Path | None = None,
 ) -> Generator[R, None, None]:
     """Yield the results of all jobs as they come.
 
@@ -243,17 +268,42 @@ def in_processes(
 
     Args:
         work: function of a module, called in a worker.
-        jobs: its arguments; they are pickled.
-        count: processes.
+        jobs: its arguments, taken as they are needed; they are pickled.
+        count: processes; None, for a Ray cluster alone, takes all of its cores.
         start: called once in each worker with ``arguments``, before any job.
         arguments: see ``start``.
-        peek: called here, several times a second, while results are waited for.
+        peek: called here, several times a second, while results are waited for; not with ``ray``.
         long: whether a job may take so long that nobody waits for its end after Ctrl-C: workers then get SIGTERM, which
-            a training run answers by saving and leaving.
+            a training run answers by saving and leaving. Not with ``ray``.
+        ray: see `audiotrans.cluster.on_cluster`, whose workers then take the place of processes of this machine.
+        shared: folder that results are written to; for ``ray``.
 
     Raises:
         AudiotransError: if a worker dies; whatever ``work`` raises.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, with the next result at the latest.
     """
+    if ray is None:
+        results = _in_pool(work, jobs, count or 1, start, arguments, peek, long)
+    else:
+        results = on_cluster(
+            work, jobs, count or (usable_cores() if ray == LOCAL else None), address=ray, start=_start_cluster_worker,
+            arguments=(start, arguments), shared=shared,
+        )  # fmt: skip
+    with _interrupts_kept() as raise_lost, closing(results):
+        for result in results:
+            yield result
+            raise_lost()
+
+
+def _in_pool(
+    work: Callable[[J], R],
+    jobs: Iterable[J],
+    count: int,
+    start: Callable[..., object],
+    arguments: tuple[Any, ...],
+    peek: Callable[[], object] | None,
+    long: bool,
+) -> Generator[R, None, None]:
     context = get_context("spawn")
     stop = context.Event() if long else None
     executor = ProcessPoolExecutor(
@@ -261,9 +311,14 @@ def in_processes(
     )
     finished = False
     try:
-        with _ctrl_c_ignored():
-            waiting: set[Future[R]] = {executor.submit(work, job) for job in jobs}
-        while waiting:
+        # Never all at once: to wait for one of ten thousand futures touches each of them, every time.
+        todo, waiting = iter(jobs), set[Future[R]]()
+        while True:
+            more = list(islice(todo, AHEAD * count - len(waiting)))
+            with _ctrl_c_held():
+                waiting |= {executor.submit(work, job) for job in more}
+            if not waiting:
+                break
             done, waiting = wait(waiting, None if peek is None else PEEK_SECONDS, FIRST_COMPLETED)
             if peek is not None:
                 peek()
@@ -283,9 +338,15 @@ def in_processes(
 
 
 def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], stop: Event | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot start a process deaf
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if stop is not None:
         threading.Thread(target=_end_when_told, args=(stop,), daemon=True).start()
+    own_numba_cache()
+    start(*arguments)
+
+
+def _start_cluster_worker(start: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     own_numba_cache()
     start(*arguments)
 
@@ -308,13 +369,46 @@ def _end_when_told(stop: Event) -> None:
 
 
 @contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """Let processes that start in here ignore Ctrl-C from their first moment: it is for the parent to handle."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets no other thread change this
+def _ctrl_c_held() -> Iterator[None]:
+    """Let processes that start in here be deaf to Ctrl-C, which is for the parent to handle; it gets it afterwards."""
+    if sys.platform == "win32":
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[Callable[[], None]]:
+    """Note Ctrl-C and SIGTERM beside what they do: Python drops exceptions that arise in finalisers and callbacks.
+
+    Yields:
+        A function that raises KeyboardInterrupt if a signal has come, for places that are reached only if its own
+        exception was lost.
+    """
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.default_int_handler(number, frame)
+
+    def raise_lost() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield raise_lost  # Python lets no other thread handle signals
+        return
+    # Who ignores a signal, or has an answer of his own to it, goes on so.
+    ours = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield raise_lost
+    finally:
+        for number in ours:
+            signal.signal(number, signal.default_int_handler)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
-from audiotrans.cli.parameters import DEVICE, FILES, MODEL, Words
+from audiotrans.cli.parameters import DEVICE, FILES, MODEL, Words, worker_options
 from audiotrans.errors import AudiotransError, UsageError, printable
 from audiotrans.options import OPTIONS, ConvertOptions, Option, flag, for_stream, options_of
 
@@ -107,6 +107,7 @@ def stream_options(function: F) -> F:
     "--runtime", type=Words("runtime", RUNTIMES), help="torch, or onnx for an exported graph.  [default: by --model]"
 )
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
+@worker_options("1")
 @click.option("--force", is_flag=True, help="Overwrite outputs that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no line per file.")
 @click.option("--json", "in_json", is_flag=True, help="Print a line of JSON for each output, for programs.")
@@ -168,12 +169,15 @@ def _convert(
     from audiotrans.convert.sound_converter import run_jobs
     from audiotrans.processes import keep_freed_memory
 
+    if how["workers"] is not None and how["workers"] < 1:
+        raise UsageError(f"workers {how['workers']}: give 1 or more")
     keep_freed_memory()
     bar = partial(sound_bar, quiet=how["quiet"])
     if is_graph(how["model"], how["runtime"]):
         graph, options = _graph(options, samples, **how)
         jobs = plan_jobs(inputs, output, options.to)
-        return jobs, run_jobs(graph, jobs, options, force=force, bar=bar)
+        found = _convert_aside(jobs, options, output, force=force, **how)
+        return jobs, found or run_jobs(graph, jobs, options, force=force, bar=bar)
     from audiotrans.convert.converter import converter_of
     from audiotrans.processes import choose_device, use_threads
     from audiotrans.weights import find, open_weights
@@ -183,7 +187,21 @@ def _convert(
     jobs = plan_jobs(inputs, output, options.to, samples, photos=stored.recipe.imaging.type == "photo")
     converter = converter_of(stored, choose_device(how["device"]))
     options = converter.complete(options)
-    return jobs, run_jobs(converter, jobs, options, force=force, bar=bar)
+    found = _convert_aside(jobs, options, output, force=force, **how)
+    return jobs, found or run_jobs(converter, jobs, options, force=force, bar=bar)
+
+
+def _convert_aside(
+    jobs: list[Job], options: ConvertOptions, output: str | None, *, ray: str | None, workers: int | None, **how: Any
+) -> Iterator[Written | Failure] | None:
+    """Return what becomes of the jobs where other processes do them; None where there is one for all."""
+    if ray is None and min(workers or 1, len(jobs)) < 2:
+        return None
+    from audiotrans.convert.folders import convert_jobs
+
+    shared = None if output is None or jobs[0].outputs[0] == Path(output) else Path(output)
+    chosen = {name: how[name] for name in ("model", "device", "threads", "force")}
+    return convert_jobs(jobs, options, workers=workers, ray=ray, shared=shared, **chosen)
 
 
 def is_graph(model: str, runtime: str | None) -> bool:
@@ -274,6 +292,8 @@ def _refuse_files(inputs: tuple[str, ...], how: dict[str, Any]) -> None:
         f"-o {how['output']}": how["output"] not in (None, "-"),
         f"--samples {how['samples']}": how["samples"] != 1,
         "--force": how["force"],
+        f"--workers {how['workers']}": how["workers"] is not None,
+        f"--ray {how['ray']}": how["ray"] is not None,
     }
     found = next((name for name, is_wrong in wrong.items() if is_wrong), None)
     if found is not None:

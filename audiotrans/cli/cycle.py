@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audiotrans.cli.convert import conversion_options
-from audiotrans.cli.parameters import DEVICE, FILES, MODEL
+from audiotrans.cli.parameters import DEVICE, FILES, MODEL, worker_options
 from audiotrans.errors import AudiotransError, printable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ PATH = click.Path(path_type=Path)
 @conversion_options("to", "source")
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--threads", type=int, help="CPU threads in all.  [default: all cores]")
-@click.option("--workers", type=int, help="Processes.  [default: by cores and clips]")
+@worker_options("by cores and clips")
 @click.option("--force", is_flag=True, help="Start over where OUTPUT holds results of another model or other options.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no table.")
 def cycle(inputs: tuple[str, ...], quiet: bool, **options: Any) -> None:
@@ -65,6 +65,7 @@ def _cycle(
     device: str,
     threads: int | None,
     workers: int | None,
+    ray: str | None,
     force: bool,
     progress: bool,
     **given: Any,
@@ -73,5 +74,5 @@ def _cycle(
     from audiotrans.evaluation.cycles import run_cycles
 
     recipe = load_cycle_recipe(recipe_path, given)
-    running: dict[str, Any] = {"device": device, "threads": threads, "workers": workers, "force": force}
+    running: dict[str, Any] = {"device": device, "threads": threads, "workers": workers, "ray": ray, "force": force}
     return run_cycles(inputs, output, recipe, progress=progress, **running)

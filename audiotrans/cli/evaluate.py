@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from audiotrans.cli.parameters import DEVICE, MODEL
+from audiotrans.cli.parameters import DEVICE, MODEL, worker_options
 from audiotrans.errors import UsageError
 
 PATH = click.Path(path_type=Path)
@@ -47,6 +47,7 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--threads", type=int, help="CPU threads to use.  [default: all cores]")
+@worker_options("1")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace an evaluation that is there.")
 @click.option("--resume", is_flag=True, help="Go on with an evaluation that is there: what was measured is kept.")
@@ -69,6 +70,8 @@ def _evaluate(
     force: bool,
     resume: bool,
     threads: int | None,
+    workers: int | None,
+    ray: str | None,
     systems: tuple[str, ...],
     **rest: Any,
 ) -> dict[str, Any]:
@@ -81,7 +84,8 @@ def _evaluate(
     chosen = {name: rest.pop(name) for name in ("source", "target", "seconds", "limit", "unpaired")}
     options = Options(test_set, systems=_named(systems), selection=Selection(**chosen), **rest)
     with _bar(quiet) as progress:
-        return run(options, output, force=force, resume=resume, progress=progress)
+        how: dict[str, Any] = {"threads": threads, "workers": workers, "ray": ray}
+        return run(options, output, force=force, resume=resume, progress=progress, **how)
 
 
 def _named(systems: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 FILES = click.Path()
 """Files, folders or patterns, as texts; a shell completes file names."""
@@ -45,3 +49,14 @@ MODEL = _ModelName("model", files=True)
 """A shipped model's name, a weights file, or ``hf:owner/name``."""
 
 DEVICE = Words("device", ("auto", "cpu", "cuda", "mps"))
+
+
+def worker_options(default: str) -> Callable[[F], F]:
+    """Return a decorator that adds ``--workers`` and ``--ray``; ``default`` says how many workers there are."""
+
+    def add(function: F) -> F:
+        ray = "Work on a Ray cluster: its HOST:PORT, auto, or local for one that ends with the run."
+        function = click.option("--ray", metavar="ADDRESS", help=ray)(function)
+        return click.option("--workers", type=int, help=f"Processes.  [default: {default}]")(function)
+
+    return add

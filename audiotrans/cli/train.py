@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from audiotrans.cli.parameters import DEVICE, MODEL
+from audiotrans.cli.parameters import DEVICE, MODEL, worker_options
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.options import BY_MODEL, flag
 
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.recipe import Recipe
+    from audiotrans.training.prep import Shard
     from audiotrans.training.run import OnSample
     from audiotrans.training.warm_start import Teach
 
@@ -41,7 +42,8 @@ PATH = click.Path(path_type=Path)
     "--weight", "weights", multiple=True, metavar="NAME*=NUMBER", help="Draw so many times as often from such files."
 )
 @click.option("--paired", is_flag=True, help="Files of equal names are the same notes in both domains: pairs.")
-@click.option("--workers", type=int, help="Processes.  [default: by cores and files]")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N equal shares; the run without --shard ends the work.")
+@worker_options("by cores and files")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON, for programs.")
 def prep(source: Path, *, in_json: bool, **options: Any) -> None:
@@ -49,6 +51,8 @@ def prep(source: Path, *, in_json: bool, **options: Any) -> None:
 
     SOURCE is IRMAS, CelebA, or a folder with one folder per domain.
     """
+    if in_json and options["shard"] is not None:
+        raise UsageError("--json tells of the whole cache: leave it out with --shard")
     summary = _prep(source, **options)
     if not in_json:
         click.echo(str(summary))
@@ -68,6 +72,7 @@ def _prep(
     recipe_path: Path | None,
     quiet: bool,
     weights: tuple[str, ...],
+    shard: str | None,
     **rest: Any,
 ) -> object:
     from audiotrans.recipe import load_recipe
@@ -75,8 +80,18 @@ def _prep(
 
     wanted = default_recipe(source) if recipe_path is None else load_recipe(recipe_path)
     rest |= {"a": a or wanted.domains.a, "b": b or wanted.domains.b, "progress": not quiet}
-    rest["weights"] = [_weight(text) for text in weights]
+    rest |= {"weights": [_weight(text) for text in weights], "shard": None if shard is None else _shard(shard)}
     return prepare(source, output or Path(wanted.cache), wanted, **rest)
+
+
+def _shard(text: str) -> Shard:
+    from audiotrans.training.prep import Shard
+
+    number, _, count = text.partition("/")
+    try:
+        return Shard(int(number), int(count))
+    except ValueError:
+        raise UsageError(f"--shard {text!r}: write I/N, such as 1/4 on the first of four machines") from None
 
 
 def _weight(text: str) -> tuple[str, float]:

@@ -10,8 +10,8 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -38,6 +38,7 @@ from audiotrans.convert.jobs import (
 )
 from audiotrans.errors import AudiotransError
 from audiotrans.options import ConvertOptions, options_of
+from audiotrans.processes import in_turn
 from audiotrans.spectrogram.level import LIMIT_DB, Level, LevelMeter
 from audiotrans.spectrogram.vibrato import Vibrato, VibratoRemover
 
@@ -390,13 +391,40 @@ def run_jobs(
     Raises:
         AudiotransError: if the only input fails.
     """
-    for job in jobs:
-        try:
-            with bar(job.source.name) if bar is not None else nullcontext() as progress:
-                done = converter.convert_job(job, options, force=force, progress=progress)
-        except AudiotransError as error:
-            if len(jobs) == 1:
-                raise
-            yield Failure(job.source, error)
-        else:
-            yield from done
+
+    def convert(job: Job) -> list[Written] | Failure:
+        with bar(job.source.name) if bar is not None else nullcontext() as progress:
+            return convert_or_say(converter, job, options, force=force, progress=progress)
+
+    yield from outcomes(in_turn(convert, jobs), len(jobs))
+
+
+def convert_or_say(
+    converter: SoundConverter | PhotoConverter,
+    job: Job,
+    options: ConvertOptions,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[Written] | Failure:
+    """Convert one input; arguments as those of `SoundConverter.convert_job`. What is wrong with it is returned."""
+    try:
+        return converter.convert_job(job, options, force=force, progress=progress)
+    except AudiotransError as error:
+        return Failure(job.source, error)
+
+
+def outcomes(results: Generator[list[Written] | Failure, None, None], inputs: int) -> Iterator[Written | Failure]:
+    """Yield what was written, and what failed, of each input's result.
+
+    Raises:
+        AudiotransError: if the only input fails.
+    """
+    with closing(results):
+        for result in results:
+            if isinstance(result, Failure):
+                if inputs == 1:
+                    raise result.error
+                yield result
+            else:
+                yield from result

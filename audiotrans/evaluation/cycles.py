@@ -48,7 +48,7 @@ from audiotrans.evaluation.cycle_results import (
 from audiotrans.evaluation.scoring import AnalysedSound, Case, measure
 from audiotrans.files import beside, file_digest, write_whole
 from audiotrans.options import ConvertOptions
-from audiotrans.processes import default_workers, in_processes, usable_cores, use_threads
+from audiotrans.processes import default_workers, in_processes, in_turn, usable_cores, use_threads
 from audiotrans.weights import find
 
 METRICS_OF_PITCH = ("pitch_error_cents", "pitch_fraction_off")
@@ -110,6 +110,7 @@ def run_cycles(
     device: str = "auto",
     threads: int | None = None,
     workers: int | None = None,
+    ray: str | None = None,
     force: bool = False,
     progress: bool = True,
 ) -> Summary:
@@ -125,6 +126,7 @@ def run_cycles(
         threads: CPU threads in all, divided among the workers; None takes all cores.
         workers: processes; 1 works in this one; None chooses by cores and clips. More than 1 needs a script to have
             the guard ``if __name__ == "__main__"``.
+        ray: ``local`` or the address of a Ray cluster, whose workers do the work, with ``threads`` each (1 if None).
         force: whether to start over in a folder of an earlier run.
         progress: show a bar with speed and time left.
 
@@ -148,10 +150,10 @@ def run_cycles(
     open_folder(output, {name: header[name] for name in _DECIDING}, force=force)
     todo = [clip for clip in clips if not is_finished(output, clip)]
     count = min(workers or _default_workers(converter, len(todo)), max(1, len(todo)))
-    share = max(1, (threads or usable_cores()) // count)
+    share = max(1, (threads or usable_cores()) // count) if ray is None else threads or 1
     by_start = {domain: tuple(chain for chain in chains if chain[0] == domain) for domain in starting}
     setup = Setup(output, recipe.model, device, share, by_start, recipe.options, chosen_scores(recipe.scores))
-    failures = _run_all(setup, todo, count, converter, progress)
+    failures = _run_all(setup, todo, workers if ray is not None else count, ray, converter, progress)
     items = [item for record in read_records(output) for item in record["items"]]
     values = cycle_values(header, items) if items else None
     if values:
@@ -196,21 +198,30 @@ def _default_workers(converter: Converter, clips: int) -> int:
 
 
 def _run_all(
-    setup: Setup, clips: Sequence[CycleClip], count: int, converter: Converter, progress: bool
+    setup: Setup, clips: Sequence[CycleClip], count: int | None, ray: str | None, converter: Converter, progress: bool
 ) -> tuple[Failed, ...]:
-    total = sum(clip.seconds * steps_of(setup.chains[clip.domain]) for clip in clips)
+    total = sum(_seconds(setup, clip) for clip in clips)
     with sound_bar("cycle", quiet=not progress) as bar:
 
         def show(seconds: float) -> None:
             if bar is not None:
                 bar(min(seconds, total), total)
 
-        run = _in_processes if count > 1 else _in_this
-        with closing(run(setup, clips, count, converter, show)) as results:
+        if ray is not None:
+            results = _on_cluster(setup, clips, count, ray, show)
+        elif count is not None and count > 1:
+            results = _in_processes(setup, clips, count, show)
+        else:
+            results = _in_this(setup, clips, converter, show)
+        with closing(results):
             return tuple(result for result in results if isinstance(result, Failed))
 
 
-def _in_this(setup: Setup, clips: Iterable[CycleClip], _count: int, converter: Converter, show: Show) -> Results:
+def _seconds(setup: Setup, clip: CycleClip) -> float:
+    return clip.seconds * steps_of(setup.chains[clip.domain])
+
+
+def _in_this(setup: Setup, clips: Iterable[CycleClip], converter: Converter, show: Show) -> Results:
     seconds = 0.0
 
     def tick(more: float) -> None:
@@ -218,16 +229,26 @@ def _in_this(setup: Setup, clips: Iterable[CycleClip], _count: int, converter: C
         seconds += more
         show(seconds)
 
-    worker = Worker(setup, tick, converter)
-    for clip in clips:
-        yield worker.run(clip)
+    return in_turn(Worker(setup, tick, converter).run, clips)
 
 
-def _in_processes(setup: Setup, clips: Iterable[CycleClip], count: int, _converter: Converter, show: Show) -> Results:
+def _in_processes(setup: Setup, clips: Iterable[CycleClip], count: int, show: Show) -> Results:
     seconds = get_context("spawn").Value("d", 0.0)  # a number, not a queue: nobody waits for its reader
-    yield from in_processes(
-        work, clips, count, start=start_worker, arguments=(setup, seconds), peek=lambda: show(seconds.value)
-    )
+
+    def peek() -> None:
+        show(seconds.value)
+
+    return in_processes(work, clips, count, start=start_worker, arguments=(setup, seconds), peek=peek)
+
+
+def _on_cluster(setup: Setup, clips: Iterable[CycleClip], count: int | None, ray: str, show: Show) -> Results:
+    seconds = 0.0
+    for result in in_processes(
+        work, clips, count, start=start_worker, arguments=(setup, None), ray=ray, shared=setup.folder
+    ):
+        seconds += _seconds(setup, result.clip if isinstance(result, Failed) else result)
+        show(seconds)
+        yield result
 
 
 def chosen_scores(choice: str) -> tuple[str, ...]:
@@ -382,9 +403,11 @@ _worker: Worker | None = None
 
 
 def start_worker(setup: Setup, progress: Any) -> None:
-    """Begin a worker process; ``progress`` is a shared number of seconds."""
+    """Begin a worker process; ``progress`` is a shared number of seconds, or None."""
 
     def tick(seconds: float) -> None:
+        if progress is None:
+            return
         with progress.get_lock():
             progress.value += seconds
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -20,7 +21,7 @@ from audiotrans.errors import UsageError
 from audiotrans.evaluation import summaries
 from audiotrans.evaluation.baselines import BaselineOptions, build_baselines
 from audiotrans.evaluation.scoring import KERNEL_OF, METRICS, AnalysedSound, Case, measure
-from audiotrans.evaluation.store import CSV, SOUNDS, TABLE, Record, Store
+from audiotrans.evaluation.store import CSV, SOUNDS, TABLE, Record, Store, write_sound
 from audiotrans.evaluation.systems import (
     Made,
     System,
@@ -37,6 +38,7 @@ from audiotrans.evaluation.systems import (
 from audiotrans.evaluation.tagger import EMBEDDING_NAME, INSTRUMENTS
 from audiotrans.evaluation.testset import Clip, Direction, Selection, digest_of, find_directions
 from audiotrans.evaluation.transcription import transcription_available
+from audiotrans.processes import in_processes, in_turn, usable_cores, use_threads
 
 if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter
@@ -76,7 +78,15 @@ class Options:
 
 
 def evaluate(
-    options: Options, output: Path, *, force: bool = False, resume: bool = False, progress: Ticker | None = None
+    options: Options,
+    output: Path,
+    *,
+    force: bool = False,
+    resume: bool = False,
+    threads: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    progress: Ticker | None = None,
 ) -> dict[str, Any]:
     """Run an evaluation and write its folder.
 
@@ -85,6 +95,9 @@ def evaluate(
         output: folder to write.
         force: replace an evaluation that is there.
         resume: go on with one.
+        threads: CPU threads of all workers, or of each one of a cluster (1 if None); unused where this process works.
+        workers: processes that make and measure the outputs, clip by clip; 1 and None work in this one.
+        ray: ``local`` or the address of a Ray cluster, whose workers do it; see `audiotrans.cluster.on_cluster`.
         progress: called with outputs done, outputs in all and the name of the one that comes.
 
     Returns:
@@ -94,9 +107,14 @@ def evaluate(
         UsageError: a name, folder or option that is not allowed.
         AudiotransError: a file that cannot be read or written.
     """
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers {workers}: give 1 or more")
     plans, notes = make_plans(options)
     store = Store(output, force=force, resume=resume)
     run = _Run(store, plans, progress)
+    if ray is not None or (workers or 1) > 1:
+        share = max(1, (threads or usable_cores()) // (workers or 1)) if ray is None else threads or 1
+        run.make_aside(Setup(options, output, share), workers, ray)
     found = [
         summaries.summarise(plan.direction, run.rows(plan), run.reals(plan), plan.embeddings, options.seed)
         for plan in plans
@@ -325,32 +343,68 @@ class _Run:
     """Makes and measures what the store does not have yet."""
 
     def __init__(self, store: Store, plans: Sequence[Plan], progress: Ticker | None) -> None:
-        self._store, self._progress = store, progress
+        self._store, self._plans, self._progress = store, plans, progress
         self._total = sum(len(plan.direction.clips) * len(plan.systems) for plan in plans)
         self._done = 0
+
+    def make_aside(self, setup: Setup, workers: int | None, ray: str | None) -> None:
+        """Let other processes make what the store does not have: real clips first, whose medians are needed."""
+
+        def make(jobs: list[ClipJob], outputs: int) -> None:
+            results = in_processes(
+                work, jobs, workers, start=start_worker, arguments=(setup,), ray=ray, shared=setup.folder
+            )
+            with closing(results):
+                for records in results:
+                    for record in records:
+                        self._tick(record.sound, outputs)
+                        self._store.put(record)
+
+        if reals := self._missing_reals():
+            make(reals, 0)
+        if clips := self._missing_outputs():
+            make(clips, 1)
+        self._done = 0
+
+    def _missing_reals(self) -> list[ClipJob]:
+        return [
+            ClipJob(number, index, None, {})
+            for number, plan in enumerate(self._plans)
+            for index, clip in enumerate(plan.direction.reals)
+            if self._store.get(plan.key("real", clip)) is None
+        ]
+
+    def _missing_outputs(self) -> list[ClipJob]:
+        jobs = []
+        for number, plan in enumerate(self._plans):
+            domain = self._domain(plan)
+            for index, clip in enumerate(plan.direction.clips):
+                keys = (plan.key(system.identity, clip) for system in plan.systems)
+                missing = tuple(place for place, key in enumerate(keys) if self._store.get(key) is None)
+                if missing:
+                    jobs.append(ClipJob(number, index, missing, domain(clip.recording)))
+        return jobs
 
     def rows(self, plan: Plan) -> list[summaries.Row]:
         """Return every system of a plan with its records, clip by clip."""
         found: dict[str, list[tuple[Clip, Record]]] = {system.name: [] for system in plan.systems}
         domain = self._domain(plan)
-        for clip in plan.direction.clips:
-            for system, record in self._clip(plan, clip, domain):
+
+        def records(clip: Clip) -> list[tuple[System, Record]]:
+            return self._clip(plan, clip, domain)
+
+        for clip, of_clip in zip(plan.direction.clips, in_turn(records, plan.direction.clips), strict=True):
+            for system, record in of_clip:
                 found[system.name].append((clip, record))
         return [summaries.Row(system.name, system.kind, found[system.name]) for system in plan.systems]
 
     def reals(self, plan: Plan) -> list[tuple[Clip, Record]]:
         """Return the real clips of the target with their attack, decay and embeddings."""
-        return [(clip, self._real(plan, clip)) for clip in plan.direction.reals]
 
-    def _real(self, plan: Plan, clip: Clip) -> Record:
-        key = plan.key("real", clip)
-        record = self._store.get(key)
-        if record is None:
-            source = AnalysedSound(clip.read(), plan.classifier)
-            attack, decay = source.shapes
-            scores = {"attack_ms": attack, "decay_db_per_s": decay}
-            record = self._store.put(Record(key, scores, embeddings=source.embeddings(plan.tools)))
-        return record
+        def record(clip: Clip) -> Record:
+            return self._store.get(plan.key("real", clip)) or self._store.put(measure_real(plan, clip))
+
+        return list(zip(plan.direction.reals, in_turn(record, plan.direction.reals), strict=True))
 
     def _domain(self, plan: Plan) -> Callable[[str], Mapping[str, float]]:
         """Return a function of a recording's name: medians of the real clips of all others."""
@@ -374,50 +428,124 @@ class _Run:
         source: AnalysedSound | None = None
         for system in plan.systems:
             self._tick(f"{system.name}, {clip.name}")
-            key = plan.key(system.identity, clip)
-            record = self._store.get(key)
+            record = self._store.get(plan.key(system.identity, clip))
             if record is None:
                 source = source or AnalysedSound(clip.read(), plan.classifier)
-                record = self._store.put(self._output(plan, clip, system, source, domain(clip.recording)))
+                made = make_output(plan, clip, system, source, domain(clip.recording), self._store.folder)
+                record = self._store.put(made)
             if record.sound:  # the system had something for this clip
                 records.append((system, record))
         return records
 
-    def _output(
-        self, plan: Plan, clip: Clip, system: System, source: AnalysedSound, domain: Mapping[str, float]
-    ) -> Record:
-        key = plan.key(system.identity, clip)
-        made = system.make(clip, source)
-        if made is None:
-            return Record(key, {})
-        folder = f"{SOUNDS}/{plan.direction.name}"
-        if made.wave is source.wave:
-            sound, gain_db, output = f"{folder}/input/{file_name(clip.name)}.flac", 0.0, source
-            if system.kind == "input":
-                gain_db = self._store.write_sound(sound, made.wave)
-        else:
-            sound = f"{folder}/{slug(system.name)}/{file_name(clip.name)}.flac"
-            gain_db, output = self._store.write_sound(sound, made.wave), AnalysedSound(made.wave, plan.classifier)
-        scores = {} if system.kind == "input" else self._scores(plan, clip, made, source, output, domain)
-        warnings = list(made.warnings)
-        if gain_db < 0:
-            warnings.append(f"the file is {-gain_db:.1f} dB lower than what was measured, so that no peak clips")
-        embeddings = {} if system.kind == "input" else output.embeddings(plan.tools)
-        return Record(key, scores, sound, made.content or clip.recording, embeddings, tuple(warnings))
-
-    def _scores(
-        self,
-        plan: Plan,
-        clip: Clip,
-        made: Made,
-        source: AnalysedSound,
-        output: AnalysedSound,
-        domain: Mapping[str, float],
-    ) -> dict[str, float]:
-        case = Case(source, output, plan.direction.target, true_wave(clip, source.wave), clip.score(), domain)
-        return {**measure(case, plan.tools), **made.scores}
-
-    def _tick(self, label: str) -> None:
+    def _tick(self, label: str, outputs: int = 1) -> None:
         if self._progress is not None:
             self._progress(self._done, self._total, label)
-        self._done += 1
+        self._done += outputs
+
+
+def measure_real(plan: Plan, clip: Clip) -> Record:
+    """Return a real clip's attack, decay and embeddings."""
+    source = AnalysedSound(clip.read(), plan.classifier)
+    attack, decay = source.shapes
+    scores = {"attack_ms": attack, "decay_db_per_s": decay}
+    return Record(plan.key("real", clip), scores, embeddings=source.embeddings(plan.tools))
+
+
+def make_output(
+    plan: Plan, clip: Clip, system: System, source: AnalysedSound, domain: Mapping[str, float], folder: Path
+) -> Record:
+    """Make a system's output of a clip, write its sound and measure it.
+
+    Args:
+        plan: of the clip's direction.
+        clip: the input.
+        system: that makes something of it.
+        source: the clip's sound.
+        domain: medians of the real clips of other recordings.
+        folder: of the evaluation.
+
+    Raises:
+        AudiotransError: a file that cannot be read or written.
+    """
+    key = plan.key(system.identity, clip)
+    made = system.make(clip, source)
+    if made is None:
+        return Record(key, {})
+    place = f"{SOUNDS}/{plan.direction.name}"
+    if made.wave is source.wave:
+        sound, gain_db, output = f"{place}/input/{file_name(clip.name)}.flac", 0.0, source
+        if system.kind == "input":
+            gain_db = write_sound(folder / sound, made.wave)
+    else:
+        sound = f"{place}/{slug(system.name)}/{file_name(clip.name)}.flac"
+        gain_db, output = write_sound(folder / sound, made.wave), AnalysedSound(made.wave, plan.classifier)
+    scores = {} if system.kind == "input" else _scores(plan, clip, made, source, output, domain)
+    warnings = list(made.warnings)
+    if gain_db < 0:
+        warnings.append(f"the file is {-gain_db:.1f} dB lower than what was measured, so that no peak clips")
+    embeddings = {} if system.kind == "input" else output.embeddings(plan.tools)
+    return Record(key, scores, sound, made.content or clip.recording, embeddings, tuple(warnings))
+
+
+def _scores(
+    plan: Plan,
+    clip: Clip,
+    made: Made,
+    source: AnalysedSound,
+    output: AnalysedSound,
+    domain: Mapping[str, float],
+) -> dict[str, float]:
+    case = Case(source, output, plan.direction.target, true_wave(clip, source.wave), clip.score(), domain)
+    return {**measure(case, plan.tools), **made.scores}
+
+
+# Other processes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to begin: what is evaluated, the evaluation's folder, and the threads of this worker."""
+
+    options: Options
+    folder: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """One clip.
+
+    Attributes:
+        plan: number of its plan.
+        clip: its number in the plan's direction.
+        systems: numbers of the systems whose outputs are missing; None for a real clip of the target.
+        domain: medians of the real clips of other recordings.
+    """
+
+    plan: int
+    clip: int
+    systems: tuple[int, ...] | None
+    domain: Mapping[str, float]
+
+
+_worker: tuple[list[Plan], Path] | None = None
+
+
+def start_worker(setup: Setup) -> None:
+    """Begin a worker process: it makes its own plans, and holds its models for all its clips."""
+    global _worker
+    use_threads(setup.threads)
+    _worker = make_plans(setup.options)[0], setup.folder
+
+
+def work(job: ClipJob) -> list[Record]:
+    """Return the records of a clip, in a worker process; what was written of it before is overwritten."""
+    if _worker is None:
+        raise RuntimeError("the worker was not started")
+    plans, folder = _worker
+    plan = plans[job.plan]
+    if job.systems is None:
+        return [measure_real(plan, plan.direction.reals[job.clip])]
+    clip = plan.direction.clips[job.clip]
+    source = AnalysedSound(clip.read(), plan.classifier)
+    return [make_output(plan, clip, plan.systems[number], source, job.domain, folder) for number in job.systems]

@@ -134,14 +134,6 @@ class Store:
         self._records[record.key] = Record.from_json(line)
         return self._records[record.key]
 
-    def write_sound(self, name: str, wave: Wave) -> float:
-        """Write a sound at `RATE` as 16-bit FLAC, lowered if it would clip; return the gain in dB that it needed."""
-        path = self.folder / name
-        gain = audio.peak_safe_gain(float(np.abs(wave).max(initial=0.0)), "PCM_16")
-        kind = audio.AudioInfo(path, RATE, wave.shape[0], wave.shape[1], "FLAC", "PCM_16")
-        audio.write(path, wave * np.float32(gain), RATE, like=kind, force=True)
-        return 20.0 * math.log10(gain)
-
     def write_text(self, name: str, text: str) -> None:
         """Write a file, whole or not at all."""
         write_whole(self.folder / name, text)
@@ -149,6 +141,14 @@ class Store:
     def write_json(self, values: Mapping[str, Any]) -> None:
         """Write the result."""
         self.write_text(RESULT, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def write_sound(path: Path, wave: Wave) -> float:
+    """Write a sound at `RATE` as 16-bit FLAC, lowered if it would clip; return the gain in dB that it needed."""
+    gain = audio.peak_safe_gain(float(np.abs(wave).max(initial=0.0)), "PCM_16")
+    kind = audio.AudioInfo(path, RATE, wave.shape[0], wave.shape[1], "FLAC", "PCM_16")
+    audio.write(path, wave * np.float32(gain), RATE, like=kind, force=True)
+    return 20.0 * math.log10(gain)
 
 
 def _remove(path: Path) -> None:

@@ -338,16 +338,24 @@ def remove_orphans(root: Path, wanted: Collection[str]) -> int:
 
 
 def _is_unfinished(output: Path) -> bool:
-    """Tell whether all that is there is what an interrupted run leaves."""
-    ours = set(_files_of_images(output))
-    return all(path.is_dir() or path in ours or _is_partial(path) for path in output.rglob("*"))
+    """Tell whether all that is there is what an interrupted run leaves, or others that are at work leave."""
+    homes = _homes(output)
+    return all(
+        path.is_dir() or (path.parent in homes and _is_ours(path)) or _is_partial(path) for path in output.rglob("*")
+    )
+
+
+def _homes(root: Path) -> list[Path]:
+    homes = [root / IMAGES / domain for domain in "ab"]
+    return homes + [root / IMAGES / split / domain for split in ("train", "valid", "test") for domain in "ab"]
 
 
 def _files_of_images(root: Path) -> list[Path]:
-    homes = [root / IMAGES / domain for domain in "ab"]
-    homes += [root / IMAGES / split / domain for split in ("train", "valid", "test") for domain in "ab"]
-    files = [path for home in homes if home.is_dir() for path in home.iterdir()]
-    return [path for path in files if path.suffix == SUFFIX or _is_partial(path)]
+    return [path for home in _homes(root) if home.is_dir() for path in home.iterdir() if _is_ours(path)]
+
+
+def _is_ours(path: Path) -> bool:
+    return path.suffix == SUFFIX or _is_partial(path)
 
 
 def _is_partial(path: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,8 +19,9 @@ import torch
 from tqdm import tqdm
 
 from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.files import write_error
 from audiotrans.photo.images import PhotoSettings
-from audiotrans.processes import default_workers, in_processes
+from audiotrans.processes import alone_in, default_workers, in_processes, in_turn
 from audiotrans.recipe import Domains, Losses, Recipe
 from audiotrans.spectrogram.imaging import AudioSettings
 from audiotrans.training.cache import open_cache, remove_orphans, write_manifest
@@ -62,8 +63,10 @@ def prepare(
     where: Sequence[str] = (),
     paired: bool = False,
     weights: Sequence[tuple[str, float]] = (),
+    shard: Shard | None = None,
+    ray: str | None = None,
     **options: Any,
-) -> Summary | PhotoSummary:
+) -> Summary | ShardSummary | PhotoSummary:
     """Prepare what a recipe is for.
 
     Args:
@@ -73,14 +76,17 @@ def prepare(
         where: conditions on CelebA's images.
         paired: the sounds are pairs, see `prepare_sounds`.
         weights: of sound files, see `prepare_sounds`.
+        shard: make the images of so many sounds alone, see `prepare_shard`; what divides and weighs them waits.
+        ray: of sounds, see `prepare_sounds`.
         **options: of `prepare_sounds` and `prepare_photos` alike.
 
     Raises:
-        UsageError: for conditions on sounds, pairs or weights of photos, or CelebA with a recipe for sounds.
+        UsageError: for conditions on sounds, what is for sounds alone with photos, or CelebA with a recipe for sounds.
     """
     if isinstance(recipe.imaging, PhotoSettings):
-        if paired or weights:
-            raise UsageError(f"{'--paired' if paired else '--weight'} is for sounds, not photos: leave it out")
+        for_sounds = {"--paired": paired, "--weight": weights, "--shard": shard, "--ray": ray}
+        if given := [name for name, value in for_sounds.items() if value]:
+            raise UsageError(f"{given[0]} is for sounds, not photos: leave it out")
         return prepare_photos(source, output, where=where, settings=recipe.imaging, **options)
     if where:
         raise UsageError("--where is for CelebA's photos: give a recipe of photos with --recipe")
@@ -88,17 +94,76 @@ def prepare(
         raise UsageError(f"{source} is CelebA, but the recipe is for sounds: give one with imaging.type photo")
     # Each domain is the input of conversions to the other one.
     remove_vibrato = {"a": recipe.own("remove_vibrato", "b"), "b": recipe.own("remove_vibrato", "a")}
+    making: dict[str, Any] = {
+        "settings": recipe.imaging,
+        "remove_vibrato": remove_vibrato,
+        "paired": paired,
+        "ray": ray,
+    }
+    if shard is not None:
+        dividing = ("valid_fraction", "seed")
+        making |= {name: value for name, value in options.items() if name not in dividing}
+        return prepare_shard(source, output, shard, **making)
     frames = recipe.train.crop_frames
-    return prepare_sounds(
-        source,
-        output,
-        settings=recipe.imaging,
-        crop_frames=frames,
-        remove_vibrato=remove_vibrato,
-        paired=paired,
-        weights=weights,
-        **options,
-    )
+    return prepare_sounds(source, output, crop_frames=frames, weights=weights, **making, **options)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of ``count`` equal shares of a folder's sounds; ``number`` counts from 1.
+
+    Raises:
+        UsageError: for a number outside of 1 to ``count``.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise UsageError(f"shard {self}: of N shards there are 1/N to N/N")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """What a shard's run did; ``str()`` of it is fit to be printed.
+
+    Attributes:
+        output: folder of the cache.
+        shard: which one.
+        sounds: of the whole folder.
+        built: sounds of the shard whose images were made now.
+        reused: sounds of the shard whose images were there.
+        skipped: files of the shard that are left out, each with its reason.
+    """
+
+    output: Path
+    shard: Shard
+    sounds: int
+    built: int
+    reused: int
+    skipped: tuple[tuple[Path, str], ...]
+
+    def __str__(self) -> str:
+        """Return the counts, the skipped files with reasons, and what is still to be done."""
+        return "\n".join(
+            (
+                f"{self.output}: shard {self.shard} of {self.sounds} sounds: {self.built} made into images,"
+                f" {self.reused} as they were, {len(self.skipped)} skipped",
+                *(f"  skipped {reason}" for reason in listed(self.skipped)),
+                "  when all shards are done: the same command without --shard writes the manifest",
+            )
+        )
+
+
+def listed(skipped: Sequence[tuple[Path, str]], most: int = 20) -> list[str]:
+    """Return ``path: reason`` for skipped files, the first ``most`` of them and how many more there are."""
+    lines = [f"{path}: {reason}" for path, reason in skipped[:most]]
+    more = len(skipped) - most
+    return [*lines, f"{more} more: the manifest names them all"] if more > 0 else lines
 
 
 @dataclass(frozen=True)
@@ -146,15 +211,9 @@ class Summary:
                 f"  {self.names[domain]:{width}}  {split:5}  {count.files:5} files  "
                 f"{count.recordings:5} recordings  {count.seconds / 60:7.1f} min"
             )
-        lines += [f"  skipped {reason}" for reason in self.reasons()]
+        lines += [f"  skipped {reason}" for reason in listed(self.skipped)]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
-
-    def reasons(self, most: int = 20) -> list[str]:
-        """Return ``path: reason`` for the skipped files, the first ``most`` of them and how many more there are."""
-        lines = [f"{path}: {reason}" for path, reason in self.skipped[:most]]
-        more = len(self.skipped) - most
-        return [*lines, f"{more} more: the manifest names them all"] if more > 0 else lines
 
 
 def prepare_sounds(
@@ -171,6 +230,7 @@ def prepare_sounds(
     paired: bool = False,
     weights: Sequence[tuple[str, float]] = (),
     workers: int | None = None,
+    ray: str | None = None,
     progress: bool = True,
 ) -> Summary:
     """Turn the sounds of two domains into the cache that training reads.
@@ -196,6 +256,7 @@ def prepare_sounds(
             from those files, > 0; the first that fits counts.
         workers: processes; 1 works in this one; None chooses by cores and files. More than 1 needs a script to have
             the guard ``if __name__ == "__main__"``.
+        ray: ``local`` or the address of a Ray cluster, whose workers do the work; see `audiotrans.cluster.on_cluster`.
         progress: show a bar with speed and time left.
 
     Returns:
@@ -203,41 +264,142 @@ def prepare_sounds(
 
     Raises:
         UsageError: for arguments, folders or an output that are not allowed.
-        AudiotransError: if a domain has less sound to train on than one crop, the cache cannot be written, or of
-            pairs one cannot be read or its lengths differ.
+        AudiotransError: if a domain has less sound to train on than one crop, the cache cannot be written or another
+            process writes it, or of pairs one cannot be read or its lengths differ.
     """
-    _check(valid_fraction, crop_frames, workers, weights)
-    root = Path(output)
-    sources = find_sources(Path(source), a, b)
-    if paired:
-        check_twins(sources)
-    manifest = open_cache(root)
+    _check(valid_fraction, crop_frames, weights)
     settings = settings or AudioSettings()
-    removal = {domain: float((remove_vibrato or {}).get(domain, 0)) for domain in "ab"}
-    jobs = [Job(sound, root, settings, removal[sound.domain], with_level=paired) for sound in sources.sounds]
-    results = _make_all(_recall_sha1(jobs, manifest), workers, progress)
+    work = _Work(Path(source), Path(output), a, b, settings, remove_vibrato, paired, workers, ray)
+    with work.alone():
+        results = work.make(work.jobs, progress)
+        made = [result for result in results if isinstance(result, Images)]
+        skipped = [result for result in results if isinstance(result, Skipped)]
+        if paired:
+            made.sort(key=lambda images: (images.sound.domain, images.sound.pair))
+            _refuse_unlike(made, skipped)
+        splits = _splits([images.sound for images in made], valid_fraction, seed)
+        _refuse_empty(work.sources, made, skipped, splits, settings, crop_frames)
+        content = {
+            "imaging": asdict(settings),
+            "domains": work.sources.names,
+            "remove_vibrato": work.removal,
+            "paired": paired,
+            "items": _paired_items(made, splits) if paired else _items(made, splits, settings, crop_frames, weights),
+            "skipped": [{"source": str(skip.sound.path), "reason": skip.reason} for skip in skipped],
+        }
+        write_manifest(work.root, content)
+        removed = remove_orphans(work.root, {images.file for images in made})
+    joins = () if paired else _joins(work.sources, made, settings, crop_frames)
+    notes = (*_notes(work.sources, made, splits), *joins)
+    return _summary(work.root, work.sources, made, skipped, splits, removed, notes)
+
+
+def prepare_shard(
+    source: Path | str,
+    output: Path | str,
+    shard: Shard,
+    *,
+    a: str = "violin",
+    b: str = "piano",
+    settings: AudioSettings | None = None,
+    remove_vibrato: Mapping[str, float] | None = None,
+    paired: bool = False,
+    workers: int | None = None,
+    ray: str | None = None,
+    progress: bool = True,
+) -> ShardSummary:
+    """Make the images of one of N equal shares of a folder's sounds, for N processes or machines at a time.
+
+    All may write one cache, and each can be run again at any time. `prepare_sounds` then finds their images, makes what
+    is missing, and writes the manifest: the cache is, byte for byte, what it would have been without shards. Where the
+    machines share no disk, the folders ``images`` of their caches are copied into one first.
+
+    Args:
+        source: see `prepare_sounds`, as all that is not named here.
+        output: folder of the cache.
+        shard: which one; the n-th of N has every N-th sound from the n-th on, by domain and name.
+        a: first domain.
+        b: second domain.
+        settings: how sounds become images.
+        remove_vibrato: percent, by domain.
+        paired: whether the sounds are pairs.
+        workers: processes of this one.
+        ray: a cluster in place of processes.
+        progress: show a bar.
+
+    Raises:
+        UsageError: for arguments, folders or an output that are not allowed.
+        AudiotransError: if a run without shards writes this cache, or it cannot be written.
+    """
+    work = _Work(Path(source), Path(output), a, b, settings or AudioSettings(), remove_vibrato, paired, workers, ray)
+    with work.alone(shared=True):
+        results = work.make(work.jobs[shard.number - 1 :: shard.count], progress)
     made = [result for result in results if isinstance(result, Images)]
-    skipped = [result for result in results if isinstance(result, Skipped)]
-    if paired:
-        made.sort(key=lambda images: (images.sound.domain, images.sound.pair))
-        _refuse_unlike(made, skipped)
-    splits = _splits([images.sound for images in made], valid_fraction, seed)
-    _refuse_empty(sources, made, skipped, splits, settings, crop_frames)
-    content = {
-        "imaging": asdict(settings),
-        "domains": sources.names,
-        "remove_vibrato": removal,
-        "paired": paired,
-        "items": _paired_items(made, splits) if paired else _items(made, splits, settings, crop_frames, weights),
-        "skipped": [{"source": str(skip.sound.path), "reason": skip.reason} for skip in skipped],
-    }
-    write_manifest(root, content)
-    removed = remove_orphans(root, {images.file for images in made})
-    notes = (*_notes(sources, made, splits), *(() if paired else _joins(sources, made, settings, crop_frames)))
-    return _summary(root, sources, made, skipped, splits, removed, notes)
+    reused = sum(images.reused for images in made)
+    skipped = tuple((skip.sound.path, skip.reason) for skip in results if isinstance(skip, Skipped))
+    return ShardSummary(work.root, shard, len(work.jobs), len(made) - reused, reused, skipped)
 
 
-def _check(valid_fraction: float, crop_frames: int, workers: int | None, weights: Sequence[tuple[str, float]]) -> None:
+class _Work:
+    """The sounds of a folder and what is to be made of them; arguments as those of `prepare_sounds`."""
+
+    def __init__(
+        self,
+        source: Path,
+        root: Path,
+        a: str,
+        b: str,
+        settings: AudioSettings,
+        remove_vibrato: Mapping[str, float] | None,
+        paired: bool,
+        workers: int | None,
+        ray: str | None,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise UsageError(f"{workers} workers: at least 1 (1 works without further processes)")
+        self.root, self.workers, self.ray = root, workers, ray
+        self.sources = find_sources(source, a, b)
+        if paired:
+            check_twins(self.sources)
+        self.manifest = open_cache(root)
+        self.removal = removal = {domain: float((remove_vibrato or {}).get(domain, 0)) for domain in DOMAINS}
+        self.jobs = [Job(each, root, settings, removal[each.domain], with_level=paired) for each in self.sources.sounds]
+
+    @contextmanager
+    def alone(self, *, shared: bool = False) -> Iterator[None]:
+        """Keep others out: a run that writes the manifest removes unfinished files, which shards are just writing."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(self.root, error) from error
+        with alone_in(self.root, shared=shared):
+            yield
+
+    def make(self, jobs: Sequence[Job], progress: bool) -> list[Images | Skipped]:
+        """Return every job's result in the jobs' order; images that are there already need no worker."""
+        results: dict[Sound, Images | Skipped] = {}
+        todo = []
+        for job in _recall_sha1(jobs, self.manifest):
+            found = find_images(job) if job.sha1 else None
+            if found:
+                results[job.sound] = found
+            else:
+                todo.append(job)
+        count = min(self.workers or default_workers(len(todo), FILES_PER_WORKER), max(1, len(todo)))
+        if self.ray is not None or count > 1:
+            most = count if self.ray is None else self.workers
+            stream = in_processes(make_images, todo, most, start=_start_worker, ray=self.ray, shared=self.root)
+        else:
+            stream = in_turn(make_images, todo)
+        bar = tqdm(total=len(jobs), initial=len(results), desc="prep", unit="file", disable=not progress)
+        with bar, closing(stream):
+            for result in stream:
+                results[result.sound] = result
+                bar.update()
+        return [results[job.sound] for job in jobs]
+
+
+def _check(valid_fraction: float, crop_frames: int, weights: Sequence[tuple[str, float]]) -> None:
     if not 0 < valid_fraction < 1:
         raise UsageError(f"valid fraction {valid_fraction}: above 0 and below 1 (0.1 holds out a tenth)")
     if crop_frames < 1:
@@ -245,8 +407,6 @@ def _check(valid_fraction: float, crop_frames: int, workers: int | None, weights
     for pattern, weight in weights:
         if not 0 < weight < math.inf:
             raise UsageError(f"weight {weight:g} of {pattern}: above 0 (leave the files out instead of 0)")
-    if workers is not None and workers < 1:
-        raise UsageError(f"{workers} workers: at least 1 (1 works without further processes)")
 
 
 def _splits(sounds: Sequence[Sound], valid_fraction: float, seed: int) -> dict[Sound, str]:
@@ -270,28 +430,6 @@ def _recall_sha1(jobs: Sequence[Job], manifest: Mapping[str, Any]) -> list[Job]:
                 job = replace(job, stamp=stamp(job.sound.path), sha1=known["sha1"])
         recalled.append(job)
     return recalled
-
-
-def _make_all(jobs: Sequence[Job], workers: int | None, progress: bool) -> list[Images | Skipped]:
-    """Return every job's result in the jobs' order; images that are there already need no worker."""
-    results: dict[Sound, Images | Skipped] = {}
-    todo = []
-    for job in jobs:
-        found = find_images(job) if job.sha1 else None
-        if found:
-            results[job.sound] = found
-        else:
-            todo.append(job)
-    count = min(workers or default_workers(len(todo), FILES_PER_WORKER), max(1, len(todo)))
-    stream = (
-        in_processes(make_images, todo, count, start=_start_worker) if count > 1 else (make_images(job) for job in todo)
-    )
-    bar = tqdm(total=len(jobs), initial=len(results), desc="prep", unit="file", disable=not progress)
-    with bar, closing(stream):
-        for result in stream:
-            results[result.sound] = result
-            bar.update()
-    return [results[job.sound] for job in jobs]
 
 
 def _start_worker() -> None:

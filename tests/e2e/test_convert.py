@@ -188,3 +188,44 @@ def test_the_end_that_timeout_and_docker_send_leaves_nothing_behind(
     assert half_done
     assert (result.exit_code, result.stderr.strip()) == (130, "audiotrans: error: interrupted")
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_workers_write_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for index in range(5):
+        path = tmp_path / "in" / ("deep" if index % 2 else ".") / f"{index}.flac"
+        soundfile.write(path, tone(0.5 + index / 4, 1 + index % 2, 16_000).T, 16_000)
+    (tmp_path / "in" / "broken.wav").write_text("no sound")
+    for workers in (1, 2):
+        folder = tmp_path / f"out{workers}"
+        folder.mkdir()
+        (folder / "2.piano.flac").write_text("mine")
+        options = ("--to", "piano", "--threads", workers, "--workers", workers, "-o", folder)  # a thread for each
+        result = convert(model, tmp_path / "in", *options)
+        assert result.exit_code == 1, result.output
+        assert result.stderr.splitlines()[-1] == "audiotrans: error: 2 of 6 inputs could not be converted: see above"
+        assert "2.piano.flac exists already" in result.stderr
+        assert "broken.wav" in result.stderr
+        assert len(result.stdout.splitlines()) == 4
+    outputs = [
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.flac")}
+        for name in ("out1", "out2")
+    ]
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) == 5
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--workers", 0), "workers 0: give 1 or more"),
+        (("--stream", "--workers", 2), "--workers 2 makes no sense with --stream"),
+        (("--stream", "--ray", "local"), "--ray local makes no sense with --stream"),
+    ],
+)
+def test_mistakes_about_workers_are_one_line(model: Path, tmp_path: Path, more: tuple[object, ...], said: str) -> None:
+    inputs = () if "--stream" in more else (tmp_path,)
+    result = convert(model, *inputs, "--to", "piano", *more)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert said in line

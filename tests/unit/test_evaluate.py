@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from audiotrans import weights as model_files
 from audiotrans.cli import main
 from audiotrans.convert import converter as converters
+from audiotrans.errors import UsageError
 from audiotrans.evaluation import baselines, evaluator, scoring, soundfont, tagger, transcription
 from audiotrans.evaluation.classifier import InstrumentClassifier
 from audiotrans.evaluation.evaluator import Options, evaluate
@@ -386,3 +388,42 @@ def test_the_interruption_of_the_command_is_one_line(pairs, tools, tmp_path, mon
 
     monkeypatch.setattr(evaluator, "measure", interrupted)
     refused(invoke("evaluate", pairs, "-o", tmp_path / "out"), "interrupted", 130)
+
+
+def test_workers_make_what_one_process_makes(
+    pairs: Path, tools: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def in_this_process(work, jobs, workers, *, start, arguments, **how):
+        started.append((workers, [(job.clip, job.systems) for job in jobs]))
+        assert how == {"ray": None, "shared": tmp_path / "by-workers"}
+        start(*pickle.loads(pickle.dumps(arguments)))  # noqa: S301  # our own
+        for job in reversed(jobs):  # workers are not done in order
+            yield pickle.loads(pickle.dumps(work(job)))  # noqa: S301
+
+    monkeypatch.setattr(evaluator, "in_processes", in_this_process)
+    ticks: list[tuple[int, int, str]] = []
+    out, alone = tmp_path / "by-workers", tmp_path / "alone"
+    evaluate(options_for(pairs), out, workers=2, progress=lambda *tick: ticks.append(tick))
+    evaluate(options_for(pairs), alone)
+    found = (out / "evaluation.json").read_text()
+    assert found == (alone / "evaluation.json").read_text()
+    (reals, clips) = started
+    assert reals == (2, [(clip, None) for clip in range(3)])
+    assert clips == (2, [(clip, tuple(range(7))) for clip in range(3)])
+    assert {total for _, total, _ in ticks} == {21}
+    sounds = [
+        {path.relative_to(folder): path.read_bytes() for path in (folder / "sounds").rglob("*.flac")}
+        for folder in (out, alone)
+    ]
+    assert sounds[0] == sounds[1]
+    assert sounds[0]
+    evaluate(options_for(pairs), out, workers=2, resume=True)
+    assert len(started) == 2  # nothing was missing
+    next((out / "sounds").rglob("net/one.flac")).unlink()
+    evaluate(options_for(pairs), out, workers=2, resume=True)
+    assert (out / "evaluation.json").read_text() == found
+    assert started[2:] == [(2, [(0, (2,))])]
+    with pytest.raises(UsageError, match="workers 0"):
+        evaluate(options_for(pairs), tmp_path / "none", workers=0)

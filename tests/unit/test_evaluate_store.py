@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotrans.evaluation.store import Record, Store
+from audiotrans.evaluation.store import Record, Store, write_sound
 from audiotrans.evaluation.systems import slug
 from audiotrans.evaluation.testset import RATE
 from tests.standins import tone
@@ -33,10 +33,10 @@ def test_lines_of_another_form_are_no_records():
 
 
 def test_sounds_that_would_clip_are_lowered(tmp_path):
-    store = Store(tmp_path / "out")
-    gain = store.write_sound("sounds/x.flac", 2 * tone(0.1, 1, RATE, 1.0) / np.abs(tone(0.1, 1, RATE, 1.0)).max())
+    path = tmp_path / "out" / "sounds" / "x.flac"
+    gain = write_sound(path, 2 * tone(0.1, 1, RATE, 1.0) / np.abs(tone(0.1, 1, RATE, 1.0)).max())
     assert gain == pytest.approx(-6.02, abs=0.01)
-    assert np.abs(soundfile.read(tmp_path / "out" / "sounds" / "x.flac")[0]).max() <= 1.0
+    assert np.abs(soundfile.read(path)[0]).max() <= 1.0
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "audiotrans"
 # So sound, photos and the model cannot know each other, and converting knows nothing of training.
 ROWS = (
     {"errors"},
+    {"cluster"},
     {"files", "options", "processes"},
     {"audio", "photo", "model"},
     {"spectrogram"},
@@ -39,6 +40,7 @@ FORBIDDEN = {f"training.{module}": {"audio", "spectrogram", "photo"} for module 
 ONLY_USER = {
     "matplotlib": "evaluation.plots",
     "av": "audio",
+    "ray": "cluster",
     "soundfile": "audio",
     "soxr": "audio",
     "yaml": "recipe",
@@ -273,7 +275,14 @@ def test_keeping_the_sources_phases_compiles_nothing() -> None:
 
 @pytest.mark.slow
 def test_what_workers_import_before_they_have_a_cache_compiles_nothing() -> None:
-    code = "import sys, audiotrans.evaluation.cycles, audiotrans.evaluation.compare.runs, audiotrans.training.prep"
+    modules = (
+        "convert.folders",
+        "evaluation.cycles",
+        "evaluation.compare.runs",
+        "evaluation.evaluator",
+        "training.prep",
+    )
+    code = "import sys, " + ", ".join(f"audiotrans.{module}" for module in modules)
     assert {"numba", "librosa"}.isdisjoint(run(f"{code}\n{REPORT}").split())
 
 

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner, Result
 
 from audiotrans import processes as workers
 from audiotrans.audio import read
+from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from audiotrans.training import prep as run
 from audiotrans.training import sound_images as images
-from audiotrans.training.cache import Images, from_bytes
+from audiotrans.training.cache import Images, from_bytes, open_cache
 from audiotrans.training.data import ImageCache
 from audiotrans.training.prep import Summary, prepare_sounds
 
@@ -181,7 +183,7 @@ class TestBadFiles:
     def test_long_list_is_cut_in_the_text(self) -> None:
         skipped = tuple((Path(f"{index}.wav"), "bad") for index in range(23))
         summary = Summary(Path("cache"), {"a": "violin", "b": "piano"}, {}, skipped, 0, 0, 0)
-        assert len(summary.reasons()) == 21
+        assert len(run.listed(summary.skipped)) == 21
         assert "3 more" in str(summary)
 
 
@@ -402,6 +404,74 @@ class TestWorkers:
     ) -> None:
         monkeypatch.setattr(workers, "ProcessPoolExecutor", BrokenPool)
         assert prep(source, tmp_path / "cache", workers=None).built == 12
+
+
+class TestShards:
+    def whole(self, cache: Path) -> dict[str, bytes]:
+        return {path.relative_to(cache).as_posix(): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+
+    def shard(self, source: Path, cache: Path, number: int, count: int, **arguments: Any) -> run.ShardSummary:
+        chosen = {"settings": SETTINGS, "workers": 1, "progress": False, **arguments}
+        return run.prepare_shard(source, cache, run.Shard(number, count), **chosen)
+
+    @pytest.mark.parametrize("paired", [False, True], ids=["unpaired", "paired"])
+    def test_shards_and_a_last_run_give_what_one_run_gives(self, source: Path, tmp_path: Path, paired: bool) -> None:
+        (source / "violin/bad.wav").write_text("no sound")
+        if paired:
+            (source / "violin/bad.wav").unlink()
+            for path in list((source / "piano").iterdir()):
+                path.rename(path.with_name(path.name.replace("song", "tune")))
+        parts = [self.shard(source, tmp_path / "cache", number, 5, paired=paired) for number in (5, 1, 3, 2, 4)]
+        assert {part.reused for part in parts} == {0}
+        assert {part.built + len(part.skipped) for part in parts} == {2, 3}
+        assert sum(part.built for part in parts) == 12
+        assert sum(len(part.skipped) for part in parts) == 1 - paired
+        assert not (tmp_path / "cache/manifest.json").exists()
+        again = self.shard(source, tmp_path / "cache", 1, 5, paired=paired)
+        assert (again.built, again.reused) == (0, parts[1].built)
+        last = prep(source, tmp_path / "cache", paired=paired)
+        assert (last.built, last.reused) == (0, 12)
+        prep(source, tmp_path / "alone", paired=paired)
+        assert self.whole(tmp_path / "cache") == self.whole(tmp_path / "alone")
+
+    def test_a_last_run_makes_what_a_shard_left(self, source: Path, tmp_path: Path) -> None:
+        self.shard(source, tmp_path / "cache", 1, 3)
+        assert (prep(source, tmp_path / "cache").built, prep(source, tmp_path / "alone").built) == (8, 12)
+        assert self.whole(tmp_path / "cache") == self.whole(tmp_path / "alone")
+
+    def test_shards_go_side_by_side_and_a_whole_run_alone(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "cache").mkdir()
+        with workers.alone_in(tmp_path / "cache", shared=True):
+            assert self.shard(source, tmp_path / "cache", 1, 2).built == 6
+            with pytest.raises(AudiotransError, match="another process is at work in"):
+                prep(source, tmp_path / "cache")
+        with workers.alone_in(tmp_path / "cache"), pytest.raises(AudiotransError, match="another process is at work"):
+            self.shard(source, tmp_path / "cache", 2, 2)
+
+    def test_an_image_that_another_shard_has_just_made_is_no_foreign_file(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.shard(source, tmp_path / "cache", 1, 2)
+        listing = Path.rglob
+
+        def listed_late(folder: Path, pattern: str) -> Any:
+            (folder / "images/a/new-0123456789ab.safetensors").write_bytes(b"")
+            return listing(folder, pattern)
+
+        monkeypatch.setattr(Path, "rglob", listed_late)
+        assert open_cache(tmp_path / "cache") == {}
+
+    def test_the_command_takes_them(self, source: Path, tmp_path: Path) -> None:
+        def command(*more: str) -> Result:
+            return CliRunner().invoke(main, ["prep", str(source), "-o", str(tmp_path / "cache"), "-q", *more])
+
+        done = command("--shard", "2/3", "--valid-fraction", "0.2", "--seed", "3")
+        assert done.exit_code == 0, done.output
+        assert "shard 2/3 of 12 sounds: 4 made into images, 0 as they were, 0 skipped" in done.output
+        assert done.output.splitlines()[-1].endswith("the same command without --shard writes the manifest")
+        for text in ("0/3", "4/3", "3", "a/b"):
+            assert command("--shard", text).exit_code == 2
+        assert command("--shard", "1/3", "--json").exit_code == 2
 
 
 class TestOutput:

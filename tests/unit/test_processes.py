@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from audiotrans.processes import in_processes
+from audiotrans.errors import AudiotransError
+from audiotrans.processes import AHEAD, alone_in, in_processes, in_turn
 
 MOST_SECONDS = 60.0
 """A job that nobody ends gives up after this long, so that a broken test does not hang."""
@@ -88,3 +90,94 @@ def test_a_worker_without_a_place_for_its_cache_takes_a_temporary_one(tmp_path: 
     (folder,) = in_processes(where_numba_compiles, [0.0], 1, start=int)
     assert "audiotrans-numba-" in folder
     assert not Path(folder).exists()
+
+
+class Dropped:
+    """Ctrl-C comes while this goes, as in many a library's callback: Python prints the exception and drops it."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def drop_at_two(number: int) -> int:
+    if number == 2:
+        Dropped()
+    return number
+
+
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Collect the exceptions that Python drops."""
+    found: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: found.append(args.exc_type))
+    return found
+
+
+def test_a_ctrl_c_whose_exception_was_dropped_ends_the_work(dropped: list[object]):
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        done.extend(in_turn(drop_at_two, range(10)))
+    assert done == [0, 1, 2]
+    assert dropped == [KeyboardInterrupt]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_ctrl_c_in_the_last_job_ends_the_work_too(dropped: list[object]):
+    with pytest.raises(KeyboardInterrupt):
+        list(in_turn(drop_at_two, range(3)))
+    assert dropped == [KeyboardInterrupt]
+
+
+def test_a_ctrl_c_that_is_dropped_while_workers_work_ends_the_work(dropped: list[object]):
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        done.extend(map(drop_at_two, in_processes(abs, range(1000), 1, start=int)))
+    assert len(done) < 10
+    assert dropped == [KeyboardInterrupt]
+
+
+def test_who_answers_ctrl_c_otherwise_still_does():
+    told: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: told.append(number))
+    try:
+        assert list(in_turn(lambda number: signal.raise_signal(signal.SIGINT) or number, range(3))) == [0, 1, 2]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert told == [signal.SIGINT] * 3
+
+
+def blocked_signals(number: int) -> set[int]:
+    del number
+    return {int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, [])}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no masks of signals")
+def test_workers_are_deaf_to_ctrl_c_from_the_start_and_the_parent_is_not():
+    (found,) = in_processes(blocked_signals, [1], 1, start=int)
+    assert signal.SIGINT in found
+    assert signal.SIGINT not in blocked_signals(1)
+
+
+def test_few_jobs_are_taken_before_their_turn():
+    taken: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for number in range(60):
+            taken.append(number)
+            yield number
+
+    for done, _ in enumerate(in_processes(abs, jobs(), 2, start=int)):
+        assert len(taken) <= done + 1 + 2 * AHEAD
+    assert len(taken) == 60
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks of folders")
+def test_a_folder_is_for_one_or_for_all_who_share_it(tmp_path: Path):
+    busy = pytest.raises(AudiotransError, match="another process is at work")
+    with alone_in(tmp_path, shared=True):
+        with alone_in(tmp_path, shared=True):
+            pass
+        with busy, alone_in(tmp_path):
+            pass
+    with alone_in(tmp_path), busy, alone_in(tmp_path, shared=True):
+        pass
