@@ -45,7 +45,7 @@ NOT_RUN = {
     r"irmas|PAIRS|violin_piano_pairs|one_pass|\bMODEL\b|teacher": "takes what is not shipped; test_pairs.py",
     r"^audiotrans doctor": "takes a quarter of a minute; test_look.py runs it",
     r"zsh_source|fish_source": "needs other shells; bash's line is run",
-    r"--shard|--resume --run runs/mine --cache": "test_runs.py and test_prepare.py run these with other folders",
+    r"--shard|--ray|--resume --run runs/mine --cache": "test_runs.py, test_prepare.py and test_cluster.py run these",
     r"^audiotrans train --resume .*--changed": "test_runs.py",
     r"^docker |^systemctl |^curl |^open |^xdg-open |^python -m http": "programs of others",
 }
