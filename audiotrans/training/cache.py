@@ -27,7 +27,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import from_json, write_whole
+from audiotrans.files import from_json, replacing, write_whole
 
 MANIFEST = "manifest.json"
 CACHE_FORMAT = "audiotrans-cache"
@@ -317,7 +317,8 @@ def write_manifest(root: Path, content: Mapping[str, Any]) -> None:
         WriteError: if it cannot be written.
     """
     whole = {"format": CACHE_FORMAT, "version": CACHE_VERSION, **content}
-    write_whole(root / MANIFEST, json.dumps(whole, indent=1))
+    with replacing(root / MANIFEST) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        json.dump(whole, file, indent=1)  # piece by piece: of ten thousand sounds the pieces alone are 30 MB
 
 
 def remove_orphans(root: Path, wanted: Collection[str]) -> int:
