@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
+PORT = click.IntRange(0, 65535)
+EXAMPLE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
 
 @click.command()
 @click.option("--model", "models", multiple=True, help="A shipped model's name, or a weights file; may be repeated.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 lets others in.")
-@click.option("--port", default=7860, show_default=True, help="Port to listen at; 0 takes a free one.")
-@click.option("--example", "examples", multiple=True, type=click.Path(path_type=Path), help="A sound to try, offered.")
+@click.option("--port", default=7860, type=PORT, show_default=True, help="Port to listen at; 0 takes a free one.")
+@click.option("--example", "examples", multiple=True, type=EXAMPLE, help="A sound or photo to try, offered.")
 @click.option("--minutes", default=30.0, show_default=True, help="Longest sound that is taken.")
 @click.option("--megabytes", default=300.0, show_default=True, help="Largest file that is taken.")
 @click.option("--waiting", default=20, show_default=True, help="Jobs that may run or wait.")

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,7 @@ def _write_onnx(graph: SoundGraph, path: Path, facts: GraphFacts) -> None:
 
     free = torch.export.Dim.DYNAMIC
     given = _example(graph)
-    with _quiet():
+    with _quiet(), _naming_versions("onnx", "onnxscript"):
         program = torch.export.export(graph, given, dynamic_shapes=({0: free, 1: free}, {0: free}), strict=False)
         made: Any = torch.onnx.export(
             program, given, dynamo=True, opset_version=OPSET, verbose=False,
@@ -237,7 +238,7 @@ class _Sound(nn.Module):
 
 
 def _write_torchscript(graph: SoundGraph, path: Path, facts: GraphFacts) -> None:
-    with _quiet(), torch.no_grad():
+    with _quiet(), _naming_versions(), torch.no_grad():
         traced: Any = torch.jit.trace(graph, _example(graph), check_trace=False)  # type: ignore[no-untyped-call]
         sound: Any = torch.jit.freeze(torch.jit.script(_Sound(traced)).eval())
         torch.jit.save(sound, str(path), _extra_files={METADATA: facts.to_json()})
@@ -263,17 +264,33 @@ KINDS: dict[str, tuple[str, Callable[[SoundGraph, Path, GraphFacts], None], Call
 
 
 @contextmanager
+def _naming_versions(*libraries: str) -> Iterator[None]:
+    """Raise `AudiotransError` where torch's exporters fail: which errors they raise changes from release to release."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        found = ", ".join(f"{name} {version(name)}" for name in ("torch", *libraries))
+        said = str(error).strip().partition("\n")[0]
+        names = " ".join(("torch", *libraries))
+        raise AudiotransError(f"no graph can be made with {found} ({said}): try pip install -U {names}") from error
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporters' remarks about themselves from the user."""
-    loud = logging.getLogger("torch.onnx")
-    level = loud.level
-    loud.setLevel(logging.ERROR)
+    loud = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx")]
+    levels = [each.level for each in loud]
+    for each in loud:
+        each.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        loud.setLevel(level)
+        for each, level in zip(loud, levels, strict=True):
+            each.setLevel(level)
 
 
 def _measured(

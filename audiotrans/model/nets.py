@@ -638,7 +638,7 @@ class _Folded(nn.Conv2d):
     def _small(self, x: Tensor, weight: Tensor) -> Tensor:
         """Convolve on the small grid and go to the large one; ``weight`` is ``(out, r, f, in, height, width)``."""
         rows, frames = weight.shape[1:3]
-        bias = None if self.bias is None else self.bias.repeat_interleave(rows * frames)
+        bias = None if self.bias is None else self.bias.repeat_interleave(rows * frames, dim=0)
         padding = (weight.shape[-2] // 2, weight.shape[-1] // 2)
         return unfold(conv2d(x, weight.flatten(0, 2), bias, padding=padding), self.factors)
 

@@ -9,13 +9,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 
@@ -30,6 +31,16 @@ MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-str
 needs_chromium = pytest.mark.skipif(
     not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}: apt-get install chromium"
 )
+
+
+def findings(page: Page) -> list[str]:
+    """Return what axe calls serious or critical on a page."""
+    reason = "axe is not installed: pip install axe-playwright-python"
+    pytest.importorskip("axe_playwright_python", reason=reason)
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {node['html'][:200]}" for each in serious for node in each["nodes"]]
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def run(*arguments: str | Path) -> str:
     return done.output
 
 
+@pytest.mark.smoke
 def test_an_exported_graph_converts_without_torch_as_the_model_does(model: Path, tmp_path: Path) -> None:
     graph, sound = tmp_path / "toy.onnx", tmp_path / "sound.wav"
     write_tone(sound, seconds=40.0)  # more than one tile
@@ -51,7 +52,7 @@ def test_an_exported_graph_converts_without_torch_as_the_model_does(model: Path,
     assert (done.returncode, done.stderr) == (0, "")
     wanted, found = (read(tmp_path / f"{name}.flac")[0] for name in ("torch", "onnx"))
     assert found.shape == wanted.shape
-    assert snr_db(wanted, found) > 40  # two Fourier transforms, rounded apart, and 16 bits
+    assert snr_db(wanted, found) > 60  # two Fourier transforms, rounded apart, and 16 bits
 
 
 def test_torchscript_holds_the_graph_and_its_facts(model: Path, tmp_path: Path) -> None:

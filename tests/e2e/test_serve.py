@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from audiotrans.audio import probe, read
+from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.web import server
 from audiotrans.web.work import OWN_FORMAT, Limits, Order, Stopped, Workshop, plainly
@@ -172,6 +174,16 @@ def test_limits_and_models_are_checked(model: Path, tmp_path: Path) -> None:
         Limits(minutes=0)
     with pytest.raises(UsageError, match="no model 'none'"):
         Workshop(["none"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"), [("--port", "99999", "0<=x<=65535"), ("--example", "none.wav", "does not exist")]
+)
+def test_what_cannot_be_served_is_refused_before_the_page_opens(option: str, value: str, said: str) -> None:
+    refused = CliRunner().invoke(main, ["serve", option, value])
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 def test_messages_lose_what_belongs_to_the_command_line(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import pytest
 from PIL import Image
 
 from audiotrans.audio import probe, read
-from tests.e2e.browser import needs_chromium
+from tests.e2e.browser import findings, needs_chromium
 from tests.e2e.conftest import served
 from tests.folders import write_tone
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install '.[web]'")
-axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed: pip install axe-playwright-python")
 
 pytestmark = [
     pytest.mark.e2e,
@@ -208,7 +206,9 @@ def press_on(page: Page, name: str, *, press: bool = True) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, address: str, scheme: str) -> None:
+def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(
+    browser: Browser, address: str, scheme: str
+) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     page = opened(context, address)
     faults = findings(page)
@@ -222,26 +222,10 @@ def test_axe_finds_nothing_serious(browser: Browser, address: str, scheme: str) 
     background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     brightness = [int(part) for part in re.findall(r"\d+", background)[:3]]
     assert all(part < 60 for part in brightness) if scheme == "dark" else all(part > 200 for part in brightness)
-    context.close()
-    assert faults == []
-
-
-def findings(page: Page) -> list[str]:
-    """Return what axe calls serious or critical."""
-    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-    serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
-    return [f"{each['id']}: {node['html'][:200]}" for each in serious for node in each["nodes"]]
-
-
-def test_a_phone_needs_no_sideways_scrolling(browser: Browser, address: str) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740})
-    page = opened(context, address)
-    button(page, "Try tone").click()
-    page.locator("#files").get_by_text("tone").first.wait_for()
-    converted(page)
+    page.set_viewport_size({"width": 360, "height": 740})  # a phone
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
     context.close()
+    assert faults == []
 
 
 def test_photos_are_chosen_converted_seen_and_downloaded(browser: Browser, photo_model: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from audiotrans.convert.converter import Converter
 from audiotrans.convert.graph import LevelGraph, RealFourier, RealSTFT, SoundGraph
+from audiotrans.convert.graph_export import KINDS, export_graph
 from audiotrans.errors import AudiotransError
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.recipe import recipe_from_dict
@@ -137,6 +138,20 @@ def test_models_whose_phases_are_estimated_are_refused():
     model = Converter(AVBGTN(recipe.model, recipe.imaging.image_channels), recipe)
     with pytest.raises(AudiotransError, match="log_magnitude images are estimated"):
         SoundGraph(model, model.options("piano"))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_an_exporter_that_fails_is_named_with_its_version(kind, tmp_path, monkeypatch):
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no conversion of aten.pad\nStep 3 of 3")
+
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install '.[export]'")
+    monkeypatch.setattr(torch.export, "export", fails)
+    monkeypatch.setattr(torch.jit, "trace", fails)
+    made = converter()
+    with pytest.raises(AudiotransError, match=r"no graph can be made with torch \d.*aten.pad.*pip install -U torch"):
+        export_graph(made, made.options("piano"), tmp_path / f"a{KINDS[kind][0]}", kind=kind)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_frames_that_overlap_by_no_whole_number_of_hops_are_refused():
