@@ -70,6 +70,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
             "evaluate": ["evaluate", f"{folder}/sounds", "--model", "violin-piano", "-o", f"{folder}/scores", "-q"],
             "export": ["export", "violin-piano", "--to", "piano", "-o", f"{folder}/model.onnx"],
             "graph": ["convert", "data/violin.wav", "--to", "piano", "--model", "missing.onnx"],
+            "ray": ["prep", f"{folder}/sounds", "-o", f"{folder}/cache", "--ray", "local", "-q"],
             "cycle": ["cycle", "data/violin.wav", "--from", "violin", "-o", f"{folder}/cycle", "-q"],
         }
     )
@@ -93,6 +94,7 @@ def test_the_shipped_model_converts_without_any_optional_library(outcome, way):
         ("export", "export"),
         ("graph", "export"),
         ("cycle", "eval"),
+        ("ray", "ray"),
     ],
 )
 def test_what_is_missing_is_one_line_that_names_the_extra(outcome, command, extra):
