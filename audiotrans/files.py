@@ -74,7 +74,11 @@ def beside(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch(exist_ok=False)  # so that a folder that cannot be written is named by the system's error
+        mode = partial.stat().st_mode
         yield partial
+        if partial.stat().st_mode != mode:  # libraries that write a file of their own make it for its owner alone
+            with contextlib.suppress(OSError):
+                partial.chmod(mode)
         os.replace(partial, path)
     finally:
         with contextlib.suppress(OSError):
