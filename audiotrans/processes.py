@@ -347,7 +347,8 @@ def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], stop
 
 
 def _start_cluster_worker(start: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    own_numba_cache()
+    if not _locks:  # it may serve several runs
+        own_numba_cache()
     start(*arguments)
 
 

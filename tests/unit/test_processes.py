@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from audiotrans.errors import AudiotransError
-from audiotrans.processes import AHEAD, alone_in, in_processes, in_turn
+from audiotrans.processes import AHEAD, _start_cluster_worker, alone_in, in_processes, in_turn
 
 MOST_SECONDS = 60.0
 """A job that nobody ends gives up after this long, so that a broken test does not hang."""
@@ -82,6 +82,16 @@ def test_workers_and_their_parent_share_no_numba_cache(tmp_path: Path, monkeypat
     for _ in "12":  # the second run finds what the first has compiled
         folders = set(in_processes(where_numba_compiles, [0.5, 0.5], 2, start=int))
         assert folders == {str(tmp_path / "worker-0"), str(tmp_path / "worker-1")}
+
+
+def serve_another_run(number: int) -> str:
+    _start_cluster_worker(abs, (number,))
+    return os.environ["NUMBA_CACHE_DIR"]
+
+
+def test_a_cluster_s_worker_keeps_its_cache_from_run_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert list(in_processes(serve_another_run, [1, 2], 1, start=int)) == [str(tmp_path / "worker-0")] * 2
 
 
 def test_a_worker_without_a_place_for_its_cache_takes_a_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
