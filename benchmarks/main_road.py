@@ -9,9 +9,6 @@ Figures without a model (round trips, seams) always run. The rest needs a model,
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,11 +27,11 @@ from audiotrans.evaluation.metrics import spectral
 from audiotrans.recipe import Recipe
 from audiotrans.spectrogram.imaging import AudioImaging, AudioSettings
 from benchmarks import paired, rulers, scale
+from benchmarks.command import convert
 from benchmarks.table import Row, markdown, write_json
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 RATE = 44_100
-MEBIBYTE = 2**20
 
 ROUND_TRIPS: dict[str, tuple[AudioSettings, str, float | None]] = {
     "magnitude_phase": (AudioSettings(representation="magnitude_phase"), "network", 60.0),
@@ -149,29 +146,11 @@ def speed_rows(converter, model: str, seconds: float, threads: int) -> Iterator[
     figure = seconds / (time.perf_counter() - began)
     label = f"{seconds:g} s of stereo on {threads} thread{'s' if threads > 1 else ''}"
     yield Row("speed", f"{label}: times real time", figure, "x", 1)
-    elapsed, peak = command(model, wave, target, threads)
-    yield Row("speed", f"{label}, `audiotrans convert` with its start", seconds / elapsed, "x")
-    yield Row("memory", f"{label}, `audiotrans convert`: peak", peak / MEBIBYTE, "MiB", None, 2048)
-
-
-def command(model: str, wave: np.ndarray, target: str, threads: int) -> tuple[float, int]:
-    """Run the command on a file; return its seconds and its peak resident bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        source, output = Path(folder) / "in.wav", Path(folder) / "out.wav"
+        source = Path(folder) / "in.wav"
         audio.write(source, wave, RATE)
-        arguments = [sys.executable, "-m", "audiotrans", "convert", str(source), "--to", target, "-o", str(output)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [*arguments, "--model", model, "--device", "cpu"],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        _, status, usage = os.wait4(process.pid, 0)
-        elapsed = time.perf_counter() - began
-    if status:
-        raise AudiotransError(f"`{' '.join(arguments[1:])}` ended with status {os.waitstatus_to_exitcode(status)}")
-    # Linux counts in KiB, macOS in bytes.
-    return elapsed, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        taken = convert(source, Path(folder) / "out.wav", "--model", model, to=target, threads=threads)
+    yield Row("speed", f"{label}, `audiotrans convert` with its start", seconds / taken.wall, "x")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -62,9 +63,13 @@ class TilePlan:
             raise ValueError(f"{self}: the fade must be even, fit the margins and be at most a quarter of the core")
 
     def tiles(self, length: int) -> list[Tile]:
-        """Cut ``length`` samples; the last core is between a half and one and a half times as long as the others."""
-        count = max(1, (2 * length + self.core) // (2 * self.core))
-        borders = [i * self.core for i in range(count)] + [length]
+        """Cut ``length`` samples; the last two cores share what is left, so that none is longer than `core`."""
+        before = max(0, -(-length // self.core) - 2) * self.core
+        rest = length - before
+        unit = math.gcd(self.core, self.margin)  # of the grid
+        borders = [*range(0, before, self.core), before, length]
+        if rest > self.core:
+            borders.insert(-1, before + (rest + unit) // (2 * unit) * unit)
         return [
             Tile(max(0, begin - self.margin), begin, end, min(length, end + self.margin))
             for begin, end in pairwise(borders)

@@ -81,23 +81,24 @@ class STFT:
         if length == 0:
             return spectrum.real.new_zeros(*spectrum.shape[:-2], 0)
         window = self.window(spectrum)
-        flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-        frames = torch.fft.irfft(flat.transpose(1, 2), self.n_fft).mul_(window)
         left, stop = self.n_fft // 2, self.n_fft // 2 + length
-        wave = self._overlap_added(frames)[:, left:stop]
-        weight = self._overlap_added(window.square().expand(1, flat.shape[-1], -1))[:, left:stop]
-        return (wave / weight).reshape(*spectrum.shape[:-2], length)
+        weight = self._overlap_added(window.square().expand(spectrum.shape[-1], -1))[left:stop]
+        waves = [  # one after the other: their frames take twice the memory of their spectrum
+            self._overlap_added(torch.fft.irfft(channel.T, self.n_fft).mul_(window))[left:stop] / weight
+            for channel in spectrum.reshape(-1, *spectrum.shape[-2:])
+        ]
+        return torch.stack(waves).reshape(*spectrum.shape[:-2], length)
 
     def _overlap_added(self, frames: Tensor) -> Tensor:
-        """Add up frames ``(n, frames, n_fft)`` that begin a hop apart, ``(n, samples)``; `torch.istft` is slower."""
+        """Add up frames ``(frames, n_fft)`` that begin a hop apart, ``(samples,)``; `torch.istft` is slower."""
         hops = -(-self.n_fft // self.hop_length)
         rest = hops * self.hop_length - self.n_fft
         padded = torch.nn.functional.pad(frames, (0, rest)) if rest else frames
-        cut = padded.reshape(*frames.shape[:2], hops, self.hop_length)
-        total = frames.new_zeros(len(frames), frames.shape[1] + hops - 1, self.hop_length)
+        cut = padded.reshape(len(frames), hops, self.hop_length)
+        total = frames.new_zeros(len(frames) + hops - 1, self.hop_length)
         for hop in range(hops):
-            total[:, hop : hop + frames.shape[1]] += cut[:, :, hop]
-        return total.flatten(1)
+            total[hop : hop + len(frames)] += cut[:, hop]
+        return total.flatten()
 
     def inconsistency_db(self, spectrum: Tensor) -> float:
         """Measure how far a spectrum is from being the STFT of any wave.
