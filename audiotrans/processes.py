@@ -62,14 +62,14 @@ def own_numba_cache() -> Path:
     the machine code of another signature. The folders stay for later runs; a lock keeps each to one process at a time.
     Without effect on functions that were declared before: call it before librosa or a phase method is imported.
     """
-    root = Path(os.environ.get("NUMBA_CACHE_DIR") or _cache_home() / "audiotrans" / "numba")
     number = 0
     try:
+        root = Path(os.environ.get("NUMBA_CACHE_DIR") or _cache_home() / "audiotrans" / "numba")
         root.mkdir(parents=True, exist_ok=True)
         while not _locked(root / f"worker-{number}.lock"):
             number += 1
         folder = root / f"worker-{number}"
-    except OSError:  # a home that cannot be written
+    except (OSError, RuntimeError):  # a home that cannot be written, or none at all
         folder = Path(tempfile.mkdtemp(prefix="audiotrans-numba-"))
         multiprocessing.util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)

@@ -175,6 +175,9 @@ class Train(_Part):
         save_every: steps between checkpoints and validations.
         keep_every: checkpoints of steps that this divides stay beside the last and the best one; 0 keeps none.
         threads: CPU threads; 0 leaves torch's choice.
+        loaders: threads that draw the crops of coming steps while a step is computed; 0 draws them when they are due.
+            Null: 1, and on a CPU, whose cores have enough to do, 0. The crops are the same.
+        prefetch: steps whose crops are drawn ahead, where there are loaders.
     """
 
     steps: int = Field(default=50_000, ge=1)
@@ -207,6 +210,8 @@ class Train(_Part):
     save_every: int = Field(default=500, ge=1)
     keep_every: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0)
+    loaders: int | None = Field(default=None, ge=0, le=64)
+    prefetch: int = Field(default=2, ge=1, le=64)
 
     @field_validator("gain_range_db")
     @classmethod

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from audiotrans.cli import main
 from audiotrans.recipe import Recipe, load_recipe, recipe_to_dict
 from audiotrans.training.cache import packed, write_images, write_manifest
-from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.checkpoints import CLOCKED, load_checkpoint
 from audiotrans.training.data import Crops, Feed, open_images
 from audiotrans.training.engine import Trainer
 from audiotrans.training.run import train
@@ -81,7 +81,7 @@ def lines(run: Path, up_to: int) -> list[dict]:
             values = json.loads(line)
         except ValueError:  # what a killed run was writing
             continue
-        found += [{k: v for k, v in values.items() if k != "seconds"}] if values["step"] <= up_to else []
+        found += [{k: v for k, v in values.items() if k not in CLOCKED}] if values["step"] <= up_to else []
     return found
 
 

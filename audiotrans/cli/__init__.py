@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import io
 import logging
+import os
 import platform
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -72,6 +78,8 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
         kwargs["standalone_mode"] = False
+        _collect_rarely()
+        _give_caches_a_place()
         _end_as_by_ctrl_c()
         _print_what_can_be()
         with _log_on_stderr():
@@ -98,6 +106,34 @@ class Commands(click.Group):
                 sys.exit(1)
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _collect_rarely() -> None:
+    """Spare the start, and the exit, Python's search for garbage in all that importing torch makes."""
+    gc.set_threshold(50_000)
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
+
+
+def _give_caches_a_place() -> None:
+    """Give libraries a folder of this process's own for their caches where there is no home that can be written.
+
+    librosa, numba and matplotlib ask for one as soon as they are imported, and fail or warn without. The folder goes
+    with the process.
+    """
+    try:
+        home: Path | None = Path.home()
+    except RuntimeError:  # a user of whom nothing is known, as in many containers
+        home = None
+    if home is not None and os.access(home, os.W_OK):
+        return
+    asked = [name for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR") if not os.environ.get(name)]
+    try:
+        folder = tempfile.mkdtemp(prefix="audiotrans-caches-")
+    except OSError:  # what needs a place will say so
+        return
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ.update(dict.fromkeys(asked if home else [*asked, "HOME"], folder))
 
 
 def _end_as_by_ctrl_c() -> None:

@@ -175,7 +175,9 @@ def _train(
         choose_device(local_device(device)),
     )
     if not quiet and quick_precision(recipe.train.precision, target) != recipe.train.precision:
-        click.echo("this CPU has no bf16 arithmetic: training in float32", err=True)
+        click.echo(
+            f"this {target.type.upper().replace('CUDA', 'GPU')} has no bf16 arithmetic: training in float32", err=True
+        )
     rest["on_sample"] = _sample_writer(recipe, data, target) if writes() else None
     rest["teach"] = _teacher(recipe, str(target))
     last = train(recipe, data, run_dir, device=str(target), limit=limit, progress=not quiet, **rest)

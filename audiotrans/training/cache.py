@@ -126,7 +126,9 @@ def read_facts(path: Path) -> dict[str, Any] | None:
 
 
 class Images:
-    """The image files of a cache. What is read of them stays in memory, inflated, the last `KEPT_BYTES` of it.
+    """The image files of a cache, mapped into memory as they are.
+
+    What is read of them stays in memory inflated, `KEPT_BYTES` of it: what was used least lately goes first.
 
     Args:
         root: folder of the cache.
@@ -134,29 +136,37 @@ class Images:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._kept: dict[tuple[str, int], Tensor] = {}
+        self._kept: dict[tuple[tuple[str, int], ...], Tensor] = {}  # in the order of their last use
         self._bytes = 0
-        self._lock = threading.Lock()  # crops are drawn in a thread while the main one validates
+        self._lock = threading.Lock()  # crops are drawn in threads while the main one validates
 
-    def values(self, file: str, place: int) -> Tensor:
+    def values(self, parts: Sequence[tuple[str, int]], gap: int = 0) -> Tensor:
         """Return an image, uint8 ``(channels, rows, columns)``.
 
         Args:
-            file: from the cache's root.
-            place: in the file.
+            parts: what it is joined of, one or more: a file, from the cache's root, and the place in it.
+            gap: columns of 0 between them.
 
         Raises:
-            AudiotransError: if the file is missing or broken.
+            AudiotransError: if a file is missing or broken.
         """
-        found = self._kept.get((file, place))
-        if found is None:
-            found = self._read(self.root / file, place)
-            with self._lock:
-                self._keep((file, place), found)
+        key = tuple(parts)
+        with self._lock:
+            found = self._kept.pop(key, None)
+            if found is not None:
+                self._kept[key] = found
+                return found
+        images = [self._read(self.root / file, place) for file, place in parts]
+        found = images[0]
+        if len(images) > 1:
+            silence = torch.zeros((*found.shape[:2], gap), dtype=torch.uint8)
+            found = torch.cat([found, *(part for other in images[1:] for part in (silence, other))], dim=-1)
+        with self._lock:
+            self._keep(key, found)
         return found
 
-    def _keep(self, key: tuple[str, int], values: Tensor) -> None:
-        if key not in self._kept:
+    def _keep(self, key: tuple[tuple[str, int], ...], values: Tensor) -> None:
+        if key not in self._kept:  # another thread may have read the same
             self._kept[key] = values
             self._bytes += values.numel()
         while self._bytes > KEPT_BYTES and len(self._kept) > 1:

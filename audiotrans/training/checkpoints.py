@@ -26,6 +26,9 @@ CHECKPOINT_NAME = "last.pt"
 BEST_NAME = "best.pt"
 """Of the checkpoint whose averaged weights did best in validation."""
 
+CLOCKED = ("seconds", "waited")
+"""Keys of a line of metrics.jsonl that tell of time: all others are the same when a run is trained again."""
+
 METRICS_NAME = "metrics.jsonl"
 """Of the log in the folder of a run: a line of JSON for each step that is logged."""
 
@@ -200,10 +203,17 @@ class Journal:
         else:
             self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Add the values of a step, rounded to five digits; those that are not finite are left out."""
+    def write(self, step: int, values: dict[str, float], waited: float | None = None) -> None:
+        """Add the values of a step, rounded to five digits; those that are not finite are left out.
+
+        Args:
+            step: their step.
+            values: by name.
+            waited: share of the time since the last such line in which training waited for crops.
+        """
         values = {name: value for name, value in values.items() if math.isfinite(value)}
-        self._write(step, {name: float(f"{value:.5g}") for name, value in values.items()})
+        speed = {} if waited is None else {"waited": round(waited, 4)}
+        self._write(step, speed | {name: float(f"{value:.5g}") for name, value in values.items()})
         for name, value in values.items() if self._board else ():
             self._board.add_scalar(name, value, step)
 

@@ -1,14 +1,15 @@
 """Crops for training from a prepared cache: where they are cut, what is changed of them, and when they are drawn.
 
 All of it is a function of recipe, data and step, so that a resumed run sees what the first one would have seen, and
-a thread may draw the next step's crops while a GPU computes this one's. What is changed at random keeps a network from
-telling the domains by level, noise, key or microphone.
+threads may draw the crops of coming steps while a GPU computes this one's. What is changed at random keeps a network
+from telling the domains by level, noise, key or microphone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -85,7 +86,7 @@ class ImageCache:
         self.items: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for item in self.manifest["items"]:
             self.items.setdefault((item["domain"], item["split"]), []).append(item)
-        self._joined: dict[tuple[str, int], Tensor] = {}
+        self._drawn_lock = threading.Lock()  # looking at every image once is enough
         self._drawn: dict[tuple[str, int, bool], dict[str, tuple[list[Place], Tensor]]] = {}
         for domain in "ab":
             if not self.items.get((domain, "train")):
@@ -158,27 +159,31 @@ class ImageCache:
     def _places(self, split: str, crop_frames: int, match_range: bool) -> dict[str, tuple[list[Place], Tensor]]:
         """Return where crops may begin (on a grid of half crops), and the running sum of their weights, by domain."""
         key = split, crop_frames, match_range
-        if key not in self._drawn:
-            step = max(crop_frames // 2, 1)
-            places = {
-                domain: [
-                    (item, at) for item in self.items[domain, split] for at in _grid(item["frames"], crop_frames, step)
-                ]
-                for domain in "ab"
-            }
-            weights = {
-                domain: torch.tensor(
-                    [_starts(item, at, crop_frames) * item.get("weight", 1.0) for item, at in found],
-                    dtype=torch.float64,
-                )
-                for domain, found in places.items()
-            }
-            if match_range:
-                lowest = {d: [lowest_row(self.read(item, at, crop_frames)) for item, at in places[d]] for d in "ab"}
-                shared = range_weights(lowest["a"], lowest["b"], (weights["a"], weights["b"]))
-                weights = {"a": weights["a"] * shared[0], "b": weights["b"] * shared[1]}
-            self._drawn[key] = {domain: (places[domain], weights[domain].cumsum(0)) for domain in "ab"}
-        return self._drawn[key]
+        with self._drawn_lock:
+            if key not in self._drawn:
+                self._drawn[key] = self._all_places(*key)
+            return self._drawn[key]
+
+    def _all_places(self, split: str, crop_frames: int, match_range: bool) -> dict[str, tuple[list[Place], Tensor]]:
+        step = max(crop_frames // 2, 1)
+        places = {
+            domain: [
+                (item, at) for item in self.items[domain, split] for at in _grid(item["frames"], crop_frames, step)
+            ]
+            for domain in "ab"
+        }
+        weights = {
+            domain: torch.tensor(
+                [_starts(item, at, crop_frames) * item.get("weight", 1.0) for item, at in found],
+                dtype=torch.float64,
+            )
+            for domain, found in places.items()
+        }
+        if match_range:
+            lowest = {d: [lowest_row(self.read(item, at, crop_frames)) for item, at in places[d]] for d in "ab"}
+            shared = range_weights(lowest["a"], lowest["b"], (weights["a"], weights["b"]))
+            weights = {"a": weights["a"] * shared[0], "b": weights["b"] * shared[1]}
+        return {domain: (places[domain], weights[domain].cumsum(0)) for domain in "ab"}
 
     def image_size(self) -> tuple[int, int]:
         """Return channels and rows of the images."""
@@ -194,16 +199,8 @@ class ImageCache:
         return from_bytes(self._values(item)[..., start : None if frames is None else start + frames])
 
     def _values(self, item: dict[str, Any]) -> Tensor:
-        key = item["file"], item["index"]
-        if not item.get("joined"):
-            return self._as_said(item, self.images.values(*key))
-        if key not in self._joined:
-            first = self.images.values(*key)
-            silence = torch.zeros((*first.shape[:2], item["gap"]), dtype=torch.uint8)
-            others = [self.images.values(each["file"], each["index"]) for each in item["joined"]]
-            whole = torch.cat([first, *(part for other in others for part in (silence, other))], dim=-1)
-            self._joined[key] = self._as_said(item, whole)
-        return self._joined[key]
+        parts = [(each["file"], each["index"]) for each in (item, *(item.get("joined") or ()))]
+        return self._as_said(item, self.images.values(parts, item.get("gap") or 0))
 
     def _as_said(self, item: dict[str, Any], values: Tensor) -> Tensor:
         """Return an image, or refuse one that is not as wide as the manifest says: crops of it would be empty."""
@@ -323,8 +320,8 @@ class PairedCache(ImageCache):
         return self._counts[crop_frames]
 
     def _level(self, item: dict[str, Any], start: int, frames: int) -> Tensor:
-        parts = [self.images.values(part["file"], part["level"]) for part in (item, *item.get("joined", ()))]
-        level = from_bytes(torch.cat(parts, dim=-1)[..., start : start + frames]) * DB_PER_UNIT
+        parts = [(part["file"], part["level"]) for part in (item, *(item.get("joined") or ()))]
+        level = from_bytes(self.images.values(parts)[..., start : start + frames]) * DB_PER_UNIT
         return torch.nn.functional.pad(level, (0, frames - level.shape[-1]))
 
 
@@ -563,8 +560,6 @@ class Feed:
         recipe: see `Recipe`.
         data: to draw from.
         device: where the crops are needed.
-        ahead: draw the next step's crops in a thread meanwhile; if None, on every device but a CPU, whose cores have
-            enough to do. The crops are the same.
         pairs: to draw from in some of the steps.
         share: which of each step's images.
     """
@@ -575,15 +570,16 @@ class Feed:
         data: ImageCache,
         device: torch.device,
         *,
-        ahead: bool | None = None,
         pairs: PairedCache | None = None,
         share: Share = WHOLE,
     ) -> None:
         self.recipe, self.data, self.device, self.pairs, self.share = recipe, data, device, pairs, share
         self._layout = torch.channels_last if recipe.train.channels_last else torch.contiguous_format
-        ahead = device.type != "cpu" if ahead is None else ahead
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="crops") if ahead else None
-        self._next: tuple[int, Future[Crops]] | None = None
+        loaders = recipe.train.loaders
+        if loaders is None:
+            loaders = 0 if device.type == "cpu" else 1
+        self._threads = ThreadPoolExecutor(loaders, thread_name_prefix="crops") if loaders else None
+        self._ahead: dict[int, Future[Crops]] = {}
 
     def take(self, step: int) -> Crops:
         """Return the crops of a step.
@@ -591,9 +587,15 @@ class Feed:
         Raises:
             AudiotransError: if an image cannot be read.
         """
-        drawn = self._next[1].result() if self._next and self._next[0] == step else self._draw(step)
-        if self._thread and step + 1 < self.recipe.train.steps:
-            self._next = step + 1, self._thread.submit(self._draw, step + 1)
+        settings, found = self.recipe.train, self._ahead.pop(step, None)
+        if self._threads:
+            wanted = range(step + 1, min(step + 1 + settings.prefetch, settings.steps))
+            for other in self._ahead.keys() - set(wanted):
+                self._ahead.pop(other).cancel()
+            for coming in wanted:
+                if coming not in self._ahead:
+                    self._ahead[coming] = self._threads.submit(self._draw, coming)
+        drawn = found.result() if found else self._draw(step)
         return drawn.each(self._to_device)
 
     def _draw(self, step: int) -> Crops:
@@ -613,8 +615,8 @@ class Feed:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._thread:
-            self._thread.shutdown(cancel_futures=True)
+        if self._threads:
+            self._threads.shutdown(cancel_futures=True)
 
 
 def step_crops(

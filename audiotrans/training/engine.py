@@ -83,6 +83,7 @@ class Trainer:
         self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
         self.precision = quick_precision(settings.precision, device)
+        choose_kernels(device)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         with torch.random.fork_rng(devices=[]):
             # On the CPU alone: a GPU of the caller keeps its random state, and start values are the same everywhere.
@@ -421,13 +422,33 @@ def health(t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
 
 
 def quick_precision(asked: str, device: torch.device) -> str:
-    """Return ``float32`` in place of ``bf16`` where a CPU would only imitate it, which is many times as slow.
+    """Return ``float32`` in place of ``bf16`` where a device would only imitate it, which is many times as slow.
 
     Args:
         asked: ``bf16`` or ``float32``, the recipe's.
         device: where to train.
     """
-    return "float32" if asked == "bf16" and device.type == "cpu" and not cpu_has_bf16() else asked
+    has_bf16 = {"cpu": cpu_has_bf16, "cuda": partial(gpu_has_bf16, device)}.get(device.type)
+    return "float32" if asked == "bf16" and has_bf16 is not None and not has_bf16() else asked
+
+
+def gpu_has_bf16(device: torch.device) -> bool:
+    """Tell whether a CUDA device computes in bf16 itself; by default torch also says so of those that imitate it."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def choose_kernels(device: torch.device) -> None:
+    """Choose what CUDA computes with in training; nothing on other devices.
+
+    - cuDNN tries its ways of each convolution once (``benchmark``): shapes stay the same from step to step.
+    - What autocast leaves in float32, and all of ``precision: float32``, may use TF32: 10 bits of mantissa, more than
+      bf16 has, on tensor cores.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = True
 
 
 def cpu_has_bf16() -> bool:

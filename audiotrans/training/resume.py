@@ -19,7 +19,17 @@ PLACES = ("cache", "pairs", "teacher")
 """Keys of a recipe that name a place: what lies there is compared, not where it lies."""
 
 OF_NO_WEIGHT = tuple(
-    f"train.{name}" for name in ("threads", "skip_limit", "log_every", "sample_every", "save_every", "keep_every")
+    f"train.{name}"
+    for name in (
+        "threads",
+        "loaders",
+        "prefetch",
+        "skip_limit",
+        "log_every",
+        "sample_every",
+        "save_every",
+        "keep_every",
+    )
 )
 """Settings that decide what is written of a run, or how fast it goes, and none of its weights: free to change."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -128,6 +129,7 @@ class _Run:
         self.folder, self.data, self.read, self.team = folder, data, read, processes
         self.checkpoint = folder / CHECKPOINT_NAME
         self.saved_at: int | None = None
+        self.waited = self.since = 0.0  # seconds for crops since the last line of the log, and when that was
         self.best: dict[str, float] = {}
         self.changes: dict[str, str] = {}
         if saved:
@@ -161,12 +163,16 @@ class _Run:
         if first:
             self._open()
         journal = Journal(self.folder if first else None, trainer.step)
+        self.waited, self.since = 0.0, time.monotonic()
         with journal, _bar(trainer, progress and first) as bar, feed:
             if self.changes:
                 journal.note(trainer.step, changed=self.changes)
                 self._save()  # from here on these are the run's own
             while trainer.step < steps and not self.team.any_true(interruption.asked or clock.stopped_at is not None):
-                terms = trainer.train_step(*feed.take(trainer.step))
+                began = time.monotonic()
+                crops = feed.take(trainer.step)
+                self.waited += time.monotonic() - began
+                terms = trainer.train_step(*crops)
                 bar.update()
                 self._record(terms, journal, bar)
                 if on_sample and first and self._due(self.recipe.train.sample_every):
@@ -200,7 +206,9 @@ class _Run:
             # Stacked, for each value that is fetched by itself makes a GPU wait.
             found = self.team.mean(torch.stack([value.float() for value in terms.values()])).tolist()
             values = dict(zip(terms, found, strict=True))
-            journal.write(step, values)
+            now = time.monotonic()
+            journal.write(step, values, self.waited / max(now - self.since, 1e-9))
+            self.waited, self.since = 0.0, now
             shown = {"gan": values.get("generator/gan"), "L1": values["generator/vae_reconstruction"]}
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
         # What is saved must not be the weights that nothing finite came of, but older ones; the last ones are all there

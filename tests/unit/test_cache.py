@@ -88,7 +88,7 @@ def test_images_come_back_within_half_a_step_with_their_facts(tmp_path):
     write_images(path, [packed(one), packed(other)], {"seconds": 1.5})
     found = Images(tmp_path)
     for place, wanted in enumerate((one, other)):
-        values = found.values("images/a/x.safetensors", place)
+        values = found.values([("images/a/x.safetensors", place)])
         assert (values.dtype, values.shape) == (torch.uint8, wanted.shape)
         assert (from_bytes(values) - wanted).abs().max() <= HALF_STEP + ROUNDING
     assert read_facts(path) == {"seconds": 1.5, "shapes": [[1, 32, 40], [2, 32, 7]]}
@@ -103,17 +103,31 @@ def test_bytes_are_kept_as_they_are(photos):
     assert torch.equal(to_bytes(data.read(data.manifest["items"][5])), ramp.to(torch.uint8))
 
 
+def test_what_was_used_least_lately_leaves_memory_first(tmp_path, monkeypatch):
+    save_image(tmp_path / "x.safetensors", *(image((1, 4, 25), seed) for seed in range(4)))  # 100 bytes each
+    monkeypatch.setattr(cache_module, "KEPT_BYTES", 350)
+    found = Images(tmp_path)
+    for place in (0, 1, 0):
+        found.values([("x.safetensors", place)])
+    joined = [("x.safetensors", 2), ("x.safetensors", 3)]
+    whole = found.values(joined, gap=5)
+    assert list(found._kept) == [(("x.safetensors", 0),), tuple(joined)]  # 100 and 220 bytes, not their parts beside
+    assert whole.shape == (1, 4, 55)
+    assert not whole[..., 25:30].any()
+    assert torch.equal(whole[..., 30:], Images(tmp_path).values([joined[1]]))
+
+
 def test_what_was_read_stays_in_memory_up_to_a_limit(tmp_path, monkeypatch):
     save_image(tmp_path / "x.safetensors", *(image((1, 4, 25), seed) for seed in range(4)))  # 100 bytes each
     monkeypatch.setattr(cache_module, "KEPT_BYTES", 250)
     found = Images(tmp_path)
-    first = [found.values("x.safetensors", place).clone() for place in range(4)]
-    assert list(found._kept) == [("x.safetensors", 2), ("x.safetensors", 3)]
-    assert torch.equal(found.values("x.safetensors", 0), first[0])
+    first = [found.values([("x.safetensors", place)]).clone() for place in range(4)]
+    assert list(found._kept) == [(("x.safetensors", 2),), (("x.safetensors", 3),)]
+    assert torch.equal(found.values([("x.safetensors", 0)]), first[0])
     (tmp_path / "x.safetensors").unlink()
-    assert torch.equal(found.values("x.safetensors", 0), first[0])
+    assert torch.equal(found.values([("x.safetensors", 0)]), first[0])
     with pytest.raises(AudiotransError, match="cannot read"):
-        found.values("x.safetensors", 1)
+        found.values([("x.safetensors", 1)])
 
 
 def test_numbers_that_are_not_finite_are_refused():
@@ -133,7 +147,7 @@ def test_a_broken_file_is_named_in_one_line(tmp_path, damage):
         path.write_bytes(broken.get(damage, b"not an image"))
     way_out = "run" if damage == "missing" else "remove it and run"
     with pytest.raises(AudiotransError, match=rf"cannot read .*x\.safetensors \(.*\); {way_out} audiotrans prep") as e:
-        Images(tmp_path).values("x.safetensors", 1 if damage == "no such place" else 0)
+        Images(tmp_path).values([("x.safetensors", 1 if damage == "no such place" else 0)])
     assert "\n" not in str(e.value)
     assert (read_facts(path) is None) == (damage in ("missing", "truncated", "foreign"))
 

@@ -13,7 +13,7 @@ import torch
 
 from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe
-from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.checkpoints import CLOCKED, load_checkpoint
 from audiotrans.training.distributed import local_device, writes
 from audiotrans.training.run import train
 from tests.fakes import fake_cache, flat, tiny_recipe
@@ -43,7 +43,7 @@ def assert_alike(run, doubled):
     """Compare losses and weights; a spread over a batch, and means of ratios, are not those of its parts."""
     for one, other in zip(lines(run), lines(doubled), strict=True):
         assert one.keys() == other.keys()
-        for name in one.keys() - {"seconds", "health/z_std"}:
+        for name in one.keys() - {*CLOCKED, "health/z_std"}:
             assert one[name] == pytest.approx(other[name], rel=2e-3, abs=2e-4), (one["step"], name)
     states = [load_checkpoint(each / "last.pt")[0] for each in (run, doubled)]
     for name, value in flat(states[0]["ema"]).items():

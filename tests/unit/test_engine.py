@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -330,12 +332,34 @@ def test_translations_are_kept_only_where_they_will_be_shown(discriminator_batch
         ("bf16", "cpu", True, "bf16"),
         ("bf16", "cpu", False, "float32"),
         ("float32", "cpu", True, "float32"),
-        ("bf16", "cuda:0", False, "bf16"),
+        ("bf16", "cuda:0", True, "bf16"),
+        ("bf16", "cuda:0", False, "float32"),
+        ("float32", "cuda:0", True, "float32"),
     ],
 )
-def test_a_cpu_without_it_takes_float32(monkeypatch, asked, device, has, wanted):
+def test_a_device_without_it_takes_float32(monkeypatch, asked, device, has, wanted):
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has)
+    monkeypatch.setattr(engine, "gpu_has_bf16", lambda device: has)
     assert engine.quick_precision(asked, torch.device(device)) == wanted
+
+
+def test_a_gpu_that_only_imitates_it_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    # As torch answers on a GPU of before 2020.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert engine.gpu_has_bf16(torch.device("cuda:0")) is False
+
+
+def test_kernels_are_chosen_for_gpus_alone(monkeypatch):
+    cudnn, matmul = SimpleNamespace(), SimpleNamespace()
+    monkeypatch.setattr(torch.backends, "cudnn", cudnn)
+    monkeypatch.setattr(torch.backends.cuda, "matmul", matmul)
+    engine.choose_kernels(CPU)
+    assert not vars(cudnn)
+    assert not vars(matmul)
+    engine.choose_kernels(torch.device("cuda:0"))
+    assert vars(cudnn) == {"benchmark": True, "allow_tf32": True}
+    assert vars(matmul) == {"allow_tf32": True}
 
 
 def test_a_build_without_the_library_has_none(monkeypatch):

@@ -23,15 +23,22 @@ def root(tmp_path_factory):
     return fake_cache(tmp_path_factory.mktemp("feed") / "cache", RECIPE)
 
 
-def taken(root, ahead, steps):
-    with Feed(RECIPE, ImageCache(root), CPU, ahead=ahead) as found:
+def feeding(loaders, recipe=RECIPE, prefetch=2):
+    return recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"loaders": loaders, "prefetch": prefetch})}
+    )
+
+
+def taken(root, loaders, steps):
+    with Feed(feeding(loaders), ImageCache(root), CPU) as found:
         return [found.take(step) for step in steps]
 
 
 # In order, as training takes them; and out of order, which must not matter either.
 @pytest.mark.parametrize("steps", [range(6), [3, 4, 1, 5, 5]], ids=str)
-def test_crops_drawn_ahead_are_the_same(root, steps):
-    for one, other in zip(taken(root, True, steps), taken(root, False, steps), strict=True):
+@pytest.mark.parametrize("loaders", [1, 3])
+def test_crops_drawn_ahead_are_the_same(root, steps, loaders):
+    for one, other in zip(taken(root, loaders, steps), taken(root, None, steps), strict=True):
         assert torch.equal(one.a, other.a)
         assert torch.equal(one.b, other.b)
         assert one.more.keys() == other.more.keys() == {"a", "b"}
@@ -53,32 +60,42 @@ def test_the_next_step_is_drawn_while_this_one_is_used(root, monkeypatch):
         return batch(recipe, data, domain, step, *rest)
 
     monkeypatch.setattr(feed, "real_crops", noted)
-    with Feed(RECIPE, ImageCache(root), CPU, ahead=True) as found:
+    with Feed(feeding(1), ImageCache(root), CPU) as found:
         found.take(0)
         assert next_came.wait(10)  # without being asked for
         found.take(1)
     assert {(step, ahead) for step, ahead in drawn if step < 2} == {(0, False), (1, True)}
 
 
+def test_as_many_steps_are_drawn_ahead_as_prefetch_says(root):
+    with Feed(feeding(2, prefetch=3), ImageCache(root), CPU) as found:
+        found.take(0)
+        assert list(found._ahead) == [1, 2, 3]
+        found.take(1)
+        assert list(found._ahead) == [2, 3, 4]
+        found.take(4)
+        assert list(found._ahead) == [5]
+
+
 def test_nothing_is_drawn_beyond_the_last_step_or_on_a_cpu(root):
-    with Feed(RECIPE, ImageCache(root), CPU, ahead=True) as found:
+    with Feed(feeding(1), ImageCache(root), CPU) as found:
         found.take(5)
-        assert found._next is None
+        assert not found._ahead
     with Feed(RECIPE, ImageCache(root), CPU) as found:
         found.take(0)
-        assert found._next is None
+        assert not found._ahead
 
 
 def test_a_fault_in_the_thread_arrives(root, tmp_path):
     cache = fake_cache(tmp_path / "cache", RECIPE)
-    with Feed(RECIPE, ImageCache(cache), CPU, ahead=True) as found:
+    with Feed(feeding(1, prefetch=1), ImageCache(cache), CPU) as found:
         found.take(0)
         found.take(1)
+        found._ahead[2].exception()  # drawn before or after
         for path in (cache / "images").iterdir():
             path.unlink()
         found.data.images._kept.clear()
-        found._next[1].exception()  # step 2, drawn before or after
-        found._next = 2, found._thread.submit(found._draw, 2)
+        found._ahead[2] = found._threads.submit(found._draw, 2)
         with pytest.raises(AudiotransError, match=r"cannot read .*run audiotrans prep again"):
             found.take(2)
 

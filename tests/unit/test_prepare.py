@@ -66,7 +66,7 @@ def items(output: Path) -> list[dict[str, Any]]:
 
 def stored(output: Path, item: dict[str, Any]) -> torch.Tensor:
     """Return an item's image as the cache holds it."""
-    return from_bytes(Images(output).values(item["file"], item["index"]))
+    return from_bytes(Images(output).values([(item["file"], item["index"])]))
 
 
 def image_files(output: Path) -> dict[str, int]:

@@ -16,7 +16,7 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.model import nets
 from audiotrans.recipe import recipe_from_dict, recipe_to_dict
 from audiotrans.training import run as training_run
-from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.checkpoints import CLOCKED, load_checkpoint
 from audiotrans.training.engine import Trainer
 from audiotrans.training.run import train
 from audiotrans.training.stopping import Interruption, TimeLimit
@@ -65,7 +65,7 @@ def test_a_run_leaves_recipe_metrics_and_checkpoint(whole):
     found, validations = lines(run), [line for line in lines(run) if "valid/fine" in line]
     assert [line["step"] for line in found] == [1, 2, 2, 3, 4, 4]
     assert [line["step"] for line in validations] == [2, 4]
-    assert all(line.keys() == STEP_KEYS | {"step", "seconds"} for line in found if line not in validations)
+    assert all(line.keys() == STEP_KEYS | {"step", *CLOCKED} for line in found if line not in validations)
     assert {key for line in validations for key in line} - {"step", "seconds"} == {
         "valid/reconstruction", "valid/cycle", "valid/fine", "valid/statistics_ab", "valid/statistics_ba",
         "valid/score",
@@ -116,7 +116,7 @@ def test_two_steps_and_two_more_equal_four(cache, tmp_path, settings):
     assert one.pop("recipe") == other.pop("recipe")
     assert_same(one, other)
     timeless = [
-        [{k: v for k, v in line.items() if k != "seconds"} for line in lines(tmp_path / name)]
+        [{k: v for k, v in line.items() if k not in CLOCKED} for line in lines(tmp_path / name)]
         for name in ("whole", "parts")
     ]
     assert timeless[0] == timeless[1]

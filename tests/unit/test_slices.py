@@ -16,7 +16,7 @@ from audiotrans.cli import train as cli_train
 from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe, recipe_from_dict
 from audiotrans.training import stopping
-from audiotrans.training.checkpoints import load_checkpoint
+from audiotrans.training.checkpoints import CLOCKED, load_checkpoint
 from audiotrans.training.data import Feed
 from audiotrans.training.engine import Trainer
 from audiotrans.training.export import export_run
@@ -48,7 +48,7 @@ def state(run):
 
 def lines(run):
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in found]
+    return [{key: value for key, value in line.items() if key not in CLOCKED} for line in found]
 
 
 @pytest.fixture(scope="module")
