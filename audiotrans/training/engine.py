@@ -428,8 +428,9 @@ def quick_precision(asked: str, device: torch.device) -> str:
         asked: ``bf16`` or ``float32``, the recipe's.
         device: where to train.
     """
-    has_bf16 = {"cpu": cpu_has_bf16, "cuda": partial(gpu_has_bf16, device)}.get(device.type)
-    return "float32" if asked == "bf16" and has_bf16 is not None and not has_bf16() else asked
+    has_bf16: dict[str, Callable[[], bool]] = {"cpu": cpu_has_bf16, "cuda": lambda: gpu_has_bf16(device)}
+    imitated = asked == "bf16" and device.type in has_bf16 and not has_bf16[device.type]()
+    return "float32" if imitated else asked
 
 
 def gpu_has_bf16(device: torch.device) -> bool:

@@ -17,7 +17,6 @@ from audiotrans.errors import UsageError
 from audiotrans.recipe import dump_recipe, recipe_from_dict
 from audiotrans.training import stopping
 from audiotrans.training.checkpoints import CLOCKED, load_checkpoint
-from audiotrans.training.data import Feed
 from audiotrans.training.engine import Trainer
 from audiotrans.training.export import export_run
 from audiotrans.training.run import train
@@ -122,13 +121,13 @@ def test_an_unfinished_run_is_not_overwritten_and_can_be_exported(cache, tmp_pat
     assert export_run(tmp_path / "run", tmp_path / "m.safetensors").stat().st_size > 1000
 
 
-def test_drawing_ahead_changes_nothing(cache, whole, tmp_path, monkeypatch):
-    class Ahead(Feed):
-        def __init__(self, *arguments, **named):
-            super().__init__(*arguments, **{**named, "ahead": True})
+def test_loaders_change_nothing_nor_does_another_number_of_them_in_between(cache, whole, tmp_path):
+    def ahead(loaders, prefetch):
+        changed = RECIPE.train.model_copy(update={"loaders": loaders, "prefetch": prefetch})
+        return RECIPE.model_copy(update={"train": changed})
 
-    monkeypatch.setattr("audiotrans.training.run.Feed", Ahead)
-    train(RECIPE, cache, tmp_path, progress=False)
+    train(ahead(2, 3), cache, tmp_path, progress=False, limit=TimeLimit(1, began=-1e9))
+    train(ahead(3, 1), cache, tmp_path, progress=False, resume=True)
     assert_same(state(whole), state(tmp_path))
     assert lines(whole) == lines(tmp_path)
 
