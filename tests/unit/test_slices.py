@@ -128,7 +128,8 @@ def test_loaders_change_nothing_nor_does_another_number_of_them_in_between(cache
 
     train(ahead(2, 3), cache, tmp_path, progress=False, limit=TimeLimit(1, began=-1e9))
     train(ahead(3, 1), cache, tmp_path, progress=False, resume=True)
-    assert_same(state(whole), state(tmp_path))
+    one, other = ({key: value for key, value in state(run).items() if key != "recipe"} for run in (whole, tmp_path))
+    assert_same(one, other)
     assert lines(whole) == lines(tmp_path)
 
 
