@@ -8,6 +8,7 @@ Draws each run by `audiotrans plot progress`. A minute of one core a run.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44_100
+WIDTH = 940  # pixels of a picture
 TUNES, NOTES, NOTE_SECONDS = 6, 16, 0.5
 
 TINY = (
@@ -74,8 +77,12 @@ def main() -> None:
         for name in chosen.runs:
             changes = [part for change in f"{TINY} {RUNS[name]}".split() for part in ("--set", change)]
             audiotrans("train", recipe, "--cache", folder / "cache", "--run", folder / name, *changes, "-q")
+            shutil.rmtree(folder / name / "samples", ignore_errors=True)  # the curves alone
             picture = chosen.output.resolve() / f"training_{name}.png"
             audiotrans("plot", "progress", folder / name, "-o", picture, "--force")
+            with Image.open(picture) as drawn:
+                small = drawn.convert("RGB").resize((WIDTH, round(WIDTH * drawn.height / drawn.width)))
+            small.quantize(64).save(picture, optimize=True)
 
 
 if __name__ == "__main__":
