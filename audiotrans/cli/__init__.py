@@ -105,14 +105,23 @@ class Commands(click.Group):
             if error.errno == errno.EPIPE or (sys.platform == "win32" and error.errno == errno.EINVAL):
                 sys.exit(1)
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-        sys.exit(code if isinstance(code, int) else 0)
+        _leave(code if isinstance(code, int) else 0)
 
 
 def _collect_rarely() -> None:
-    """Spare the start, and the exit, Python's search for garbage in all that importing torch makes."""
+    """Spare the start Python's search for garbage in all that importing torch makes."""
     gc.set_threshold(50_000)
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
+    atexit.unregister(gc.freeze)  # of an earlier run in this process
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit, without that search where all went well.
+
+    What an error's traceback holds must be collected: some libraries tell the terminal of every object that is not.
+    """
+    if not status:
+        atexit.register(gc.freeze)
+    sys.exit(status)
 
 
 def _give_caches_a_place() -> None:

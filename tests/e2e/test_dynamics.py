@@ -47,8 +47,11 @@ def test_a_soft_phrase_before_a_loud_one_comes_out_as_much_softer(phrase, model,
 
 
 def test_a_soft_phrase_after_a_loud_one_comes_out_as_much_softer(phrase, model):
-    wave, rate, target, alone = phrase
-    out = model.convert(np.concatenate([wave, wave * np.float32(0.1)], axis=1), rate, to=target)[:, wave.shape[1] :]
+    wave, rate, target, _ = phrase
+    # Without vibrato, whose phase after three seconds is another one: that is neither level nor timbre.
+    alone = model.convert(wave, rate, to=target, vibrato=0)
+    both = np.concatenate([wave, wave * np.float32(0.1)], axis=1)
+    out = model.convert(both, rate, to=target, vibrato=0)[:, wave.shape[1] :]
     assert level_db(out * 10) - level_db(alone) == pytest.approx(0, abs=2)
     assert log_spectral_distance(alone, out * 10, rate) < 4
 
