@@ -85,6 +85,13 @@ def beside(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write with `beside`, at any depth of a folder."""
+    for partial in folder.rglob(f".{'[0-9a-f]' * 8}.partial"):
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file beside its place and rename it: a killed process never costs the file that was there.

@@ -46,7 +46,7 @@ from audiotrans.evaluation.cycle_results import (
     write_tables,
 )
 from audiotrans.evaluation.scoring import AnalysedSound, Case, measure
-from audiotrans.files import beside, file_digest, write_whole
+from audiotrans.files import beside, file_digest, remove_unfinished, write_whole
 from audiotrans.options import ConvertOptions
 from audiotrans.processes import default_workers, in_processes, in_turn, usable_cores, use_threads
 from audiotrans.weights import find
@@ -148,6 +148,7 @@ def run_cycles(
     clips = find_clips(inputs, converter.domains, recipe.source, starting=starting)
     header = _header(recipe, converter.domains, chains)
     open_folder(output, {name: header[name] for name in _DECIDING}, force=force)
+    remove_unfinished(output)
     todo = [clip for clip in clips if not is_finished(output, clip)]
     count = min(workers or _default_workers(converter, len(todo)), max(1, len(todo)))
     share = max(1, (threads or usable_cores()) // count) if ray is None else threads or 1

@@ -46,6 +46,15 @@ def test_others_may_read_it_as_far_as_the_user_allows(tmp_path: Path) -> None:
     assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {"x": 0o640, "y": 0o640}
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    for name in ("deep/.0123abcd.partial", ".mine.partial", "deep/x.partial"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    files.remove_unfinished(tmp_path)
+    assert names(tmp_path) == [".mine.partial", "deep"]
+    assert names(tmp_path / "deep") == ["x.partial"]
+
+
 @pytest.mark.parametrize("death", [KeyboardInterrupt, ValueError, AudiotransError])
 def test_what_an_error_leaves_behind_is_removed_and_the_error_kept(tmp_path: Path, death: type[BaseException]) -> None:
     path = tmp_path / "x"
