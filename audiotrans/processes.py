@@ -174,6 +174,17 @@ def use_threads(threads: int | None) -> None:
     _log.info("threads: %d", torch.get_num_threads())
 
 
+def threads_each(threads: int | None, count: int, ray: str | None) -> int:
+    """Return how many threads each of several workers gets.
+
+    Args:
+        threads: of all workers, all cores if None; on a cluster of each one, 1 if None.
+        count: workers of this machine.
+        ray: the cluster, if there is one.
+    """
+    return max(1, (threads or usable_cores()) // count) if ray is None else threads or 1
+
+
 def keep_freed_memory() -> None:
     """Keep what is freed for what comes next, where the C library can be told so (glibc).
 

@@ -12,7 +12,7 @@ from audiotrans.convert.jobs import Failure, Job, Written, check_output
 from audiotrans.convert.sound_converter import convert_or_say, outcomes
 from audiotrans.errors import UsageError
 from audiotrans.options import ConvertOptions
-from audiotrans.processes import in_processes, keep_freed_memory, usable_cores, use_threads
+from audiotrans.processes import in_processes, keep_freed_memory, threads_each, use_threads
 
 if TYPE_CHECKING:
     from audiotrans.convert.photos import PhotoConverter
@@ -69,7 +69,7 @@ def convert_jobs(
         AudiotransError: if the only input fails, or a worker dies again and again.
     """
     count = min(workers or 1, len(jobs))
-    share = max(1, (threads or usable_cores()) // count) if ray is None else threads or 1
+    share = threads_each(threads, count, ray)
     failures: list[Failure] = []
 
     def allowed() -> Iterator[Job]:

@@ -48,7 +48,7 @@ from audiotrans.evaluation.cycle_results import (
 from audiotrans.evaluation.scoring import AnalysedSound, Case, measure
 from audiotrans.files import beside, file_digest, remove_unfinished, write_whole
 from audiotrans.options import ConvertOptions
-from audiotrans.processes import default_workers, in_processes, in_turn, usable_cores, use_threads
+from audiotrans.processes import default_workers, in_processes, in_turn, threads_each, use_threads
 from audiotrans.weights import find
 
 METRICS_OF_PITCH = ("pitch_error_cents", "pitch_fraction_off")
@@ -151,7 +151,7 @@ def run_cycles(
     remove_unfinished(output)
     todo = [clip for clip in clips if not is_finished(output, clip)]
     count = min(workers or _default_workers(converter, len(todo)), max(1, len(todo)))
-    share = max(1, (threads or usable_cores()) // count) if ray is None else threads or 1
+    share = threads_each(threads, count, ray)
     by_start = {domain: tuple(chain for chain in chains if chain[0] == domain) for domain in starting}
     setup = Setup(output, recipe.model, device, share, by_start, recipe.options, chosen_scores(recipe.scores))
     failures = _run_all(setup, todo, workers if ray is not None else count, ray, converter, progress)

@@ -38,7 +38,7 @@ from audiotrans.evaluation.systems import (
 from audiotrans.evaluation.tagger import EMBEDDING_NAME, INSTRUMENTS
 from audiotrans.evaluation.testset import Clip, Direction, Selection, digest_of, find_directions
 from audiotrans.evaluation.transcription import transcription_available
-from audiotrans.processes import in_processes, in_turn, usable_cores, use_threads
+from audiotrans.processes import in_processes, in_turn, threads_each, use_threads
 
 if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter
@@ -113,7 +113,7 @@ def evaluate(
     store = Store(output, force=force, resume=resume)
     run = _Run(store, plans, progress)
     if ray is not None or (workers or 1) > 1:
-        share = max(1, (threads or usable_cores()) // (workers or 1)) if ray is None else threads or 1
+        share = threads_each(threads, workers or 1, ray)
         run.make_aside(Setup(options, output, share), workers, ray)
     found = [
         summaries.summarise(plan.direction, run.rows(plan), run.reals(plan), plan.embeddings, options.seed)
