@@ -37,6 +37,8 @@ class Piece:
 
 
 PIECES = (
+    Piece("recorded_violin", "data/violin_recording.ogg", "piano"),
+    Piece("recorded_piano", "data/piano_recording.ogg", "violin"),
     Piece("violin_to_piano", "data/violin.wav", "piano"),
     Piece("piano_to_violin", "data/piano.wav", "violin"),
     Piece("half", "data/violin.wav", "piano", {"strength": 50}),
@@ -49,7 +51,9 @@ SECONDS = 6.0
 
 def source_of(name: str, folder: Path) -> tuple[Wave, int]:
     """Return a sound: a file, a piece that was made before, the piano 16 semitones lower, or a violin in noise."""
-    if name.endswith((".wav", ".flac")):
+    if name.endswith(".ogg"):  # recordings, whole
+        return read(ROOT / name)
+    if name.endswith(".wav"):
         return read(ROOT / name, seconds=SECONDS)
     if name == "bass":  # slower and lower: the shipped model knows the violin's range
         wave, rate = read(ROOT / "data" / "piano.wav", seconds=SECONDS / 2.5)
