@@ -88,6 +88,17 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {folded[close[0]]!r}?" if close else ""
 
 
+def check_counts(**counts: int | None) -> None:
+    """Refuse fewer than one of what is given by name; None leaves the choice to the program.
+
+    Raises:
+        UsageError: naming the first that is too low.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise UsageError(f"{name} {count}: give 1 or more")
+
+
 def lookup(registry: Mapping[str, T], name: str, what: str) -> T:
     """Fetch a named variant from a registry.
 

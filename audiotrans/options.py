@@ -29,9 +29,8 @@ class Option:
         ends: what the ends of the range mean, for messages.
         flag: its name on the command line, where that is another one.
         neutral: the value that changes nothing.
-        by_model: whether a model has a value of its own, from its recipe, that counts where none is asked for.
-        by_target: whether that is another one for each of its domains. Then reconstructions, which are to be like
-            their input, are left alone.
+        by_model: whether a model has a value of its own for translations to each of its domains, from its recipe, that
+            counts where none is asked for. Reconstructions, which are to be like their input, are left alone.
         streaming: of streams where none is asked for: what flows must not wait for better sound.
         sound: whether photos have it not.
         logarithmic: whether it is defined on images of decibels only.
@@ -46,7 +45,6 @@ class Option:
     flag: str = ""
     neutral: float | None = None
     by_model: bool = False
-    by_target: bool = False
     streaming: float | None = None
     sound: bool = False
     logarithmic: bool = False
@@ -117,7 +115,7 @@ class ConvertOptions:
     seed: int = option(0, "The same seed gives the same bytes", kind=int, least=0, most=2**62 - 1)
     articulation: float | None = option(
         None, "How clearly notes begin", least=0, most=4, ends="1 is what the network gives", neutral=1.0,
-        by_model=True, by_target=True, sound=True, logarithmic=True,
+        by_model=True, sound=True, logarithmic=True,
     )  # fmt: skip
     shifts: int | None = option(
         None, "Translations that are averaged", kind=int, least=1, most=8, ends="1 is the fastest", neutral=1,
@@ -125,15 +123,15 @@ class ConvertOptions:
     )  # fmt: skip
     vibrato: float | None = option(
         None, "Vibrato of lasting notes, to each side", least=0, most=100, unit="cents",
-        ends="0 adds none", neutral=0.0, by_model=True, by_target=True, sound=True,
+        ends="0 adds none", neutral=0.0, by_model=True, sound=True,
     )  # fmt: skip
     remove_vibrato: float | None = option(
         None, "How much of the input's vibrato is removed", least=0, most=100, unit="percent",
-        ends="0 leaves the input's vibrato", neutral=0.0, by_model=True, by_target=True, streaming=0.0, sound=True,
+        ends="0 leaves the input's vibrato", neutral=0.0, by_model=True, streaming=0.0, sound=True,
     )  # fmt: skip
     tilt: float | None = option(
         None, "Spectral tilt of what the network is given: darker or brighter", least=-6, most=6,
-        unit="dB per octave", ends="0 leaves it as it is", neutral=0.0, by_model=True, by_target=True, sound=True,
+        unit="dB per octave", ends="0 leaves it as it is", neutral=0.0, by_model=True, sound=True,
         logarithmic=True,
     )  # fmt: skip
 
@@ -210,5 +208,5 @@ def completed(
     if own is not None:
         for name, info in BY_MODEL.items():
             if getattr(options, name) is None:
-                values[name] = info.neutral if info.by_target and source == options.to else own(name, target)
+                values[name] = info.neutral if source == options.to else own(name, target)
     return replace(options, **values)

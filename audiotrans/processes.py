@@ -28,7 +28,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiotrans.cluster import LOCAL, on_cluster
-from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.errors import AudiotransError, UsageError, check_counts
 
 if TYPE_CHECKING:
     import torch
@@ -166,8 +166,7 @@ def use_threads(threads: int | None) -> None:
     """
     if threads is None:
         return
-    if threads < 1:
-        raise UsageError(f"threads {threads}: give 1 or more")
+    check_counts(threads=threads)
     import torch
 
     torch.set_num_threads(min(threads, usable_cores()))

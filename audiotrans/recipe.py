@@ -95,17 +95,23 @@ def _checked_weights(weights: dict[str, float], known: Mapping[str, Loss], what:
     return weights
 
 
+class _ByTarget(_Part):
+    """A value for translations to A and one for translations to B; one number stands for both."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _both(cls, value: Any) -> Any:
+        return {"a": value, "b": value} if isinstance(value, int | float) else value
+
+
 def _conversion_fields() -> dict[str, Any]:
     """Return a recipe's key for each option of conversion that a model has its own values of, with its range."""
     keys: dict[str, Any] = {}
     for name, info in BY_MODEL.items():
         number = Annotated[info.kind, Field(ge=info.least, le=info.most)]  # type: ignore[name-defined]
-        if info.by_target:  # translations to A, translations to B
-            sides: Any = {"a": (number, info.neutral), "b": (number, info.neutral)}
-            pair = create_model(name, __base__=_Part, __module__=__name__, **sides)
-            keys[name] = (pair, pair())
-        else:
-            keys[name] = (number, info.neutral)
+        sides: Any = {"a": (number, info.neutral), "b": (number, info.neutral)}
+        pair = create_model(name, __base__=_ByTarget, __module__=__name__, **sides)
+        keys[name] = (pair, pair())
     return keys
 
 
@@ -306,8 +312,8 @@ class _Recipe(_Part):
 
     def own(self, option: str, target: Side) -> float:
         """Return the value that the model has of an option in `BY_MODEL`, for translations to a side."""
-        value = getattr(self, option)
-        return float(getattr(value, target)) if BY_MODEL[option].by_target else value
+        value: float = getattr(getattr(self, option), target)
+        return value
 
     def _sets(self, option: str) -> bool:
         return any(self.own(option, side) != BY_MODEL[option].neutral for side in ("a", "b"))

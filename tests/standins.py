@@ -88,9 +88,15 @@ def converter(
     **changes: Any,
 ) -> Converter:
     """Build a converter of violin and piano around a stand-in; what is given in pairs is by target."""
-    by_target = {"articulation": articulation, "vibrato": vibrato, "remove_vibrato": remove_vibrato, "tilt": tilt}
+    by_target: dict[str, tuple[float, float]] = {
+        "articulation": articulation,
+        "shifts": (shifts, shifts),
+        "vibrato": vibrato,
+        "remove_vibrato": remove_vibrato,
+        "tilt": tilt,
+    }
     pairs: dict[str, Any] = {name: SimpleNamespace(a=pair[0], b=pair[1]) for name, pair in by_target.items()}
-    recipe = Recipe.model_construct(imaging=settings(**changes), shifts=shifts, **pairs)
+    recipe = Recipe.model_construct(imaging=settings(**changes), **pairs)
     return Converter(model, recipe)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import click
 
 from audiotrans.cli.parameters import DEVICE, FILES, MODEL, Words, worker_options
-from audiotrans.errors import AudiotransError, UsageError, printable
+from audiotrans.errors import AudiotransError, UsageError, check_counts, printable
 from audiotrans.options import OPTIONS, ConvertOptions, Option, flag, for_stream, options_of
 
 if TYPE_CHECKING:
@@ -169,8 +169,7 @@ def _convert(
     from audiotrans.convert.sound_converter import run_jobs
     from audiotrans.processes import keep_freed_memory
 
-    if how["workers"] is not None and how["workers"] < 1:
-        raise UsageError(f"workers {how['workers']}: give 1 or more")
+    check_counts(workers=how["workers"])
     keep_freed_memory()
     bar = partial(sound_bar, quiet=how["quiet"])
     if is_graph(how["model"], how["runtime"]):
@@ -197,7 +196,7 @@ def _convert_aside(
     """Return what becomes of the jobs where other processes do them; None where there is one for all."""
     if ray is None and min(workers or 1, len(jobs)) < 2:
         return None
-    from audiotrans.convert.folders import convert_jobs
+    from audiotrans.convert.side_by_side import convert_jobs
 
     shared = None if output is None or jobs[0].outputs[0] == Path(output) else Path(output)
     chosen = {name: how[name] for name in ("model", "device", "threads", "force")}

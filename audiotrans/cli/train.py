@@ -258,10 +258,7 @@ def _own_options(function: F) -> F:
     for name, info in reversed(BY_MODEL.items()):
         text = f"{info.help}, {info.least:g} to {info.most:g}"
         text += f" {info.unit}" if info.unit else ""
-        if info.by_target:
-            add = click.option(flag(name), name, multiple=True, metavar="TO=VALUE", help=f"{text}; for each domain.")
-        else:
-            add = click.option(flag(name), name, type=info.kind, help=f"{text}.")
+        add = click.option(flag(name), name, multiple=True, metavar="TO=VALUE", help=f"{text}; for each domain.")
         function = add(function)
     return function
 
@@ -286,11 +283,7 @@ def export_weights(run: Path, output: Path, **options: Any) -> None:
     from audiotrans.weights import open_weights
 
     own = {name: options.pop(name) for name in BY_MODEL}
-    conversion = {
-        name: dict(_by_target(name, text) for text in value) if BY_MODEL[name].by_target else value
-        for name, value in own.items()
-        if value not in (None, ())
-    }
+    conversion = {name: dict(_by_target(name, text) for text in values) for name, values in own.items() if values}
     click.echo(str(export_run(run, output, conversion, progress=sys.stderr.isatty(), **options)))
     stored = open_weights(output)
     if stored.statistics is None and stored.recipe.imaging.type == "audio":  # photos are not checked

@@ -32,7 +32,7 @@ from audiotrans.convert.chains import (
 )
 from audiotrans.convert.converter import Converter, load
 from audiotrans.convert.jobs import sound_bar
-from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.errors import AudiotransError, check_counts
 from audiotrans.evaluation.cycle_inputs import STEP_OPTIONS, CycleClip, CycleRecipe, find_clips
 from audiotrans.evaluation.cycle_results import (
     SCORED_SECONDS,
@@ -138,9 +138,7 @@ def run_cycles(
         AudiotransError: if an input cannot be read or the results cannot be written.
     """
     started = time.perf_counter()
-    for name, value in (("threads", threads), ("workers", workers)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} {value}: give 1 or more")
+    check_counts(threads=threads, workers=workers)
     converter = load(recipe.model, device=device)
     chains = _chains(recipe, converter.domains)
     check_chains(converter, chains, recipe.options)

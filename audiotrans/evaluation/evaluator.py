@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiotrans import __version__
-from audiotrans.errors import UsageError
+from audiotrans.errors import UsageError, check_counts
 from audiotrans.evaluation import summaries
 from audiotrans.evaluation.baselines import BaselineOptions, build_baselines
 from audiotrans.evaluation.scoring import KERNEL_OF, METRICS, AnalysedSound, Case, measure
@@ -107,8 +107,7 @@ def evaluate(
         UsageError: a name, folder or option that is not allowed.
         AudiotransError: a file that cannot be read or written.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers {workers}: give 1 or more")
+    check_counts(threads=threads, workers=workers)
     plans, notes = make_plans(options)
     store = Store(output, force=force, resume=resume)
     run = _Run(store, plans, progress)

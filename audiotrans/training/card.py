@@ -105,8 +105,6 @@ def _facts(stored: StoredModel, lines: list[dict[str, float]]) -> str:
 
 
 def _by_target(value: Any, recipe: Any) -> str:
-    if isinstance(value, (int, float)):
-        return f"{value:g}"
     return f"{value.a:g} to {recipe.domains.a} and {value.b:g} to {recipe.domains.b}"
 
 

@@ -17,7 +17,7 @@ from audiotrans.training.statistics import statistics_for
 from audiotrans.weights import SUFFIX, describe_weights, export_weights, open_weights, shipped_by_name
 
 Conversion = Mapping[str, float | Mapping[str, float]]
-"""A model's own values of options in `BY_MODEL`: numbers, or by a target's name where each domain has its own."""
+"""A model's own values of options in `BY_MODEL`: by a target's name, or one number for both."""
 
 
 def export_run(

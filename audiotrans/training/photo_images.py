@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from audiotrans.errors import AudiotransError, UsageError, nearest
+from audiotrans.errors import AudiotransError, UsageError, check_counts, nearest
 from audiotrans.photo.celeba import (
     ATTRIBUTES_FILE,
     IMAGES_FOLDER,
@@ -117,8 +117,7 @@ def prepare_photos(
     """
     if not 0 < valid_fraction < 1:
         raise UsageError(f"valid fraction {valid_fraction}: above 0 and below 1 (0.1 holds out a tenth)")
-    if workers is not None and workers < 1:
-        raise UsageError(f"{workers} workers: at least 1")
+    check_counts(workers=workers)
     root, folder, settings = Path(output), Path(source), settings or PhotoSettings()
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give CelebA's, or one with a folder of photos for each domain")

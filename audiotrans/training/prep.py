@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from audiotrans.errors import AudiotransError, UsageError
+from audiotrans.errors import AudiotransError, UsageError, check_counts
 from audiotrans.files import write_error
 from audiotrans.photo.images import PhotoSettings
 from audiotrans.processes import alone_in, default_workers, in_processes, in_turn
@@ -355,8 +355,7 @@ class _Work:
         workers: int | None,
         ray: str | None,
     ) -> None:
-        if workers is not None and workers < 1:
-            raise UsageError(f"{workers} workers: at least 1 (1 works without further processes)")
+        check_counts(workers=workers)
         self.root, self.workers, self.ray = root, workers, ray
         self.sources = find_sources(source, a, b)
         if paired:

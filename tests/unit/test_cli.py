@@ -244,7 +244,7 @@ def test_old_names_are_answered_with_todays_in_one_line(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text("passes: 2\n")
     result = invoke("recipe", "show", recipe)
-    assert "shifts: 2" in result.stdout
+    assert "shifts:\n  a: 2\n  b: 2" in result.stdout
     assert result.stderr == f"audiotrans: warning: {recipe}: passes is called shifts now: rename it\n"
 
 

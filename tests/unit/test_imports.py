@@ -276,7 +276,7 @@ def test_keeping_the_sources_phases_compiles_nothing() -> None:
 @pytest.mark.slow
 def test_what_workers_import_before_they_have_a_cache_compiles_nothing() -> None:
     modules = (
-        "convert.folders",
+        "convert.side_by_side",
         "evaluation.cycles",
         "evaluation.compare.runs",
         "evaluation.evaluator",

@@ -121,7 +121,7 @@ def test_how_a_model_converts_is_said_when_it_is_exported(
         model = load(path)
         to_violin, to_piano = model.options("violin"), model.options("piano")
         assert (to_violin.vibrato, to_violin.articulation, to_violin.shifts) == (cents, 1, 3)
-        assert (to_piano.vibrato, to_piano.articulation) == (0, 1.5)
+        assert (to_piano.vibrato, to_piano.articulation, to_piano.shifts) == (0, 1.5, 3)
     with pytest.raises(UsageError, match="viola"):
         export_run(tmp_path / "run", tmp_path / "n.safetensors", {"vibrato": {"viola": 9}})
     with pytest.raises(UsageError, match="vibrato"):

@@ -19,7 +19,7 @@ from tests.standins import Identity, converter
 ROOT = Path(__file__).resolve().parents[2]
 
 ADDED = """    warmth: float | None = option(
-        None, "Warmth", least=0, most=3, unit="dB", ends="0 is cold", neutral=0.0, by_model=True, by_target=True,
+        None, "Warmth", least=0, most=3, unit="dB", ends="0 is cold", neutral=0.0, by_model=True,
         streaming=0.0, sound=True, logarithmic=True,
     )
 

@@ -512,7 +512,7 @@ class TestOutput:
             ({"valid_fraction": 0.0}, "valid fraction 0.0: above 0 and below 1"),
             ({"valid_fraction": 1.0}, "valid fraction 1.0"),
             ({"crop_frames": 0}, "crop of 0 columns"),
-            ({"workers": 0}, "0 workers: at least 1"),
+            ({"workers": 0}, "workers 0: give 1 or more"),
         ],
     )
     def test_arguments(self, source: Path, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

@@ -186,7 +186,7 @@ def test_old_keys_are_read_and_answered_with_todays(tmp_path):
     path = write(tmp_path, "passes: 2\nstraighten: {b: 50}\nmodel: {carry: 0.5}\ntrain: {critic_batch: 3}\n")
     with pytest.warns(RenamedWarning) as said:
         recipe = load_recipe(path)
-    assert (recipe.shifts, recipe.remove_vibrato.b, recipe.model.residual) == (2, 50, 0.5)
+    assert (recipe.shifts.a, recipe.remove_vibrato.b, recipe.model.residual) == (2, 50, 0.5)
     assert recipe.train.discriminator_batch == 3
     lines = [str(warning.message) for warning in said]
     assert [line.partition("r.yaml: ")[2] for line in lines] == [
@@ -201,7 +201,7 @@ def test_old_keys_are_also_read_from_the_command_line(tmp_path):
     path = write(tmp_path, "shifts: 1\n")
     with pytest.warns(RenamedWarning) as said:
         recipe = load_recipe(path, ["passes=2", "straighten.b=50", "train.critic_batch=3"])
-    assert (recipe.shifts, recipe.remove_vibrato.b, recipe.train.discriminator_batch) == (2, 50, 3)
+    assert (recipe.shifts.a, recipe.remove_vibrato.b, recipe.train.discriminator_batch) == (2, 50, 3)
     assert [str(warning.message) for warning in said] == [
         "--set passes=2: passes is called shifts now: rename it",
         "--set straighten.b=50: straighten is called remove_vibrato now: rename it",

@@ -28,10 +28,9 @@ pytestmark = pytest.mark.usefixtures("no_board")
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory):
-    """A model of random weights that averages two shifts and articulates."""
+    """A model of random weights that averages shifts, more of them towards A, and articulates."""
     path = tmp_path_factory.mktemp("teacher") / "master.safetensors"
-    recipe = tiny_recipe(train={"seed": 3}, articulation={"a": 1.5, "b": 1.2})
-    recipe = recipe.model_copy(update={"shifts": 2})
+    recipe = tiny_recipe(train={"seed": 3}, articulation={"a": 1.5, "b": 1.2}, shifts={"a": 3, "b": 2})
     export_weights(Trainer(recipe, 1, CPU).model.state_dict(), recipe, path, card={"summary": "", "steps": 0})
     return path
 
@@ -57,7 +56,7 @@ def test_a_teacher_gives_what_it_would_convert_to(master):
     a, b = crops(recipe)
     for images, side, to in ((a, "a", converter.domains[1]), (b, "b", converter.domains[0])):
         request = converter.options(to)
-        assert (request.shifts, request.articulation) == (2, {"a": 1.2, "b": 1.5}[side])
+        assert (request.shifts, request.articulation) == {"a": (2, 1.2), "b": (3, 1.5)}[side]
         assert torch.equal(teach(images, side), converter.translate_image(images, 0, request))
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from audiotrans.errors import UsageError
+from audiotrans.errors import UsageError, check_counts
 from audiotrans.evaluation.compare import imagenet
 from audiotrans.evaluation.compare.evaluation_set import (
     DIRECTIONS,
@@ -136,9 +136,7 @@ def compare(
 def _check(recipes: Mapping[str, Recipe], **numbers: int) -> None:
     if not recipes:
         raise UsageError("nothing to compare: give one recipe or more")
-    for what, value in numbers.items():
-        if value < 1:
-            raise UsageError(f"{what} {value}: at least 1")
+    check_counts(**numbers)
     if numbers["every"] > numbers["steps"]:
         raise UsageError(f"every {numbers['every']}: there would be no evaluation in {numbers['steps']} steps")
 
