@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.docs]
 
 NOT_RUN = {
     r"^make ": "CI runs these themselves",
+    r"^git show ": "needs the history of the repository; git has its own tests",
     r"^pip install ": "CI installs the wheel, with all extras, into empty environments",
     r"^python -m venv |^\. \.venv/": "CI makes environments so",
     r"^(for .*)?python -m benchmarks\.": "takes minutes to hours, most of them with sounds that are not shipped",
