@@ -44,6 +44,7 @@ NOT_RUN = {
     r"hf:owner/name|^audiotrans push|^hf auth": "needs the hub; test_hub.py runs them against a hub of its own",
     r"^audiotrans (serve|export) |^python app\.py|^np[xm] |^audiotrans .*--runtime": "they have tests of their own",
     r"irmas|PAIRS|violin_piano_pairs|one_pass|\bMODEL\b|teacher": "takes what is not shipped; test_pairs.py",
+    r"\bpaper\b|figure8": "hours of training; test_cycle.py and test_plots_figures.py run the rest",
     r"^audiotrans doctor": "takes a quarter of a minute; test_look.py runs it",
     r"zsh_source|fish_source": "needs other shells; bash's line is run",
     r"--shard|--ray|--resume --run runs/mine --cache": "test_runs.py, test_prepare.py and test_cluster.py run these",
