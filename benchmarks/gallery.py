@@ -51,10 +51,8 @@ SECONDS = 6.0
 
 def source_of(name: str, folder: Path) -> tuple[Wave, int]:
     """Return a sound: a file, a piece that was made before, the piano 16 semitones lower, or a violin in noise."""
-    if name.endswith(".ogg"):  # recordings, whole
-        return read(ROOT / name)
-    if name.endswith(".wav"):
-        return read(ROOT / name, seconds=SECONDS)
+    if name.startswith("data/"):  # of recordings, all
+        return read(ROOT / name, seconds=None if name.endswith(".ogg") else SECONDS)
     if name == "bass":  # slower and lower: the shipped model knows the violin's range
         wave, rate = read(ROOT / "data" / "piano.wav", seconds=SECONDS / 2.5)
         places = np.arange(int(wave.shape[1] * 2.5)) / 2.5

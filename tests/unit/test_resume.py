@@ -76,7 +76,7 @@ def other(**parts):
         ({"losses": {"gan": "bce"}}, r'losses\.gan: "hinge" -> "bce"'),
         ({"domains": {"a": "flute"}}, r"holds violin and piano"),
         ({"init": "violin-piano"}, r'init: "" -> "violin-piano"'),
-        ({"shifts": 2}, r"shifts.a: 1 -> 2; shifts.b: 1 -> 2"),
+        ({"shifts": 2}, r"shifts\.a: 1 -> 2; shifts\.b: 1 -> 2"),
         ({"model": {"kl": "linear"}}, r"model\.kl.*take a new run folder"),
     ],
     ids=str,
