@@ -310,6 +310,23 @@ class _Recipe(_Part):
         return self
 
     @model_validator(mode="after")
+    def _has_pairs_to_judge(self) -> _Recipe:
+        """Refuse discriminators that see the source where there is no source to what is real."""
+        if self.model.conditional_discriminator and self.losses.generator.get("gan"):
+            if not (self.pairs and self.train.pairs_share):
+                raise ValueError(
+                    "model.conditional_discriminator learns from pairs: name a cache of audiotrans prep --paired with"
+                    " pairs, set train.pairs_share above 0, or leave it out"
+                )
+            for name in ("discriminator_batch", "discriminator_steps"):
+                if getattr(self.train, name) > 1:
+                    raise ValueError(
+                        f"train.{name} {getattr(self.train, name)}: a conditional discriminator sees the batch's own"
+                        " pairs alone; set it to 1"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _trains_what_it_asks(self) -> _Recipe:
         asks = [name for name in ("vae_kl", "cycle_kl") if self.losses.generator.get(name)]
         if asks and self.model.kl in NEEDS_T and not self.losses.discriminator.get("latent"):

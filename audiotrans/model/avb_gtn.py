@@ -327,6 +327,7 @@ class Discriminators(nn.Module):
         training: bool,
         generator: Generators | None = None,
         shown: dict[str, Tensor] | None = None,
+        image: bool = True,
         latent: bool = True,
         follow: bool = True,
     ) -> DiscriminatorOutputs:
@@ -337,14 +338,21 @@ class Discriminators(nn.Module):
             training: the discriminators' own step: spectral norms follow the weights; real images and latents of the
                 prior have logits, too.
             generator: source of the prior's samples.
-            shown: images that D sees in place of the translation's own, by the names of `Translation`'s fields.
+            shown: images that D sees in place of the translation's own, by the names of `Translation`'s fields. Of a
+                conditional D's, ``a`` and ``b`` are the true sides of pairs, made of what ``ba`` and ``ab`` were.
+            image: ask D.
             latent: ask T, too, if there is one.
             follow: of several batches of one step the first alone lets spectral norms follow.
         """
+        if training and follow:
+            iterate_spectral_norms(self)
         images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
-        if training:
-            if follow:
-                iterate_spectral_norms(self)
+        if image and self.image.settings.conditional_discriminator:
+            sources = {"a": t.b, "b": t.a, "ab": t.a, "ba": t.b}
+            images = {name: torch.cat([seen, sources[name]], 1) for name, seen in images.items()}
+        if not image:
+            found = DiscriminatorOutputs([], [])
+        elif training:
             of = self.image({d: torch.cat([images[d], images[made]]) for d, made in (("a", "ba"), ("b", "ab"))})
             (real_a, fake_ba), (real_b, fake_ab) = (_parted(of[d], len(images[d])) for d in "ab")
             found = DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b)

@@ -63,6 +63,8 @@ class NetSettings:
         coordinate: append a channel of row coordinates, -1 .. 1, to what encoders and discriminators see.
         discriminator_width: channels after the first layer of discriminators and T.
         discriminator_scales: image discriminators, each on an image of half the size; 0 selects UNIT's own deep one.
+        conditional_discriminator: image discriminators see the source beside each image, and so learn from pairs alone
+            (Isola et al. 2017): that it sounds like a piano is not enough, these notes must sound like one.
         discriminator_norm: ``spectral`` (also in T), ``instance`` (between a discriminator's layers), ``both`` or
             ``none``.
         image_mean: mean of typical images; discriminators see images standardised by it and by `image_std`.
@@ -94,6 +96,7 @@ class NetSettings:
     coordinate: bool = False
     discriminator_width: int = 64
     discriminator_scales: int = 2
+    conditional_discriminator: bool = False
     discriminator_norm: Literal["spectral", "instance", "both", "none"] = "spectral"
     image_mean: float = 0.0
     image_std: float = 1.0
@@ -457,7 +460,7 @@ class ImageDiscriminators(nn.Module):
     def __init__(self, s: NetSettings, image_channels: int) -> None:
         super().__init__()
         self.settings = s
-        inputs = image_channels + s.coordinate
+        inputs = image_channels * (1 + s.conditional_discriminator) + s.coordinate
         scales = max(s.discriminator_scales, 1)
         self.private = nn.ModuleDict(
             {f"{domain}{scale}": _discriminator_front(s, inputs) for domain in "ab" for scale in range(scales)}
@@ -467,6 +470,8 @@ class ImageDiscriminators(nn.Module):
 
     def forward(self, images: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """Return the logits of images by domain, ``(n, c, h, w)`` each; the shared part has all of them at once.
+
+        Conditional ones have the source's channels after the image's own, ``(n, 2 c, h, w)``.
 
         Returns:
             By domain, one map of logits ``(n, 1, h', w')`` per scale, finest first, float32; positive: real.

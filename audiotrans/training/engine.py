@@ -148,7 +148,7 @@ class Trainer:
         found = self._descend("generator", steps, moves=self.step >= settings.discriminator_warmup)
         if self.guard.found:
             return found
-        if self.adversarial:
+        if self.adversarial and (self.asks_t or self._judges(kept[0][0])):
             self._let_discriminators_learn(True)
             for turn in range(settings.discriminator_steps):
                 past = self._past(turn)
@@ -182,19 +182,26 @@ class Trainer:
         with self._precision():
             outputs = DiscriminatorOutputs([], [])
             if self.adversarial:
-                outputs = self.discriminators(t, training=False, shown=made, latent=self.asks_t)
+                asked = {"image": self._judges(t), "latent": self.asks_t}
+                outputs = self.discriminators(t, training=False, shown=made, **asked)
             terms = self._terms(self._generator_losses(t), t, outputs)
-        checked = {f"translation {name}": images.mean() for name, images in made.items()}
+        checked = {f"translation {name}": made[name].mean() for name in ("ab", "ba")}
         return Pass(terms, {}, checked), made, t, generators
 
     def _discriminator_pass(
         self, t: Translation, shown: dict[str, Tensor], generators: list[torch.Generator], first: bool
     ) -> Pass:
-        asked = {"generator": generators, "shown": shown, "latent": self.asks_t, "follow": first}
+        judges = self._judges(t)
+        asked = {"generator": generators, "shown": shown, "image": judges, "latent": self.asks_t, "follow": first}
+        losses = {name: loss for name, loss in DISCRIMINATOR_LOSSES.items() if judges or name != "image"}
         with self._precision():
             outputs = self.players["discriminator"](t, training=True, **asked)
-            terms = self._terms(DISCRIMINATOR_LOSSES, t, outputs)
+            terms = self._terms(losses, t, outputs)
         return Pass(terms, health(t, outputs), {})
+
+    def _judges(self, t: Translation) -> bool:
+        """Tell whether D judges a batch: a conditional one knows of pairs alone what the source should sound like."""
+        return not self.recipe.model.conditional_discriminator or t.true_ab is not None
 
     def _generators(self, name: str, numbers: list[int]) -> list[torch.Generator]:
         """Return a source of noise for each of the step's images."""
@@ -227,10 +234,12 @@ class Trainer:
     def _dithered(self, t: Translation, numbers: list[int]) -> dict[str, Tensor]:
         """Give the translations as much noise as the real crops have, so that noise tells D nothing.
 
-        What ``residual`` takes over from a crop brings its share of the crop's own noise. The gradient passes as if
-        nothing were clipped.
+        So with the true sides of pairs, which a conditional D sees in place of the crops. What ``residual`` takes over
+        from a crop brings its share of the crop's own noise. The gradient passes as if nothing were clipped.
         """
         made = {"ab": t.ab, "ba": t.ba}
+        if self.recipe.model.conditional_discriminator and t.true_ab is not None and t.true_ba is not None:
+            made |= {"a": t.true_ba, "b": t.true_ab}
         size = self.recipe.train.dither * math.sqrt(1 - self.recipe.model.residual**2)
         if not size:
             return made
@@ -277,7 +286,7 @@ class Trainer:
         share = self.team.share
         own = slice(share.rank * settings.accumulate + index, None, share.size * settings.accumulate)
         for name, images in made.items():
-            shown[name] = torch.cat([images, *(x.to(self.device) for x in past[name][own])])
+            shown[name] = torch.cat([images, *(x.to(self.device) for x in past.get(name, [])[own])])
         return shown
 
     def _terms(self, losses: dict[str, Any], t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
@@ -288,6 +297,7 @@ class Trainer:
         unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
         unused |= {"vae_kl", "cycle_kl"} if self.recipe.model.kl in NEEDS_T and not self.asks_t else set()
         unused |= {"paired"} if t.true_ab is None else set()
+        unused |= set() if self._judges(t) else {"gan"}
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 
     @staticmethod
@@ -417,7 +427,8 @@ def health(t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
         found["health/t_posterior"] = posterior.mean() / v.dimensions
         found["health/t_prior"] = prior.mean() / v.dimensions
     for name, logits in {"real_a": v.real_a, "real_b": v.real_b, "fake_ab": v.fake_ab, "fake_ba": v.fake_ba}.items():
-        found[f"health/d_{name}"] = torch.stack([x.float().mean() for x in logits or []]).mean()
+        if logits:
+            found[f"health/d_{name}"] = torch.stack([x.float().mean() for x in logits]).mean()
     return {name: value.detach() for name, value in found.items()}
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from audiotrans.convert.converter import Converter
 
 _OF_DISCRIMINATORS = {
-    "discriminator_width", "discriminator_scales", "discriminator_norm", "latent_discriminator", "image_mean",
-    "image_std", "ignored_rows",
+    "discriminator_width", "discriminator_scales", "conditional_discriminator", "discriminator_norm",
+    "latent_discriminator", "image_mean", "image_std", "ignored_rows",
 }  # fmt: skip
 """Settings of the layers that are not in a weights file."""
 

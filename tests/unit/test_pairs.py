@@ -200,6 +200,75 @@ def test_each_turn_of_the_discriminators_has_real_crops_of_its_own(pairs):
     assert len(turns[1]["ab"]) == 3  # a past translation beside the step's own
 
 
+def conditional(pairs, **parts):
+    """Return the recipe with discriminators that see the source; they learn in steps of pairs alone."""
+    values = recipe_to_dict(recipe(pairs, **parts))
+    return recipe_from_dict(values | {"model": values["model"] | {"conditional_discriminator": True, "residual": 0.0}})
+
+
+def test_a_conditional_discriminator_sees_the_source_beside_translation_and_truth(pairs):
+    trainer, asked = Trainer(conditional(pairs, batch_size=2), 1, CPU), []
+    trainer.discriminators.image.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    a, b, true_ab, true_ba = (image((2, 1, 32, CROP), seed) for seed in range(4))
+    found = trainer.train_step(a, b, targets={"true_ab": true_ab, "true_ba": true_ba})
+    assert {"generator/gan", "discriminator/image", "health/d_real_a"} <= set(found)
+    of_generator, of_discriminators = asked
+    for made, source in (("b", a), ("a", b)):
+        assert of_generator[made].shape == (2, 2, 32, CROP)
+        assert torch.equal(of_generator[made][:, 1:], source)
+    for side, truth, source in (("b", true_ab, a), ("a", true_ba, b)):
+        seen = of_discriminators[side]
+        assert torch.equal(seen, torch.cat([torch.cat([truth, source], 1), of_generator[side]]))
+
+
+@pytest.mark.parametrize("latent", [0.0, 1.0])
+def test_it_says_and_learns_nothing_of_crops_that_are_no_pairs(pairs, latent):
+    values = recipe_to_dict(conditional(pairs))
+    losses = {"generator": {"gan": 1, "vae_reconstruction": 1, "vae_kl": latent}, "discriminator": {"image": 1}}
+    losses["discriminator"] |= {"latent": latent} if latent else {}
+    trainer = Trainer(recipe_from_dict(values | {"losses": losses}), 1, CPU)
+    before = [p.clone() for p in trainer.discriminators.image.parameters()]
+    found = trainer.train_step(image((1, 1, 32, CROP), 0), image((1, 1, 32, CROP), 1))
+    assert not {"generator/gan", "discriminator/image"} & set(found)
+    assert ("discriminator/latent" in found) == bool(latent)
+    assert all(torch.equal(*both) for both in zip(before, trainer.discriminators.image.parameters(), strict=True))
+    a = image((1, 1, 32, CROP), 0)
+    trainer.train_step(a, a, targets={"true_ab": a, "true_ba": a})
+    assert not all(torch.equal(*both) for both in zip(before, trainer.discriminators.image.parameters(), strict=True))
+
+
+def test_the_truth_it_sees_is_as_noisy_as_the_translation(pairs):
+    trainer, asked = Trainer(conditional(pairs, dither=0.05), 1, CPU), []
+    trainer.discriminators.image.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    flat = torch.zeros((1, 1, 32, CROP))
+    trainer.train_step(flat, flat, targets={"true_ab": flat, "true_ba": flat})
+    assert float((asked[1]["b"][0, 0]).std()) == pytest.approx(0.05, rel=0.2)
+
+
+def test_a_conditional_discriminator_needs_pairs_and_sees_each_once(pairs):
+    with pytest.raises(UsageError, match=r"conditional_discriminator learns from pairs: name a cache.*--paired"):
+        conditional("", weight=0)
+    with pytest.raises(UsageError, match=r"discriminator_batch 3: a conditional discriminator sees.*set it to 1"):
+        conditional(pairs, discriminator_batch=3)
+    with pytest.raises(UsageError, match=r"discriminator_steps 2: a conditional discriminator sees.*set it to 1"):
+        conditional(pairs, discriminator_steps=2)
+
+
+def test_a_run_of_it_in_pieces_ends_alike(pairs, tmp_path):
+    cache = fake_cache(tmp_path / "cache", tiny_recipe())
+    asked = conditional(pairs, share=0.5, gains=GAINS, equalise_db=6, dither=0.01, seed=4)
+    whole = train(asked, cache, tmp_path / "whole", progress=False)
+
+    def stop(model, step, folder):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, cache, tmp_path / "pieces", progress=False, on_sample=stop)
+    resumed = train(asked, cache, tmp_path / "pieces", progress=False, resume=True)
+    assert_same(load_checkpoint(whole)[0], load_checkpoint(resumed)[0])
+
+
 def test_two_steps_and_two_more_are_four(pairs, tmp_path):
     cache = fake_cache(tmp_path / "cache", tiny_recipe())
     asked = recipe(
