@@ -163,8 +163,15 @@ def from_json(text: str | bytes) -> Any:
         raise ValueError("its values are nested too deeply") from None
 
 
+def real(path: Path | str) -> Path:
+    """Return where a path leads, links followed; of links that lead in a circle as far as they can be."""
+    return Path(os.path.realpath(path))
+
+
 def missing(path: Path) -> AudiotransError:
     """Build the message about a file that does not exist, with the most similar name that does."""
+    if os.path.islink(path):
+        return AudiotransError(f"{path}: this link leads to {os.readlink(path)}, where no file is.")
     try:
         near = nearest(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:

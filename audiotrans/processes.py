@@ -28,7 +28,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiotrans.cluster import LOCAL, on_cluster
-from audiotrans.errors import AudiotransError, UsageError, check_counts
+from audiotrans.errors import ENDING, AudiotransError, UsageError, check_counts
 
 if TYPE_CHECKING:
     import torch
@@ -273,8 +273,8 @@ def in_processes(
 ) -> Generator[R, None, None]:
     """Yield the results of all jobs as they come.
 
-    Spawned, for forking a process that runs torch's threads may hang. When the generator is closed early, the jobs
-    at hand are finished (long ones told to end) and no other is begun.
+    Spawned, for forking a process that runs torch's threads may hang. When the generator is closed early, as by Ctrl-C
+    or a full disk, the workers are told to end: the jobs at hand are given up, their unfinished files removed.
 
     Args:
         work: function of a module, called in a worker.
@@ -283,8 +283,8 @@ def in_processes(
         start: called once in each worker with ``arguments``, before any job.
         arguments: see ``start``.
         peek: called here, several times a second, while results are waited for; not with ``ray``.
-        long: whether a job may take so long that nobody waits for its end after Ctrl-C: workers then get SIGTERM, which
-            a training run answers by saving and leaving. Not with ``ray``.
+        long: whether a job answers SIGTERM, which a worker gets when it is told to end, itself, as a training run does
+            by saving and leaving. Not with ``ray``.
         ray: see `audiotrans.cluster.on_cluster`, whose workers then take the place of processes of this machine.
         shared: folder that results are written to; for ``ray``.
 
@@ -315,9 +315,9 @@ def _in_pool(
     long: bool,
 ) -> Generator[R, None, None]:
     context = get_context("spawn")
-    stop = context.Event() if long else None
+    stop = context.Event()
     executor = ProcessPoolExecutor(
-        count, mp_context=context, initializer=_start_worker, initargs=(start, arguments, stop)
+        count, mp_context=context, initializer=_start_worker, initargs=(start, arguments, stop, long)
     )
     finished = False
     try:
@@ -325,8 +325,8 @@ def _in_pool(
         todo, waiting = iter(jobs), set[Future[R]]()
         while True:
             more = list(islice(todo, AHEAD * count - len(waiting)))
-            with _ctrl_c_held():
-                waiting |= {executor.submit(work, job) for job in more}
+            with _held(signal.SIGINT):  # for processes that start in here to be deaf to it
+                waiting |= {executor.submit(_work, work, job) for job in more}
             if not waiting:
                 break
             done, waiting = wait(waiting, None if peek is None else PEEK_SECONDS, FIRST_COMPLETED)
@@ -341,19 +341,51 @@ def _in_pool(
             "(a script that starts workers needs the guard 'if __name__ == \"__main__\"')"
         ) from None
     finally:
-        # After Ctrl-C or a full disk: finish the jobs at hand, begin no other.
-        if stop is not None and not finished:
-            stop.set()
-        executor.shutdown(wait=True, cancel_futures=True)
+        # A second Ctrl-C would leave workers behind that nobody ends, for which Python then waits for ever.
+        with _held(*ENDING):
+            if not finished:
+                stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], stop: Event | None) -> None:
+_told = False
+"""Of a worker: whether it is to end."""
+
+_at_work = False
+"""Of a worker: whether a job is at hand."""
+
+
+def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], stop: Event, long: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot start a process deaf
+    if not long:
+        signal.signal(signal.SIGTERM, _give_up)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if stop is not None:
-        threading.Thread(target=_end_when_told, args=(stop,), daemon=True).start()
+    threading.Thread(target=_end_when_told, args=(stop,), daemon=True).start()
     own_numba_cache()
     start(*arguments)
+
+
+def _work(work: Callable[[J], R], job: J) -> R:
+    """Do a job in a worker. Told to end meanwhile, it ends when what is unfinished has been removed."""
+    global _at_work
+    try:
+        _at_work = True
+        if _told:
+            raise KeyboardInterrupt
+        return work(job)
+    finally:
+        _at_work = False
+        if _told:
+            os._exit(1)
+
+
+def _give_up(number: int, frame: FrameType | None) -> None:
+    """Answer SIGTERM in a worker."""
+    global _told
+    _told = True
+    if not _at_work:
+        os._exit(1)
+    signal.default_int_handler(number, frame)
 
 
 def _start_cluster_worker(start: Callable[..., object], arguments: tuple[Any, ...]) -> None:
@@ -380,12 +412,12 @@ def _end_when_told(stop: Event) -> None:
 
 
 @contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Let processes that start in here be deaf to Ctrl-C, which is for the parent to handle; it gets it afterwards."""
+def _held(*signals: signal.Signals) -> Iterator[None]:
+    """Hold signals back, from processes that start in here for good: this one gets them afterwards."""
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
@@ -415,7 +447,7 @@ def _interrupts_kept() -> Iterator[Callable[[], None]]:
         yield raise_lost  # Python lets no other thread handle signals
         return
     # Who ignores a signal, or has an answer of his own to it, goes on so.
-    ours = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
+    ours = [n for n in ENDING if signal.getsignal(n) is signal.default_int_handler]
     for number in ours:
         signal.signal(number, note)
     try:

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import click
 
 from audiotrans import __version__
-from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, names_extras, printable
+from audiotrans.errors import ENDING, AudiotransError, RenamedWarning, UsageError, names_extras, printable
 
 INTERRUPTED = 130
 
@@ -104,7 +104,7 @@ class Commands(click.Group):
             # The reader of our output, such as head, has seen enough; Windows calls that an invalid argument.
             if error.errno == errno.EPIPE or (sys.platform == "win32" and error.errno == errno.EINVAL):
                 sys.exit(1)
-            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+            _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
         _leave(code if isinstance(code, int) else 0)
 
 
@@ -146,10 +146,11 @@ def _give_caches_a_place() -> None:
 
 
 def _end_as_by_ctrl_c() -> None:
-    """Let SIGTERM, which timeout, docker and systemd send, clean up unfinished files as Ctrl-C does."""
+    """Let the other signals that ask a program to end clean up unfinished files as Ctrl-C does."""
     alone = threading.current_thread() is threading.main_thread()
-    if alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in ENDING if alone else ():
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _print_what_can_be() -> None:

@@ -200,7 +200,26 @@ def _convert_aside(
 
     shared = None if output is None or jobs[0].outputs[0] == Path(output) else Path(output)
     chosen = {name: how[name] for name in ("model", "device", "threads", "force")}
-    return convert_jobs(jobs, options, workers=workers, ray=ray, shared=shared, **chosen)
+    found = convert_jobs(jobs, options, workers=workers, ray=ray, shared=shared, **chosen)
+    return _counted(found, jobs) if on_a_screen() and not how["quiet"] else found
+
+
+def on_a_screen() -> bool:
+    """Tell whether stderr is a terminal, where a bar can be seen."""
+    return sys.stderr.isatty()
+
+
+def _counted(found: Iterator[Written | Failure], jobs: list[Job]) -> Iterator[Written | Failure]:
+    """Show a bar of outputs while they come; what is printed of each takes its place for a moment."""
+    from tqdm import tqdm
+
+    outputs = {job.source: len(job.outputs) for job in jobs}
+    with tqdm(total=sum(outputs.values()), desc="convert", unit="file", file=sys.stderr, leave=False) as bar:
+        for outcome in found:
+            bar.update(outputs[cast("Failure", outcome).source] if outcome.failed else 1)
+            bar.clear()
+            yield outcome
+            bar.refresh()
 
 
 def is_graph(model: str, runtime: str | None) -> bool:

@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from audiotrans.audio import AUDIO_SUFFIXES, AudioInfo, Wave, Writer, find_audio, output_suffix, peak_safe_gain
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import short_name, write_error
+from audiotrans.files import real, short_name, write_error
 from audiotrans.photo.pillow import PHOTO_SUFFIXES, find_photos
 
 Progress = Callable[[float, float], None]
@@ -102,16 +103,21 @@ def plan_jobs(
     """
     if "" in (output, *inputs):
         raise UsageError("an empty name was given, as by a variable that is not set: name files or folders")
+    if "-" in (output, *inputs) and not Path("-").exists():
+        raise UsageError(
+            "- stands for a pipe, which goes with --stream: audiotrans convert --stream < in.wav > out.wav"
+        )
     out = None if output is None else Path(output)
     found = _found(inputs, to, photos, out)
     as_file = out is not None and _names_a_file(str(output))
     if as_file and len(found) > 1:
         raise UsageError(f"-o {out} is one file, but there are {len(found)} inputs: give a folder")
-    places = [_output(path, below, out, to, as_file) for path, below in found]
+    named = partial(_output, out=out, to=to, as_file=as_file, photos=photos)
+    places = [named(path, below) for path, below in found]
     of = Counter(places)
     # take.wav and take.wma would both become take.piano.wav: these keep their suffix.
     names = [
-        _output(path, below, out, to, as_file, path.name) if of[place] > 1 else place
+        named(path, below, stem=path.name) if of[place] > 1 else place
         for place, (path, below) in zip(places, found, strict=True)
     ]
     jobs = [Job(path, numbered(name, samples)) for name, (path, _) in zip(names, found, strict=True)]
@@ -152,7 +158,7 @@ def _found(inputs: Sequence[str | Path], to: str, photos: bool, out: Path | None
         for path in paths:
             if path not in results:
                 below = path.parent.relative_to(root) if root.is_dir() else Path()
-                found.setdefault(path.resolve(), (path, below))
+                found.setdefault(real(path), (path, below))
     if not found:
         raise UsageError(f"no input: give {'photo' if photos else 'sound'} files, folders or patterns")
     return list(found.values())
@@ -160,9 +166,9 @@ def _found(inputs: Sequence[str | Path], to: str, photos: bool, out: Path | None
 
 def _within(paths: Sequence[Path], root: Path, out: Path | None) -> set[Path]:
     """Return those that lie in an output folder inside the folder that is searched: results, of whatever name."""
-    if out is None or not root.is_dir() or out.resolve() == root.resolve():
+    if out is None or not root.is_dir() or real(out) == real(root):
         return set()
-    return {path for path in paths if out.resolve() in path.resolve().parents}
+    return {path for path in paths if real(out) in real(path).parents}
 
 
 def _earlier_results(paths: Sequence[Path], to: str) -> set[Path]:
@@ -183,18 +189,18 @@ def _names_a_file(output: str) -> bool:
     return bool(path.suffix) and not path.is_dir() and not output.endswith(("/", os.sep))
 
 
-def _output(path: Path, below: Path, out: Path | None, to: str, as_file: bool, stem: str = "") -> Path:
+def _output(path: Path, below: Path, *, out: Path | None, to: str, as_file: bool, photos: bool, stem: str = "") -> Path:
     if out is not None and as_file:
         return out
     folder = path.parent if out is None else out / below
-    suffix = output_suffix(path) if path.suffix.lower() in AUDIO_SUFFIXES else path.suffix
+    suffix = path.suffix if photos else output_suffix(path)
     return folder / short_name(stem or path.stem, f".{to}{suffix}")
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
+    sources = {real(job.source) for job in jobs}
     for output in (output for job in jobs for output in job.outputs if len(jobs) > 1):
-        if output.resolve() in sources:
+        if real(output) in sources:
             raise UsageError(f"{output} is an input and would be overwritten: choose another folder with -o")
     owners: dict[Path, Path] = {}
     for job in jobs:
@@ -210,7 +216,7 @@ def check_output(path: Path, source: Path, *, force: bool) -> None:
     Raises:
         UsageError: with the way out.
     """
-    if path.exists() and path.resolve() == source.resolve():
+    if path.exists() and real(path) == real(source):
         raise UsageError(f"{path} is the input itself: choose another output with -o")
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it, or end the name with /")

@@ -23,6 +23,7 @@ from audiotrans.audio import read
 from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.classifier import FeatureSettings, window_starts
 from audiotrans.evaluation.wave_checks import mono
+from audiotrans.files import real
 from audiotrans.training.sources import SPLITS, Sound, assign_splits, find_sources
 
 Samples = npt.NDArray[np.float32]
@@ -118,7 +119,7 @@ def find_sounds(source: Path, domains: Sequence[str]) -> tuple[tuple[str, ...], 
             sounds.append([sound for sound in pair.sounds if sound.domain == key])
     if len({name.casefold() for name in names}) < len(names):
         raise UsageError(f"two of the domains have the same name: {', '.join(names)}")
-    paths = [sound.path.resolve() for of_domain in sounds for sound in of_domain]
+    paths = [real(sound.path) for of_domain in sounds for sound in of_domain]
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise UsageError(f"{twice} is in two domains: they must be apart")

@@ -11,6 +11,7 @@ from typing import Any
 from audiotrans.audio import find_audio, probe
 from audiotrans.convert.converter import DEFAULT_MODEL
 from audiotrans.errors import UsageError, lookup, nearest
+from audiotrans.files import real
 from audiotrans.options import OPTIONS, ConvertOptions, options_of
 from audiotrans.recipe import read_yaml
 
@@ -140,7 +141,7 @@ def _found(item: str | Path, domains: Sequence[str], source: str | None) -> Iter
         told = next((names[part.casefold()] for part in reversed(below) if part.casefold() in names), None)
         if told and source and told != source:
             raise UsageError(f"{path}: its folder says {told}, --from says {source}: leave one of them out")
-        home = root.resolve() if root.is_dir() else path.resolve().parent
+        home = real(root) if root.is_dir() else real(path).parent
         domain = told or source or names.get(home.name.casefold())
         if domain is None:
             folders = " or ".join(names.values())
@@ -157,7 +158,7 @@ def _names(domains: dict[Path, str]) -> dict[Path, str]:
     owners: dict[tuple[str, str], Path] = {}
     for path, domain in domains.items():
         alone = len(stems[domain, path.stem.casefold()]) == 1
-        names[path] = path.stem if alone else f"{path.resolve().parent.name}-{path.stem}"
+        names[path] = path.stem if alone else f"{real(path).parent.name}-{path.stem}"
         other = owners.setdefault((domain, names[path].casefold()), path)
         if other != path:
             raise UsageError(f"{other} and {path} would get the same name, {names[path]!r}: rename one of them")

@@ -18,7 +18,7 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.cycle_inputs import CycleClip
 from audiotrans.evaluation.scoring import METRICS
 from audiotrans.evaluation.tables import csv_text, heading, markdown_table
-from audiotrans.files import from_json, write_whole
+from audiotrans.files import from_json, real, write_whole
 
 FORMAT = "audiotrans-cycle"
 VERSION = 1
@@ -84,7 +84,7 @@ def _forget(folder: Path) -> None:
         except (AudiotransError, KeyError, TypeError):  # a broken record names nothing
             sounds = []
         for sound in sounds:
-            if (folder / "sounds").resolve() in sound.resolve().parents:
+            if real(folder / "sounds") in real(sound).parents:
                 sound.unlink(missing_ok=True)
         path.unlink()
 
@@ -122,7 +122,7 @@ def is_finished(folder: Path, clip: CycleClip) -> bool:
         return False
     record = _read(path)
     other = Path(record["source"])
-    if other != clip.source.resolve() and other.exists():
+    if other != real(clip.source) and other.exists():
         raise UsageError(f"{folder} holds results of {other} under the name {clip.name!r}: write elsewhere with -o")
     there = all((folder / item["sound"]).is_file() for item in record["items"])
     return there and tuple(record["stamp"]) == clip.stamp

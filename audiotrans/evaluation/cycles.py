@@ -46,7 +46,7 @@ from audiotrans.evaluation.cycle_results import (
     write_tables,
 )
 from audiotrans.evaluation.scoring import AnalysedSound, Case, measure
-from audiotrans.files import beside, file_digest, remove_unfinished, write_whole
+from audiotrans.files import beside, file_digest, real, remove_unfinished, write_whole
 from audiotrans.options import ConvertOptions
 from audiotrans.processes import default_workers, in_processes, in_turn, threads_each, use_threads
 from audiotrans.weights import find
@@ -353,7 +353,7 @@ class Worker:
             raise _cannot_write(self.setup.folder, error) from error
         except AudiotransError as error:
             return Failed(clip, error)
-        record = {"clip": clip.name, "source": str(clip.source.resolve()), "stamp": clip.stamp, "items": items}
+        record = {"clip": clip.name, "source": str(real(clip.source)), "stamp": clip.stamp, "items": items}
         write_whole(record_path(self.setup.folder, clip), json.dumps(record))
         return clip
 

@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise AudiotransError(f"{path} does not exist: nothing to resume") from None
+        raise AudiotransError(f"there is no checkpoint {path}: name the folder of a run, or a file in it") from None
     except Exception as error:  # torch raises pickle, zip and runtime errors for broken files
         raise AudiotransError(f"{path} is not a readable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT or state.get("version") != VERSION:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from audiotrans.audio import AUDIO_SUFFIXES, find_audio
 from audiotrans.errors import UsageError, nearest
+from audiotrans.files import real
 
 SPLITS = ("train", "valid")
 DOMAINS = ("a", "b")
@@ -265,7 +266,7 @@ def _holds_codes(text: Path) -> bool:
 
 
 def _refuse_shared(names: dict[str, str], folders: _Folders) -> None:
-    a, b = folders["a"].resolve(), folders["b"].resolve()
+    a, b = real(folders["a"]), real(folders["b"])
     if a == b:
         raise UsageError(f"{names['a']!r} and {names['b']!r} are the same folder, {folders['a']}: two are needed")
     if a in b.parents or b in a.parents:

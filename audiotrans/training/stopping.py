@@ -8,11 +8,11 @@ import time
 from types import FrameType
 from typing import Any
 
-from audiotrans.errors import UsageError
+from audiotrans.errors import ENDING, UsageError
 
 
 class Interruption:
-    """Context in which the first SIGINT or SIGTERM only sets `asked`; a second one takes effect at once.
+    """Context in which the first signal of `ENDING` only sets `asked`; a second one takes effect at once.
 
     Outside the main thread, where Python allows no signal handlers, it does nothing.
 
@@ -28,7 +28,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ENDING:
                 before = signal.getsignal(number)
                 if before not in (signal.SIG_IGN, None):  # a run in the background stays deaf to Ctrl-C
                     self._before[number] = before

@@ -215,6 +215,18 @@ def test_workers_write_the_same_bytes(model: Path, tmp_path: Path) -> None:
     assert len(outputs[0]) == 5
 
 
+def test_workers_show_how_far_they_are(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, tone(0.5, 1, 16_000).T, 16_000)
+    monkeypatch.setattr("audiotrans.cli.convert.on_a_screen", lambda: True)
+    result = convert(model, tmp_path, "--to", "piano", "--threads", 1, "--workers", 2)
+    assert result.exit_code == 0, result.output
+    assert "convert: 100%|" in result.stderr
+    assert "2/2" in result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert "%|" not in convert(model, tmp_path, "--to", "piano", "--workers", 2, "--force", "-q").stderr
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -181,6 +181,41 @@ def test_inputs_whose_outputs_would_be_of_one_name_keep_their_suffix(tmp_path: P
     assert len(plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")) == 4
 
 
+def test_a_sound_without_a_suffix_becomes_a_wav(tmp_path: Path) -> None:
+    touch(tmp_path, "take.wav")
+    (tmp_path / "take.wav").rename(tmp_path / "take")
+    (job,) = plan_jobs([tmp_path / "take"], None, "piano")
+    assert job.outputs == (tmp_path / "take.piano.wav",)
+    (photo,) = plan_jobs([tmp_path / "take"], None, "brown", photos=True)
+    assert photo.outputs == (tmp_path / "take.brown",)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_that_lead_in_a_circle_or_nowhere_fail_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "in/one.wav")
+    (tmp_path / "in/circle.wav").symlink_to("circle.wav")
+    (tmp_path / "in/nowhere.wav").symlink_to("gone.wav")
+    model = converter(Identity())
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", "piano")
+    found = {outcome.failed: str(outcome) for outcome in run_jobs(model, jobs, model.options("piano"))}
+    assert {job.source.name for job in jobs} == {"one.wav", "circle.wav", "nowhere.wav"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.piano.wav"]
+    assert "nowhere.wav: this link leads to gone.wav, where no file is." in found[True]
+
+
+@pytest.mark.parametrize("names", [(["-"], None), (["x.wav"], "-")])
+def test_a_dash_stands_for_a_pipe_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[list[str], str | None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "x.wav")
+    with pytest.raises(UsageError, match=r"^- stands for a pipe, which goes with --stream: audiotrans convert"):
+        plan_jobs(*names, "piano")
+    (tmp_path / "-").mkdir()
+    touch(tmp_path, "-/y.wav")
+    assert len(plan_jobs(*names, "piano")) == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not take")
 @pytest.mark.parametrize(
     "name", ["-o", "--help", "a b", "Dvořák 🎻", "[1]*?", "%s$(x)'\"", "é" * 125, "\udcff", "a\nb"]

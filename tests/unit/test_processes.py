@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from audiotrans.errors import AudiotransError
+from audiotrans.files import replacing
 from audiotrans.processes import AHEAD, _start_cluster_worker, alone_in, in_processes, in_turn
 
 MOST_SECONDS = 60.0
@@ -54,12 +57,56 @@ def test_long_jobs_are_told_to_end_when_the_parent_is_interrupted(tmp_path: Path
     assert path.read_text() == "saved"
 
 
-def test_short_jobs_are_finished_when_the_parent_is_interrupted(tmp_path: Path):
-    path = tmp_path / "state"
-    jobs = in_processes(works_a_little, [path], 1, start=int, peek=interrupt_when_at_work(path))
+def writes_for_long(folder: Path) -> None:
+    with replacing(folder / "output") as partial:
+        partial.write_text("half of it")
+        (folder / "state").write_text("at work")
+        time.sleep(MOST_SECONDS)
+
+
+def test_other_jobs_are_given_up_and_leave_nothing_unfinished(tmp_path: Path):
+    jobs = in_processes(writes_for_long, [tmp_path], 1, start=int, peek=interrupt_when_at_work(tmp_path / "state"))
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         next(jobs)
-    assert path.read_text() == "done"
+    assert time.monotonic() - began < MOST_SECONDS / 2
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_jobs_that_were_handed_out_ahead_are_not_begun(tmp_path: Path):
+    folders = [tmp_path / str(number) for number in range(8)]
+    for folder in folders:
+        folder.mkdir()
+    jobs = in_processes(writes_for_long, folders, 2, start=int, peek=interrupt_when_at_work(folders[0] / "state"))
+    with pytest.raises(KeyboardInterrupt):
+        next(jobs)
+    assert sum((folder / "state").exists() for folder in folders) <= 2
+
+
+def is_slow_to_leave(path: Path) -> None:
+    try:
+        path.write_text("at work")
+        time.sleep(MOST_SECONDS)
+    finally:
+        path.write_text("leaving")
+        time.sleep(1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals cannot be held back there")
+def test_a_second_ctrl_c_leaves_no_worker_behind(tmp_path: Path):
+    path, sent = tmp_path / "state", []
+
+    def again() -> None:
+        while not path.exists() or path.read_text() != "leaving":
+            time.sleep(0.02)
+        sent.append(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=again, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(in_processes(is_slow_to_leave, [path], 1, start=int, peek=interrupt_when_at_work(path)))
+    assert sent
+    assert not multiprocessing.active_children()
 
 
 def test_long_jobs_that_end_by_themselves_are_not_told(tmp_path: Path):

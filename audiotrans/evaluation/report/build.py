@@ -17,7 +17,7 @@ from audiotrans.evaluation.report.content import MARKER, Material
 from audiotrans.evaluation.report.folders import read_source
 from audiotrans.evaluation.report.page import FORMAT, environment, write_page
 from audiotrans.evaluation.report.sounds import FORMATS, write_sounds
-from audiotrans.files import from_json
+from audiotrans.files import from_json, real
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def check_output(output: Path, sources: Sequence[Path], *, force: bool) -> None:
         raise UsageError(f"{output}: holds files that are not a listening page; name another folder.")
     if not force:
         raise UsageError(f"{output}: there is a page already; --force replaces it, or choose another name.")
-    inner = [source for source in sources if source.resolve().is_relative_to(output.resolve())]
+    inner = [source for source in sources if real(source).is_relative_to(real(output))]
     if inner:
         raise UsageError(f"{output}: cannot be replaced, the source {inner[0]} lies in it; choose another name.")
 
