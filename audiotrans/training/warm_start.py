@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from audiotrans.errors import UsageError
 from audiotrans.model.avb_gtn import AVBGTN, Domain
-from audiotrans.model.nets import layers
+from audiotrans.model.nets import ResidualBlock, layers
 from audiotrans.recipe import Recipe, recipe_to_dict
 from audiotrans.training.checkpoints import CHECKPOINT_NAME, fit, layers_of, load_checkpoint, steps_of
 from audiotrans.weights import SUFFIX, find, read_weights
@@ -47,7 +48,8 @@ def warm_start(trainer: Beginner, source: str) -> None:
 
     How many steps the weights had taken before is remembered (`steps_of`). Of a run the averaged weights are taken,
     which are those that it would export, and its discriminators and T. A weights file has no discriminators: they
-    start at random, and ``train.discriminator_warmup`` lets them learn first.
+    start at random, and ``train.discriminator_warmup`` lets them learn first. A recipe with more ``model.blocks`` than
+    the model has makes a deeper one of it (`deepened`).
 
     Args:
         trainer: at step 0.
@@ -69,12 +71,46 @@ def warm_start(trainer: Beginner, source: str) -> None:
         weights, discriminators, nets = model.state_dict(), None, before.model
         steps = card.get("steps", 0)
     wanted = _described(trainer.recipe, layers(trainer.model.settings))
+    own, asked = nets.blocks, trainer.model.settings.blocks
+    if nets.norm == "channel" and own < asked:
+        nets = replace(nets, blocks=asked)
     check_alike(f"init {source}", _described(before, layers(nets)), wanted, "change the recipe, or start without init")
+    if own < asked:
+        weights = deepened(weights, own, trainer.model)
     fit(trainer.model, weights, f"init {source}")
     fit(trainer.ema, weights, f"init {source}")
     trainer.steps_before = steps
     if discriminators is not None:
         _take(trainer.discriminators, discriminators)
+
+
+def deepened(weights: Mapping[str, Tensor], blocks: int, model: AVBGTN) -> dict[str, Tensor]:
+    """Return weights with which a deeper model does exactly what the one that they are of does.
+
+    Encoders have their new private blocks last, decoders first. What a residual block adds is normalised at its end:
+    with a scale and a shift of 0 it adds nothing, until it learns.
+
+    Args:
+        weights: state dict of a model with fewer private blocks, all else alike.
+        blocks: how many it has.
+        model: with more of them, at random; its norms have a scale and a shift (``norm: channel``).
+
+    Source: Goyal et al. 2017, "Accurate, large minibatch SGD", section 5.1, which starts all blocks so.
+    """
+    more = model.settings.blocks - blocks
+    found = {name: value.clone() for name, value in model.state_dict().items()}
+    for part in ("encoders", "decoders"):
+        for domain, net in getattr(model, part).items():
+            places = [place for place, layer in enumerate(net) if isinstance(layer, ResidualBlock)]
+            for place in places[-more:] if part == "encoders" else places[:more]:
+                for name in ("weight", "bias"):
+                    found[f"{part}.{domain}.{place}.body.4.{name}"].zero_()
+    for name, value in weights.items():
+        part, *rest = name.split(".")
+        if part == "decoders":
+            rest[1] = str(int(rest[1]) + more)
+        found[".".join([part, *rest])] = value
+    return found
 
 
 def _described(recipe: Recipe, nets: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,24 @@ def copied(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
+def test_more_blocks_do_the_same_until_they_learn(parent):
+    shallow, deep = fresh(), fresh(model={"blocks": 3})
+    warm_start(shallow, str(parent))
+    warm_start(deep, str(parent))
+    x = image((2, 1, 32, 16), 3)
+    for source, target in (("a", "b"), ("b", "a"), ("a", "a")):
+        assert torch.equal(deep.model.translate(x, source, target), shallow.model.translate(x, source, target))
+    before = {name: p.clone() for name, p in deep.model.named_parameters()}
+    for _ in range(2):  # the scale of a new block's last norm moves first, what lies before it then
+        deep.train_step(x, -x)
+    assert not [name for name, p in deep.model.named_parameters() if torch.equal(p, before[name])]
+
+
+def test_fewer_blocks_are_refused(parent):
+    with pytest.raises(UsageError, match=r"its model\.blocks is 1, the recipe's 0"):
+        warm_start(fresh(model={"blocks": 0}), str(parent))
+
+
 @pytest.mark.parametrize("name", ["", "last.pt"])
 def test_a_run_gives_what_it_would_export_and_its_discriminators(parent, name):
     state, _ = load_checkpoint(parent / "last.pt")
