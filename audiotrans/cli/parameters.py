@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FILES = click.Path()
+FILES = click.Path(readable=False)  # who reads a file that may not be read says so in a better line
 """Files, folders or patterns, as texts; a shell completes file names."""
 
 
