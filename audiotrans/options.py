@@ -129,6 +129,11 @@ class ConvertOptions:
         None, "How much of the input's vibrato is removed", least=0, most=100, unit="percent",
         ends="0 leaves the input's vibrato", neutral=0.0, by_model=True, streaming=0.0, sound=True,
     )  # fmt: skip
+    tilt: float | None = option(
+        None, "Spectral tilt of what the network is given: darker or brighter", least=-6, most=6,
+        unit="dB per octave", ends="0 leaves it as it is", neutral=0.0, by_model=True, sound=True,
+        logarithmic=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -268,20 +268,6 @@ class _Recipe(_Part):
     losses: Losses = Losses()
     train: Train = Train()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_tilt(cls, values: Any) -> Any:
-        """Leave out the tilt that files of version 0.1 hold, where it changed nothing."""
-        if not isinstance(values, Mapping) or "tilt" not in values:
-            return values
-        tilt = values["tilt"]
-        if any(tilt.values() if isinstance(tilt, Mapping) else [tilt]):
-            raise ValueError(
-                "there is no tilt any more: train with train.equalise_db, so that no input's colour matters; "
-                "a finished model that was exported with a tilt needs version 0.1"
-            )
-        return {name: value for name, value in values.items() if name != "tilt"}
-
     @model_validator(mode="after")
     def _suits_its_images(self) -> _Recipe:
         """Refuse what is defined on logarithmic magnitudes where an image holds phases, or no sound at all."""

@@ -32,7 +32,7 @@ SUFFIX = ".onnx"
 METADATA = "audiotrans"
 VERSION = 1
 
-INSIDE = ("strength", "seed", "articulation", "shifts")
+INSIDE = ("strength", "seed", "articulation", "shifts", "tilt")
 """Options that a graph holds; their values are those of its export."""
 
 OUTSIDE = ("vibrato", "remove_vibrato")

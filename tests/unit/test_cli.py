@@ -253,7 +253,7 @@ def test_export_refuses_before_it_reads(tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").touch()
     assert "--force" in refused(invoke("export-weights", tmp_path, "-o", tmp_path / "m.safetensors"))
     assert "last.pt" in refused(invoke("export-weights", tmp_path, "-o", tmp_path / "new.safetensors"), 1)
-    asked = {"--articulation": "TO=VALUE, such as piano=1", "--vibrato": "TO=VALUE"}
+    asked = {"--articulation": "TO=VALUE, such as piano=1", "--vibrato": "TO=VALUE", "--tilt": "TO=VALUE"}
     for option, wanted in asked.items():
         command = ("export-weights", tmp_path, "-o", tmp_path / "new.safetensors", option, "much")
         assert f"{option} 'much': write {wanted}" in refused(invoke(*command))

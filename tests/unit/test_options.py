@@ -110,8 +110,8 @@ def test_names_are_refused_with_todays_or_the_nearest() -> None:
         options_of({"to": "piano", "passes": 2})
     with pytest.raises(UsageError, match="the option straighten is called remove_vibrato now"):
         converter(Identity()).options("piano", straighten=50)
-    with pytest.raises(UsageError, match=r"unknown option 'sede': known are to, .*Did you mean 'seed'\?"):
-        options_of({"to": "piano", "sede": 2})
+    with pytest.raises(UsageError, match=r"unknown option 'tlit': known are to, .*Did you mean 'tilt'\?"):
+        options_of({"to": "piano", "tlit": 2})
 
 
 def test_completing_twice_changes_nothing() -> None:

@@ -197,16 +197,6 @@ def test_old_keys_are_read_and_answered_with_todays(tmp_path):
     ]
 
 
-def test_files_that_ask_for_no_tilt_are_read_and_others_refused_in_one_line():
-    for neutral in (0, 0.0, {"a": 0.0, "b": 0.0}):
-        assert recipe_from_dict({"tilt": neutral, "shifts": 2}) == recipe_from_dict({"shifts": 2})
-    for asked in (-2.5, {"a": 0.0, "b": -2.5}):
-        with pytest.raises(
-            UsageError, match=r"^old\.safetensors: there is no tilt any more: train with train\.equalise"
-        ):
-            recipe_from_dict({"tilt": asked}, "old.safetensors")
-
-
 def test_old_keys_are_also_read_from_the_command_line(tmp_path):
     path = write(tmp_path, "shifts: 1\n")
     with pytest.warns(RenamedWarning) as said:
