@@ -31,8 +31,8 @@ EXTRAS = {
 """Optional modules, and the extra of the package that brings each."""
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that ask a program to end, all answered alike: Ctrl-C, what timeout, docker and systemd send, and that of a
-terminal that is closed."""
+"""Signals that ask a program to end: Ctrl-C, what timeout, docker and systemd send, and that of a closed terminal."""
+
 
 _CONTROLS = ("Cc", "Zl", "Zp")
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # let what follows be read from the right

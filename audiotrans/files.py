@@ -265,7 +265,7 @@ def _searched(root: Path) -> list[Path]:
             seen.add(key)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             links = [Path(place) / name for name in folders if os.path.islink(os.path.join(place, name))]
-            roots += [link for link in links if not Path(place).resolve().is_relative_to(link.resolve())]
+            roots += [link for link in links if not real(place).is_relative_to(real(link))]
             files += [Path(place) / name for name in names if not name.startswith(".")]
     return sorted(files)
 

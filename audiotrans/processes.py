@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from multiprocessing import get_context
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -315,9 +315,10 @@ def _in_pool(
     long: bool,
 ) -> Generator[R, None, None]:
     context = get_context("spawn")
-    stop = context.Event()
+    # Closed, it tells the workers to end. An event would wait for the answer of one that was killed.
+    told, tell = context.Pipe(duplex=False)
     executor = ProcessPoolExecutor(
-        count, mp_context=context, initializer=_start_worker, initargs=(start, arguments, stop, long)
+        count, mp_context=context, initializer=_start_worker, initargs=(start, arguments, told, long)
     )
     finished = False
     try:
@@ -344,8 +345,10 @@ def _in_pool(
         # A second Ctrl-C would leave workers behind that nobody ends, for which Python then waits for ever.
         with _held(*ENDING):
             if not finished:
-                stop.set()
+                tell.close()
             executor.shutdown(wait=True, cancel_futures=True)
+            tell.close()
+            told.close()
 
 
 _told = False
@@ -355,12 +358,12 @@ _at_work = False
 """Of a worker: whether a job is at hand."""
 
 
-def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], stop: Event, long: bool) -> None:
+def _start_worker(start: Callable[..., object], arguments: tuple[Any, ...], told: Connection, long: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot start a process deaf
     if not long:
         signal.signal(signal.SIGTERM, _give_up)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    threading.Thread(target=_end_when_told, args=(stop,), daemon=True).start()
+    threading.Thread(target=_end_when_told, args=(told,), daemon=True).start()
     own_numba_cache()
     start(*arguments)
 
@@ -385,6 +388,7 @@ def _give_up(number: int, frame: FrameType | None) -> None:
     _told = True
     if not _at_work:
         os._exit(1)
+    sys.stderr = None  # libraries that drop the exception would print its traceback
     signal.default_int_handler(number, frame)
 
 
@@ -402,9 +406,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _end_when_told(stop: Event) -> None:
+def _end_when_told(told: Connection) -> None:
     """Send this process SIGTERM: what trains in its main thread then saves first; all else ends at once."""
-    stop.wait()
+    with suppress(EOFError, OSError):
+        told.recv_bytes()
     if sys.platform == "win32":  # os.kill would end the process at once there
         signal.raise_signal(signal.SIGTERM)
     else:

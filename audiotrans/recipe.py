@@ -29,7 +29,7 @@ from pydantic import (
 
 from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, lookup, nearest
 from audiotrans.model.avb_gtn import LossSettings
-from audiotrans.model.losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss
+from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss
 from audiotrans.model.nets import NetSettings, as_recipe, net_settings, with_preset
 from audiotrans.options import BY_MODEL, OLD_NAMES, Side
 from audiotrans.photo.images import PhotoSettings
@@ -298,7 +298,7 @@ class _Recipe(_Part):
     @model_validator(mode="after")
     def _has_pairs_to_judge(self) -> _Recipe:
         """Refuse discriminators that see the source where there is no source to what is real."""
-        if self.model.conditional_discriminator and self.losses.generator.get("gan"):
+        if self.model.conditional_discriminator and any(self.losses.generator.get(name) for name in ADVERSARIAL):
             if not (self.pairs and self.train.pairs_share):
                 raise ValueError(
                     "model.conditional_discriminator learns from pairs: name a cache of audiotrans prep --paired with"

@@ -196,17 +196,13 @@ def _convert_aside(
     """Return what becomes of the jobs where other processes do them; None where there is one for all."""
     if ray is None and min(workers or 1, len(jobs)) < 2:
         return None
+    from audiotrans.convert.jobs import on_a_screen
     from audiotrans.convert.side_by_side import convert_jobs
 
     shared = None if output is None or jobs[0].outputs[0] == Path(output) else Path(output)
     chosen = {name: how[name] for name in ("model", "device", "threads", "force")}
     found = convert_jobs(jobs, options, workers=workers, ray=ray, shared=shared, **chosen)
     return _counted(found, jobs) if on_a_screen() and not how["quiet"] else found
-
-
-def on_a_screen() -> bool:
-    """Tell whether stderr is a terminal, where a bar can be seen."""
-    return sys.stderr.isatty()
 
 
 def _counted(found: Iterator[Written | Failure], jobs: list[Job]) -> Iterator[Written | Failure]:

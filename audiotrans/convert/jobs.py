@@ -328,6 +328,11 @@ class SoundBar(tqdm):  # type: ignore[type-arg]  # not generic at run time
         return values
 
 
+def on_a_screen() -> bool:
+    """Tell whether stderr is a terminal, where a bar can be seen."""
+    return sys.stderr.isatty()
+
+
 @contextlib.contextmanager
 def sound_bar(label: str, *, quiet: bool = False) -> Iterator[Progress | None]:
     """Show a bar on stderr while the context lasts: how far, how many times faster than real time, how long still.
@@ -340,7 +345,7 @@ def sound_bar(label: str, *, quiet: bool = False) -> Iterator[Progress | None]:
         A function of seconds done and seconds in all (0 where that is not known, as of a stream), or None where nothing
         is shown.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet or not on_a_screen():
         yield None
         return
     with SoundBar(desc=label, total=None, bar_format=OPEN_BAR, file=sys.stderr, leave=False) as bar:

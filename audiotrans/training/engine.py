@@ -237,16 +237,17 @@ class Trainer:
         So with the true sides of pairs, which a conditional D sees in place of the crops. What ``residual`` takes over
         from a crop brings its share of the crop's own noise. The gradient passes as if nothing were clipped.
         """
-        made = {"ab": t.ab, "ba": t.ba}
+        made, full = {"ab": t.ab, "ba": t.ba}, self.recipe.train.dither
+        sizes = dict.fromkeys(made, full * math.sqrt(1 - self.recipe.model.residual**2))
         if self.recipe.model.conditional_discriminator and t.true_ab is not None and t.true_ba is not None:
             made |= {"a": t.true_ba, "b": t.true_ab}
-        size = self.recipe.train.dither * math.sqrt(1 - self.recipe.model.residual**2)
-        if not size:
+            sizes |= {"a": full, "b": full}
+        if not any(sizes.values()):
             return made
         generators = self._generators("dither of translations", numbers)
         for name, images in made.items():
             noise = normal(images.shape, generators, self.device)
-            made[name] = images + ((images + size * noise).clamp(-1, 1) - images).detach()
+            made[name] = images + ((images + sizes[name] * noise).clamp(-1, 1) - images).detach()
         return made
 
     def _past(self, turn: int) -> dict[str, list[Tensor]]:

@@ -218,7 +218,7 @@ def test_workers_write_the_same_bytes(model: Path, tmp_path: Path) -> None:
 def test_workers_show_how_far_they_are(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tone(0.5, 1, 16_000).T, 16_000)
-    monkeypatch.setattr("audiotrans.cli.convert.on_a_screen", lambda: True)
+    monkeypatch.setattr("audiotrans.convert.jobs.on_a_screen", lambda: True)
     result = convert(model, tmp_path, "--to", "piano", "--threads", 1, "--workers", 2)
     assert result.exit_code == 0, result.output
     assert "convert: 100%|" in result.stderr

@@ -245,6 +245,16 @@ def test_the_truth_it_sees_is_as_noisy_as_the_translation(pairs):
     assert float((asked[1]["b"][0, 0]).std()) == pytest.approx(0.05, rel=0.2)
 
 
+def test_its_truth_has_all_of_the_noise_where_translations_bring_some_of_their_own(pairs):
+    values = recipe_to_dict(conditional(pairs, dither=0.05))
+    trainer = Trainer(recipe_from_dict(values | {"model": values["model"] | {"residual": 1.0}}), 1, CPU)
+    flat = torch.zeros((1, 1, 32, CROP))
+    t = trainer._with_targets(trainer.model(flat, flat), {"true_ab": flat, "true_ba": flat})
+    shown = trainer._dithered(t, [0])
+    torch.testing.assert_close(shown["ab"], t.ab.clamp(-1, 1))
+    assert float(shown["b"].std()) == pytest.approx(0.05, rel=0.2)
+
+
 def test_a_conditional_discriminator_needs_pairs_and_sees_each_once(pairs):
     with pytest.raises(UsageError, match=r"conditional_discriminator learns from pairs: name a cache.*--paired"):
         conditional("", weight=0)
@@ -252,21 +262,33 @@ def test_a_conditional_discriminator_needs_pairs_and_sees_each_once(pairs):
         conditional(pairs, discriminator_batch=3)
     with pytest.raises(UsageError, match=r"discriminator_steps 2: a conditional discriminator sees.*set it to 1"):
         conditional(pairs, discriminator_steps=2)
+    values = recipe_to_dict(conditional(pairs))
+    values |= {"losses": {"generator": {"vae_kl": 1}}, "train": values["train"] | {"discriminator_batch": 3}}
+    with pytest.raises(UsageError, match="discriminator_batch 3: a conditional"):  # D learns beside T, too
+        recipe_from_dict(values)
 
 
 def test_a_run_of_it_in_pieces_ends_alike(pairs, tmp_path):
     cache = fake_cache(tmp_path / "cache", tiny_recipe())
     asked = conditional(pairs, share=0.5, gains=GAINS, equalise_db=6, dither=0.01, seed=4)
-    whole = train(asked, cache, tmp_path / "whole", progress=False)
+    assert_same(*whole_and_in_pieces(asked, cache, tmp_path))
+
+
+def whole_and_in_pieces(asked, cache, folder):
+    """Return the last states of a run, and of one that was stopped after two steps and went on."""
+    whole = train(asked, cache, folder / "whole", progress=False)
+
+    class Stop(Exception):
+        pass
 
     def stop(model, step, folder):
         if step == 3:
-            raise KeyboardInterrupt
+            raise Stop
 
-    with pytest.raises(KeyboardInterrupt):
-        train(asked, cache, tmp_path / "pieces", progress=False, on_sample=stop)
-    resumed = train(asked, cache, tmp_path / "pieces", progress=False, resume=True)
-    assert_same(load_checkpoint(whole)[0], load_checkpoint(resumed)[0])
+    with pytest.raises(Stop):
+        train(asked, cache, folder / "pieces", progress=False, on_sample=stop)
+    resumed = train(asked, cache, folder / "pieces", progress=False, resume=True)
+    return load_checkpoint(whole)[0], load_checkpoint(resumed)[0]
 
 
 def test_two_steps_and_two_more_are_four(pairs, tmp_path):
@@ -281,19 +303,7 @@ def test_two_steps_and_two_more_are_four(pairs, tmp_path):
         dither=0.01,
         seed=4,
     )
-    whole = train(asked, cache, tmp_path / "whole", progress=False)
-
-    class Stop(Exception):
-        pass
-
-    def stop(model, step, folder):
-        if step == 3:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train(asked, cache, tmp_path / "pieces", progress=False, on_sample=stop)
-    resumed = train(asked, cache, tmp_path / "pieces", progress=False, resume=True)
-    assert_same(load_checkpoint(whole)[0], load_checkpoint(resumed)[0])
+    assert_same(*whole_and_in_pieces(asked, cache, tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
     paired = ["generator/paired" in line for line in lines if "generator/gan" in line]
     assert set(paired[:2]) == set(paired[2:]) == {True, False}

@@ -29,7 +29,7 @@ from audiotrans.evaluation.report.content import (
     about_system,
 )
 from audiotrans.evaluation.scoring import METRICS, Metric
-from audiotrans.files import from_json
+from audiotrans.files import from_json, real
 
 R = TypeVar("R", bound="Record")
 
@@ -191,7 +191,7 @@ def _inside(root: Path, sound: str | None) -> Path | None:
     if not sound:
         return None
     path = root / sound
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not real(path).is_relative_to(real(root)):
         raise AudiotransError(f"{root}: the sound {sound} lies outside of the folder; only sounds within it are shown.")
     return path
 
