@@ -314,6 +314,9 @@ def _in_pool(
     peek: Callable[[], object] | None,
     long: bool,
 ) -> Generator[R, None, None]:
+    todo = iter(jobs)
+    more = list(islice(todo, AHEAD * count))
+    count = min(count, max(len(more), 1))
     context = get_context("spawn")
     # Closed, it tells the workers to end. An event would wait for the answer of one that was killed.
     told, tell = context.Pipe(duplex=False)
@@ -323,18 +326,20 @@ def _in_pool(
     finished = False
     try:
         # Never all at once: to wait for one of ten thousand futures touches each of them, every time.
-        todo, waiting = iter(jobs), set[Future[R]]()
-        while True:
-            more = list(islice(todo, AHEAD * count - len(waiting)))
+        waiting = set[Future[R]]()
+        while more or waiting:
             with _held(signal.SIGINT):  # for processes that start in here to be deaf to it
                 waiting |= {executor.submit(_work, work, job) for job in more}
-            if not waiting:
-                break
+                # Python's pool looks which workers it has when it is given a job, and only then starts one for it.
+                # Without one more job it would not see that the last one dies.
+                if more:
+                    executor.submit(int)
             done, waiting = wait(waiting, None if peek is None else PEEK_SECONDS, FIRST_COMPLETED)
             if peek is not None:
                 peek()
             for future in done:
                 yield future.result()
+            more = list(islice(todo, AHEAD * count - len(waiting)))
         finished = True
     except BrokenProcessPool:
         raise AudiotransError(

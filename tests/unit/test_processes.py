@@ -90,6 +90,28 @@ def test_jobs_that_were_handed_out_ahead_are_not_begun(tmp_path: Path):
     assert sum((folder / "state").exists() for folder in folders) <= 2
 
 
+def dies_beside(folder: Path) -> None:
+    if folder.name == "writes":
+        writes_for_long(folder)
+    while not (folder.parent / "writes" / "state").exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+@pytest.mark.parametrize("long", [False, True])
+def test_a_killed_worker_ends_the_work_and_the_others_leave_nothing_unfinished(tmp_path: Path, long: bool):
+    folders = [tmp_path / name for name in ("writes", "dies")]
+    for folder in folders:
+        folder.mkdir()
+    began = time.monotonic()
+    with pytest.raises(AudiotransError, match="a worker process died"):
+        list(in_processes(dies_beside, folders, 2, start=int, long=long))
+    assert time.monotonic() - began < MOST_SECONDS / 2
+    if not long:  # whose jobs answer for themselves
+        assert [path.name for path in folders[0].iterdir()] == ["state"]
+
+
 def is_slow_to_leave(path: Path) -> None:
     try:
         path.write_text("at work")
