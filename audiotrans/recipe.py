@@ -158,6 +158,8 @@ class Train(_Part):
         discriminator_learning_rate: of D and T.
         betas: of Adam.
         weight_decay: L2, both optimisers.
+        only_to: a domain, ``a`` or ``b``: only translations to it learn, by its decoder and the other domain's encoder.
+            All else of the model, and so the way back, stays what `Recipe.init` gave. Null: everything learns.
         clip_norm: largest norm of each player's gradient, which is scaled down to it; 0 leaves gradients alone. The log
             has the norms, ``health/*_gradient``.
         skip_limit: steps in a row that may be skipped, because a loss or a gradient is not finite, before the run ends.
@@ -196,6 +198,7 @@ class Train(_Part):
     discriminator_learning_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
+    only_to: Literal["a", "b"] | None = None
     clip_norm: float = Field(default=0.0, ge=0)
     skip_limit: int = Field(default=20, ge=1)
     decay_from: float = Field(default=0.5, ge=0, le=1)
@@ -292,6 +295,26 @@ class _Recipe(_Part):
             raise ValueError(
                 "the loss paired needs pairs, in some of the steps: name a cache of audiotrans prep --paired with"
                 " pairs, set train.pairs_share above 0, or leave the loss out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_stays(self) -> _Recipe:
+        if self.train.only_to and not self.init:
+            raise ValueError("train.only_to leaves half of the model as it was: name a model with init")
+        if self.train.only_to and self.model.residual:
+            raise ValueError(
+                f"train.only_to and model.residual {self.model.residual:g}: what a residual takes over of the way back"
+                " would change; set model.residual to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_layers_to_match(self) -> _Recipe:
+        if self.losses.generator.get("feature_matching") and not self.model.conditional_discriminator:
+            raise ValueError(
+                "the loss feature_matching compares pairs as a conditional discriminator sees them: set"
+                " model.conditional_discriminator to true, or leave the loss out"
             )
         return self
 

@@ -99,8 +99,10 @@ class PlainModel(AVBGTN):
 class PlainDiscriminators(Discriminators):
     """Judges one batch after the other."""
 
-    def forward(self, t, *, training, generator=None, shown=None, image=True, latent=True, follow=True):  # type: ignore[no-untyped-def]
-        del image, follow
+    def forward(  # type: ignore[no-untyped-def]
+        self, t, *, training, generator=None, shown=None, image=True, latent=True, follow=True, layers=False
+    ):
+        del image, follow, layers  # conditional ones are not measured
         self.train(training)  # torch's spectral norms iterate in each forward pass of training
         images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
         fake_ab, fake_ba = self._image(images["ab"], "b"), self._image(images["ba"], "a")

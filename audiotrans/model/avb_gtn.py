@@ -276,6 +276,9 @@ class DiscriminatorOutputs:
         posterior: T's logits on (x, z ~ q), for the pairs a, b, ab, ba in this order; empty without T.
         prior: T's logits on (x, z ~ N(0, I)), same order.
         dimensions: latent dimensions that one logit of T compares.
+        made_layers: what each layer of D_B gives for ab, then of D_A for ba, ``(n, channels, h', w')``; empty if not
+            asked for.
+        true_layers: the same for the true other sides of the pair, without history.
     """
 
     fake_ab: list[Tensor]
@@ -285,6 +288,8 @@ class DiscriminatorOutputs:
     posterior: tuple[Tensor, ...] = ()
     prior: tuple[Tensor, ...] = ()
     dimensions: int = 1
+    made_layers: tuple[Tensor, ...] = ()
+    true_layers: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -330,6 +335,7 @@ class Discriminators(nn.Module):
         image: bool = True,
         latent: bool = True,
         follow: bool = True,
+        layers: bool = False,
     ) -> DiscriminatorOutputs:
         """Return the logits for a translation.
 
@@ -343,6 +349,7 @@ class Discriminators(nn.Module):
             image: ask D.
             latent: ask T, too, if there is one.
             follow: of several batches of one step the first alone lets spectral norms follow.
+            layers: ask a conditional D for its layers, of translations and of the true sides; not in its own step.
         """
         if training and follow:
             iterate_spectral_norms(self)
@@ -353,12 +360,17 @@ class Discriminators(nn.Module):
         if not image:
             found = DiscriminatorOutputs([], [])
         elif training:
-            of = self.image({d: torch.cat([images[d], images[made]]) for d, made in (("a", "ba"), ("b", "ab"))})
+            of, _ = self.image({d: torch.cat([images[d], images[made]]) for d, made in (("a", "ba"), ("b", "ab"))})
             (real_a, fake_ba), (real_b, fake_ab) = (_parted(of[d], len(images[d])) for d in "ab")
             found = DiscriminatorOutputs(fake_ab, fake_ba, real_a, real_b)
         else:
-            of = self.image({"a": images["ba"], "b": images["ab"]})
+            of, made = self.image({"a": images["ba"], "b": images["ab"]})
             found = DiscriminatorOutputs(of["b"], of["a"])
+            if layers:
+                with torch.no_grad():
+                    _, true = self.image({"a": images["a"], "b": images["b"]})
+                made_layers, true_layers = (tuple(x["b"] + x["a"]) for x in (made, true))
+                found = replace(found, made_layers=made_layers, true_layers=true_layers)
         if self.latent is None or not latent:
             return found
         z_a, z_b, z_ab, z_ba = whitened(t)

@@ -50,6 +50,27 @@ def paired(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
     return F.l1_loss(t.ab, t.true_ab) + F.l1_loss(t.ba, t.true_ba)
 
 
+def feature_matching(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
+    """L1 between what D's layers give for a translation and for its pair's true other side, relative to the latter.
+
+    The mean over layers and scales; 0 for crops that are not pairs. D learns which differences tell the two apart, so
+    that this asks for textures and attacks where `paired` asks for their mean.
+
+    Source: Wang et al. 2018, "High-resolution image synthesis and semantic manipulation with conditional GANs",
+    eq. (4), without its division by the size of each layer's activations.
+    """
+    del s
+    if not d.made_layers:
+        return t.ab.new_zeros(())
+    apart = [
+        (made.float() - true.float()).abs().mean((1, 2, 3)) / (true.float().abs().mean((1, 2, 3)) + 1e-3)
+        for made, true in zip(d.made_layers, d.true_layers, strict=True)
+    ]
+    # Twice the mean over the layers of both directions: their sum, as of all terms.
+    mean: Tensor = 2 * torch.stack([each.mean() for each in apart]).mean()
+    return mean
+
+
 def fine_structure(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
     """1 - cosine between the fine structures of translation and source, per frame.
 

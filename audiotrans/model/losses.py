@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiotrans.model.avb_gtn import DiscriminatorOutputs, LossSettings, Translation, whitened
-from audiotrans.model.extra_losses import below_notes, fine_structure, identity, imitation, paired
+from audiotrans.model.extra_losses import below_notes, feature_matching, fine_structure, identity, imitation, paired
 
 
 def _mean(parts: list[Tensor]) -> Tensor:
@@ -160,12 +160,13 @@ GENERATOR_LOSSES: dict[str, Loss] = {
     "identity": identity,
     "imitation": imitation,
     "paired": paired,
+    "feature_matching": feature_matching,
     "fine_structure": fine_structure,
     "below_notes": below_notes,
 }
 
-ADVERSARIAL = frozenset({"gan", "vae_kl", "cycle_kl"})
-"""Generator losses that read the discriminators' logits: without them no discriminator need learn."""
+ADVERSARIAL = frozenset({"gan", "feature_matching", "vae_kl", "cycle_kl"})
+"""Generator losses that read the discriminators: without them none need learn."""
 
 DISCRIMINATOR_LOSSES: dict[str, Loss] = {
     "image": discriminator_image,

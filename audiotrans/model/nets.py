@@ -468,25 +468,42 @@ class ImageDiscriminators(nn.Module):
         self.shared = nn.ModuleList([_discriminator_back(s) for _ in range(scales)])
         self.shrink = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
 
-    def forward(self, images: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
-        """Return the logits of images by domain, ``(n, c, h, w)`` each; the shared part has all of them at once.
+    def forward(self, images: Mapping[str, Tensor]) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
+        """Return the logits of images by domain, and every layer's activations on the way to them.
 
-        Conditional ones have the source's channels after the image's own, ``(n, 2 c, h, w)``.
+        Args:
+            images: by domain, ``(n, c, h, w)``; the shared part has all of them at once. Conditional ones have the
+                source's channels after the image's own, ``(n, 2 c, h, w)``.
 
         Returns:
-            By domain, one map of logits ``(n, 1, h', w')`` per scale, finest first, float32; positive: real.
+            By domain, one map of logits ``(n, 1, h', w')`` per scale, finest first, float32; positive: real. And by
+            domain what each layer but the last gives, ``(n, channels, h', w')``, layer after layer, scale after scale.
         """
         s, sizes = self.settings, [len(x) for x in images.values()]
         x = torch.cat(list(images.values()))[:, :, s.ignored_rows :]
         x = with_coordinate((x - s.image_mean) / s.image_std, s)
         logits: dict[str, list[Tensor]] = {domain: [] for domain in images}
+        layers: dict[str, list[Tensor]] = {domain: [] for domain in images}
         for scale, back in enumerate(self.shared):
             parts = zip(images, torch.split(x, sizes), strict=True)
-            seen = torch.cat([self.private[f"{domain}{scale}"](part) for domain, part in parts])
-            for domain, found in zip(images, back(seen).split(sizes), strict=True):
+            fronts = [_through(self.private[f"{domain}{scale}"], part) for domain, part in parts]
+            *between, last = _through(back, torch.cat([front[-1] for front in fronts]))
+            shared = zip(*(torch.split(each, sizes) for each in (*between, last)), strict=True)
+            for domain, front, (*deep, found) in zip(images, fronts, shared, strict=True):
+                layers[domain] += [*front, *deep]
                 logits[domain].append(found)
             x = self.shrink(x)
-        return logits
+        return logits, layers
+
+
+def _through(part: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return what a part of a discriminator gives after each of its activations, and at its end if that is none."""
+    found = []
+    for layer in part.children():
+        x = layer(x)
+        if isinstance(layer, nn.LeakyReLU | Logits):
+            found.append(x)
+    return found
 
 
 def _discriminator_layers(s: NetSettings, widths: list[int], kernels: list[int]) -> list[nn.Module]:

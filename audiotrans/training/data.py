@@ -31,7 +31,10 @@ OUTSIDE = 0.05
 """Weight that crops outside the shared range keep."""
 
 CURVE_WAVES = 4
-"""Half waves over the rows of the finest part of a random equaliser's curve."""
+"""Half waves, over all octaves, of the finest part of a random equaliser's curve."""
+
+CURVE_LOWEST_HZ = 60.0
+"""Where a random equaliser's curve begins; rows below have its first value."""
 
 Seed = int | tuple[int, str]
 """A run's seed; with a name, the seed of a stream of its own beside it."""
@@ -465,7 +468,7 @@ def _roughened(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: St
 
 
 def equalise(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: Step) -> Tensor:
-    """Colour crops as another microphone, place or record would: each by a smooth curve of gains of its own.
+    """Colour crops as another microphone, place or record would: each by a smooth curve over octaves of its own.
 
     Args:
         images: logarithmic, ``(n, c, rows, frames)`` in [-1, 1].
@@ -480,7 +483,7 @@ def equalise(images: Tensor, recipe: Recipe, seed: Seed, domain: str, step: Step
     generator = stream(seed, "equalise", domain, step)
     waves = torch.arange(1, CURVE_WAVES + 1)
     heights = torch.randn(len(images), CURVE_WAVES, generator=generator) / waves  # the first is a tilt, the widest
-    places = (torch.arange(images.shape[2]) + 0.5) / images.shape[2]
+    places = _row_places(cast(AudioSettings, recipe.imaging))  # the recipe refuses anything else
     curves = heights @ torch.cos(math.pi * waves[:, None] * places)
     most = torch.rand(len(images), 1, generator=generator) * recipe.train.equalise_db / DB_PER_UNIT
     curves = curves / curves.abs().amax(1, keepdim=True) * most
@@ -508,6 +511,14 @@ def transpose(image: Tensor, semitones: float, imaging: AudioSettings) -> Tensor
 @lru_cache(maxsize=4)
 def _row_bins(imaging: AudioSettings) -> np.ndarray:
     return AudioImaging(imaging).representation.row_bins()
+
+
+@lru_cache(maxsize=4)
+def _row_places(imaging: AudioSettings) -> Tensor:
+    """Return where each row lies from `CURVE_LOWEST_HZ`, 0, to the highest row, 1, in octaves."""
+    hertz = torch.from_numpy(AudioImaging(imaging).row_frequencies()).float()
+    octaves = torch.log2(hertz.clamp(min=CURVE_LOWEST_HZ) / CURVE_LOWEST_HZ)
+    return octaves / octaves[-1]
 
 
 @lru_cache(maxsize=4)

@@ -90,6 +90,11 @@ class Trainer:
             torch.default_generator.manual_seed(settings.seed)
             self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
             self.discriminators = Discriminators(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        if settings.only_to:
+            source = "a" if settings.only_to == "b" else "b"
+            self.model.requires_grad_(False)
+            for part in (self.model.encoders[source], self.model.decoders[settings.only_to]):
+                part.requires_grad_(True)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         images = settings.batch_size * settings.accumulate * self.team.share.size
         size = max(POOL_SIZE, POOL_STEPS * images)
@@ -182,7 +187,9 @@ class Trainer:
         with self._precision():
             outputs = DiscriminatorOutputs([], [])
             if self.adversarial:
-                asked = {"image": self._judges(t), "latent": self.asks_t}
+                judges = self._judges(t)
+                matched = judges and bool(self.recipe.losses.generator.get("feature_matching"))
+                asked = {"image": judges, "latent": self.asks_t, "layers": matched}
                 outputs = self.discriminators(t, training=False, shown=made, **asked)
             terms = self._terms(self._generator_losses(t), t, outputs)
         checked = {f"translation {name}": made[name].mean() for name in ("ab", "ba")}
@@ -298,7 +305,8 @@ class Trainer:
         unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
         unused |= {"vae_kl", "cycle_kl"} if self.recipe.model.kl in NEEDS_T and not self.asks_t else set()
         unused |= {"paired"} if t.true_ab is None else set()
-        unused |= set() if self._judges(t) else {"gan"}
+        unused |= set() if self._judges(t) else {"gan", "feature_matching"}
+        unused |= set() if self.recipe.losses.generator.get("feature_matching") else {"feature_matching"}
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 
     @staticmethod
@@ -344,7 +352,7 @@ class Trainer:
         if not moves:
             self.guard.passes(checked)
             return found | whole.health
-        parameters = [each for group in optimiser.param_groups for each in group["params"]]
+        parameters = [each for group in optimiser.param_groups for each in group["params"] if each.requires_grad]
         norm = gradient_norm(parameters)
         if self.guard.passes(checked | {f"{player}/gradient": norm}):
             clip(parameters, norm, self.recipe.train.clip_norm)

@@ -85,14 +85,17 @@ def coloured(db: float, count: int = 64, place: tuple[str, int] = ("a", 5)) -> t
     return 50 * found[:, 0, :, 0]
 
 
-def test_an_equaliser_s_curves_are_smooth_and_reach_up_to_what_was_asked_for():
-    curves = coloured(8)
-    most = curves.abs().amax(1)
+def test_an_equaliser_s_curves_are_smooth_over_octaves_and_reach_up_to_what_was_asked_for():
+    curves, hertz = coloured(8), torch.from_numpy(AudioImaging(recipe_from_dict({}).imaging).row_frequencies())
+    most = curves.abs().amax(1, keepdim=True)
     assert 7 < most.max() <= 8 + 1e-4
     assert most.min() < 1.5  # each crop has a strength of its own
-    assert (curves.diff(dim=1).abs().amax(1) < 0.1 * most).all()
-    tilts = (curves[:, :32].mean(1) - curves[:, -32:].mean(1)).sign()
+    octaves = torch.log2(hertz.clamp(min=60))
+    assert (curves.diff(dim=1).abs() <= 1.6 * most * octaves.diff() + 1e-3).all()
+    assert torch.equal(curves[:, hertz <= 60], curves[:, :1].expand(-1, int((hertz <= 60).sum())))
+    tilts = curves[:, hertz < 300].mean(1) - curves[:, hertz > 5000].mean(1)
     assert 16 < (tilts > 0).sum() < 48  # darker as often as brighter
+    assert tilts.abs().max() > 8  # as steep as 2 dB an octave
 
 
 def test_an_equaliser_is_a_function_of_its_place():

@@ -217,7 +217,7 @@ def test_d_sees_what_it_is_shown_in_place_of_the_translations_own():
     outputs = discriminators(t, training=True, generator=seeded(), shown=shown)
     own = discriminators(t, training=True, generator=seeded())
     for name, domain in (("real_a", "a"), ("fake_ab", "b"), ("fake_ba", "a")):
-        wanted = discriminators.image({domain: shown[name.split("_")[1]]})[domain]
+        wanted = discriminators.image({domain: shown[name.split("_")[1]]})[0][domain]
         # Other batches: float32 sums in another order.
         assert all(torch.allclose(x, y, atol=1e-5) for x, y in zip(getattr(outputs, name), wanted, strict=True)), name
     assert torch.allclose(outputs.real_b[0], own.real_b[0], atol=1e-5)  # not named: the translation's own

@@ -70,6 +70,7 @@ READS = {
     ("identity", "softplus"): {"a", "b", "ab", "ba"},
     ("imitation", "softplus"): {"ab", "ba", "wanted_ab", "wanted_ba"},
     ("paired", "softplus"): {"ab", "ba", "true_ab", "true_ba"},
+    ("feature_matching", "softplus"): {"made", "true"},
     ("fine_structure", "softplus"): {"a", "b", "ab", "ba"},
     ("below_notes", "softplus"): {"a", "b", "ab", "ba"},
     ("image", "softplus"): {"fake_ab", "fake_ba", "real_a", "real_b"},
@@ -90,8 +91,10 @@ def test_a_term_reads_exactly_what_its_equation_names(name, kl):
     posterior, prior = (tuple(seen[f"{side}_{pair}"] for pair in PAIRS) for side in ("posterior", "prior"))
     if kl in ("mu2", "none"):  # these models have no T
         posterior = prior = ()
+    seen |= {name: leaf(1, 4, 3, 2) for name in ("made", "true")}
     v = DiscriminatorOutputs(
-        [seen["fake_ab"]], [seen["fake_ba"]], [seen["real_a"]], [seen["real_b"]], posterior, prior, 10
+        [seen["fake_ab"]], [seen["fake_ba"]], [seen["real_a"]], [seen["real_b"]], posterior, prior, 10,
+        (seen["made"],), (seen["true"],),
     )  # fmt: skip
     loss = (GENERATOR_LOSSES | DISCRIMINATOR_LOSSES)[name](Translation(**given), v, LossSettings(kl=kl))
     assert loss.shape == ()
@@ -121,6 +124,14 @@ def test_paired_is_the_distance_to_the_same_notes_in_the_other_domain():
     made = torch.full((1, 1, 24, 4), 0.5, requires_grad=True)
     GENERATOR_LOSSES["paired"](replace(t, ab=made), outputs(), LossSettings()).backward()
     torch.testing.assert_close(made.grad, torch.full_like(made, 1 / made.numel()))  # down, towards .2, all alike
+
+
+def test_feature_matching_is_the_relative_distance_of_d_s_layers():
+    made, true = torch.tensor([0.5, -0.5]).reshape(1, 2, 1, 1), torch.tensor([0.4, -0.2]).reshape(1, 2, 1, 1)
+    of_ab, of_ba = (made, true), (4 * true, 2 * true)
+    v = replace(outputs(), made_layers=(of_ab[0], of_ba[0]), true_layers=(of_ab[1], of_ba[1]))
+    assert term("feature_matching", translation(), v) == pytest.approx(0.2 / 0.3 + 1.0, rel=1e-2)
+    assert term("feature_matching", translation(), outputs()) == 0  # no pairs
 
 
 # Eqs. (4) and (5) ----------------------------------------------------------------------------------------------------

@@ -163,20 +163,24 @@ def test_coordinates_run_from_minus_one_to_one_over_rows():
 
 @pytest.mark.parametrize(("scales", "sizes"), [(1, [8]), (2, [8, 4]), (3, [8, 4, 2])])
 def test_discriminators_give_logits_at_every_scale(scales, sizes):
-    logits = ImageDiscriminators(small(discriminator_scales=scales), 3)({"a": image((2, 3, 128, 128), 4)})
+    logits, layers = ImageDiscriminators(small(discriminator_scales=scales), 3)({"a": image((2, 3, 128, 128), 4)})
     assert list(logits) == ["a"]
     assert [tuple(x.shape) for x in logits["a"]] == [(2, 1, size, size) for size in sizes]
+    of_scale = [layers["a"][4 * scale : 4 * scale + 4] for scale in range(scales)]
+    assert len(layers["a"]) == 4 * scales
+    for maps, size in zip(of_scale, sizes, strict=True):
+        assert [x.shape[2] for x in maps] == [size * 8, size * 4, size * 2, size]
 
 
 def test_units_own_discriminator_has_one_deep_scale():
     discriminators = ImageDiscriminators(small("unit-exact"), 3)
-    assert [tuple(x.shape) for x in discriminators({"a": image((1, 3, 128, 128), 4)})["a"]] == [(1, 1, 2, 2)]
+    assert [tuple(x.shape) for x in discriminators({"a": image((1, 3, 128, 128), 4)})[0]["a"]] == [(1, 1, 2, 2)]
 
 
 def test_discriminators_of_both_domains_share_their_output_part_and_nothing_else():
     discriminators = ImageDiscriminators(small(discriminator_norm="none"), 1)
     x = image((1, 1, 64, 64), 5)
-    sum(logits.sum() for logits in discriminators({"a": x})["a"]).backward()
+    sum(logits.sum() for logits in discriminators({"a": x})[0]["a"]).backward()
     touched = {
         name.split(".")[1] for name, p in discriminators.private.named_parameters(prefix="f") if p.grad is not None
     }
@@ -235,7 +239,7 @@ def test_a_spectral_norms_gradient_is_that_of_its_formula():
 @pytest.mark.parametrize("discriminator_norm", ["instance", "both"])
 def test_images_that_fold_to_one_position_have_logits(discriminator_norm):
     discriminators = ImageDiscriminators(small("tiny", discriminator_norm=discriminator_norm), 1)
-    (logits,) = discriminators({"b": image((2, 1, 16, 16), 7)})["b"]
+    (logits,) = discriminators({"b": image((2, 1, 16, 16), 7)})[0]["b"]
     assert logits.shape == (2, 1, 1, 1)
     assert logits.isfinite().all()
     assert logits[0] != logits[1]
@@ -248,9 +252,9 @@ def test_discriminators_see_standardised_images():
         for mean, std in ((0.0, 1.0), (-0.5, 0.25))
     )
     standard.load_state_dict(plain.state_dict())
-    for ours, wanted in zip(standard({"a": x})["a"], plain({"a": (x + 0.5) / 0.25})["a"], strict=True):
+    for ours, wanted in zip(standard({"a": x})[0]["a"], plain({"a": (x + 0.5) / 0.25})[0]["a"], strict=True):
         assert torch.equal(ours, wanted)  # the row coordinate is not scaled with the image
-    assert not torch.equal(standard({"a": x})["a"][0], plain({"a": x})["a"][0])
+    assert not torch.equal(standard({"a": x})[0]["a"][0], plain({"a": x})[0]["a"][0])
 
 
 @pytest.mark.parametrize(

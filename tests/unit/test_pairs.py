@@ -221,6 +221,47 @@ def test_a_conditional_discriminator_sees_the_source_beside_translation_and_trut
         assert torch.equal(seen, torch.cat([torch.cat([truth, source], 1), of_generator[side]]))
 
 
+def matching(pairs, **losses):
+    """Return the conditional recipe whose generator asks D for its layers alone."""
+    generator = {"feature_matching": 1.0, "vae_reconstruction": 1.0} | losses
+    return recipe_from_dict(recipe_to_dict(conditional(pairs)) | {"losses": {"generator": generator}})
+
+
+def test_features_are_matched_of_what_d_is_shown_of_translation_and_truth(pairs):
+    trainer, asked = Trainer(matching(pairs), 1, CPU), []
+    trainer.discriminators.image.register_forward_hook(lambda _, given, gave: asked.append((given[0], gave[1])))
+    a, b, true_ab, true_ba = (image((2, 1, 32, CROP), seed) for seed in range(4))
+    before = [p.clone() for p in trainer.discriminators.image.parameters()]
+    found = trainer.train_step(a, b, targets={"true_ab": true_ab, "true_ba": true_ba})
+    (_, made), (truth, true), _ = asked  # the last is D's own step
+    for side, other, source in (("b", true_ab, a), ("a", true_ba, b)):
+        assert torch.equal(truth[side], torch.cat([other, source], 1))
+    apart = [
+        float(((x.detach() - y).abs().mean((1, 2, 3)) / (y.abs().mean((1, 2, 3)) + 1e-3)).mean())
+        for side in "ab"
+        for x, y in zip(made[side], true[side], strict=True)
+    ]
+    assert float(found["generator/feature_matching"]) == pytest.approx(2 * sum(apart) / len(apart), rel=1e-4)
+    assert not all(torch.equal(*both) for both in zip(before, trainer.discriminators.image.parameters(), strict=True))
+    assert not {"generator/feature_matching", "generator/gan"} & set(trainer.train_step(a, b))  # no pairs
+
+
+def test_features_ask_for_the_truth(pairs):
+    trainer = Trainer(matching(pairs, vae_reconstruction=0.0), 1, CPU)
+    a, b = image((1, 1, 32, CROP), 0), image((1, 1, 32, CROP), 1)
+    targets, of_d = {"true_ab": b, "true_ba": a}, trainer.discriminators_adam
+    of_d.param_groups[0]["lr"] = 0.0
+    trainer._set_learning_rates = lambda: None
+    trainer.model_adam.param_groups[0]["lr"] = 2e-3
+    found = [float(trainer.train_step(a, b, targets=targets)["generator/feature_matching"]) for _ in range(30)]
+    assert min(found[-5:]) < 0.8 * found[0]
+
+
+def test_layers_are_those_of_a_conditional_discriminator(pairs):
+    with pytest.raises(UsageError, match=r"feature_matching compares pairs.*model\.conditional_discriminator to true"):
+        recipe_from_dict(recipe_to_dict(recipe(pairs)) | {"losses": {"generator": {"feature_matching": 1}}})
+
+
 @pytest.mark.parametrize("latent", [0.0, 1.0])
 def test_it_says_and_learns_nothing_of_crops_that_are_no_pairs(pairs, latent):
     values = recipe_to_dict(conditional(pairs))
@@ -271,6 +312,8 @@ def test_a_conditional_discriminator_needs_pairs_and_sees_each_once(pairs):
 def test_a_run_of_it_in_pieces_ends_alike(pairs, tmp_path):
     cache = fake_cache(tmp_path / "cache", tiny_recipe())
     asked = conditional(pairs, share=0.5, gains=GAINS, equalise_db=6, dither=0.01, seed=4)
+    generator = {"gan": 1.0, "feature_matching": 1.0, "vae_reconstruction": 1.0, "paired": 1.0}
+    asked = recipe_from_dict(recipe_to_dict(asked) | {"losses": {"generator": generator}})
     assert_same(*whole_and_in_pieces(asked, cache, tmp_path))
 
 

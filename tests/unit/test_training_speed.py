@@ -14,6 +14,7 @@ from tests.fakes import TINY, tiny_recipe
 
 CPU = torch.device("cpu")
 READ_T = {"vae_kl", "cycle_kl"}
+TERMS = [name for name in GENERATOR_LOSSES if name != "feature_matching"]  # of conditional discriminators alone
 
 
 def recipe(generator, *, latent=1.0, **model):
@@ -61,7 +62,7 @@ def assert_same_gradients(one, other):
         assert (p - q).norm() < 1e-3 * q.norm() + 1e-5 * largest, number
 
 
-@pytest.mark.parametrize("term", GENERATOR_LOSSES)
+@pytest.mark.parametrize("term", TERMS)
 def test_each_terms_gradient_is_the_plain_steps(term):
     assert_same_step(recipe({term: 1.0}))
 
@@ -74,7 +75,7 @@ def test_each_terms_gradient_is_the_plain_steps(term):
     ],
 )  # fmt: skip
 def test_a_whole_step_is_the_plain_one(model):
-    weights = dict.fromkeys(GENERATOR_LOSSES, 1.0)
+    weights = dict.fromkeys(TERMS, 1.0)
     assert_same_step(recipe(weights, **model))
 
 

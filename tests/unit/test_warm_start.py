@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from audiotrans.errors import UsageError
+from audiotrans.model.losses import GENERATOR_LOSSES
+from audiotrans.recipe import recipe_from_dict, recipe_to_dict
 from audiotrans.training.checkpoints import load_checkpoint, steps_of
 from audiotrans.training.engine import Trainer
 from audiotrans.training.export import export_run
@@ -53,6 +55,48 @@ def test_more_blocks_do_the_same_until_they_learn(parent):
     for _ in range(2):  # the scale of a new block's last norm moves first, what lies before it then
         deep.train_step(x, -x)
     assert not [name for name, p in deep.model.named_parameters() if torch.equal(p, before[name])]
+
+
+def one_way(parent, target, **parts):
+    """Build a trainer that begins as the parent is, of which translations to one domain alone learn."""
+    values = recipe_to_dict(tiny_recipe(**parts)) | {"init": str(parent)}
+    values["train"] |= {"only_to": target, "seed": 7}
+    values["model"] |= {"residual": 0.0}
+    trainer = Trainer(recipe_from_dict(values), 1, CPU)
+    warm_start(trainer, str(parent))
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "learns"),
+    [("a", "b", ("encoders.a.", "decoders.b.")), ("b", "a", ("encoders.b.", "decoders.a."))],
+)
+def test_translations_to_one_domain_alone_can_learn(parent, source, target, learns):
+    trainer, x = one_way(parent, target, train={"clip_norm": 1.0}), image((2, 1, 32, 16), 3)
+    before, back = copied(trainer.model), trainer.model.translate(x, target, source)
+    there = trainer.model.translate(x, source, target)
+    for _ in range(2):
+        assert trainer.train_step(x, -x)["health/generator_gradient"] > 0
+    for kept in (trainer.model, trainer.ema):
+        moved = {name for name, value in kept.state_dict().items() if not torch.equal(value, before[name])}
+        assert moved == {name for name in before if name.startswith(learns)}
+        assert torch.equal(kept.translate(x, target, source), back)
+        assert not torch.equal(kept.translate(x, source, target), there)
+
+
+def test_the_term_to_blame_is_found_among_what_learns(parent, monkeypatch):
+    monkeypatch.setitem(GENERATOR_LOSSES, "below_notes", lambda t, d, s: (0 * t.ab).sum().sqrt())
+    trainer = one_way(parent, "b", losses={"generator": {"vae_reconstruction": 1, "below_notes": 1}})
+    trainer.train_step(*[image((2, 1, 32, 16), 3)] * 2)
+    assert trainer.guard.found == ["gradient of generator/below_notes"]
+
+
+def test_half_a_model_learns_beside_the_other_half_of_a_whole_one():
+    with pytest.raises(UsageError, match=r"train\.only_to leaves half of the model as it was: name a model with init"):
+        fresh(train={"only_to": "b"})
+    values = recipe_to_dict(tiny_recipe()) | {"init": "another", "train": {"only_to": "b"}}
+    with pytest.raises(UsageError, match=r"only_to and model\.residual 0\.5: .*; set model\.residual to 0"):
+        recipe_from_dict(values)
 
 
 def test_fewer_blocks_are_refused(parent):
