@@ -438,15 +438,16 @@ def _held(*signals: signal.Signals) -> Iterator[None]:
 def _interrupts_kept() -> Iterator[Callable[[], None]]:
     """Note Ctrl-C and SIGTERM beside what they do: Python drops exceptions that arise in finalisers and callbacks.
 
+    Libraries whose callback was cut short may fail of it, as numba does while it compiles: that is the signal, too.
+
     Yields:
         A function that raises KeyboardInterrupt if a signal has come, for places that are reached only if its own
         exception was lost.
     """
-    came = False
+    came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
+        came.append(number)
         signal.default_int_handler(number, frame)
 
     def raise_lost() -> None:
@@ -461,7 +462,27 @@ def _interrupts_kept() -> Iterator[Callable[[], None]]:
     for number in ours:
         signal.signal(number, note)
     try:
-        yield raise_lost
+        with _dropped_in_silence(came):
+            yield raise_lost
+    except Exception:
+        raise_lost()
+        raise
     finally:
         for number in ours:
             signal.signal(number, signal.default_int_handler)
+
+
+@contextmanager
+def _dropped_in_silence(came: list[int]) -> Iterator[None]:
+    """Let Python print nothing of the KeyboardInterrupts that it drops once a signal has come."""
+    report = sys.unraisablehook
+
+    def dropped(told: Any) -> None:
+        if not (came and issubclass(told.exc_type, KeyboardInterrupt)):
+            report(told)
+
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
