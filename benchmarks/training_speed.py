@@ -102,13 +102,20 @@ class PlainDiscriminators(Discriminators):
     def forward(  # type: ignore[no-untyped-def]
         self, t, *, training, generator=None, shown=None, image=True, latent=True, follow=True, layers=False
     ):
-        del image, follow, layers  # conditional ones are not measured
+        del follow
         self.train(training)  # torch's spectral norms iterate in each forward pass of training
         images = {"a": t.a, "b": t.b, "ab": t.ab, "ba": t.ba} | (shown or {})
-        fake_ab, fake_ba = self._image(images["ab"], "b"), self._image(images["ba"], "a")
-        found = DiscriminatorOutputs(fake_ab, fake_ba)
-        if training:
-            found = replace(found, real_a=self._image(images["a"], "a"), real_b=self._image(images["b"], "b"))
+        if image and self.image.settings.conditional_discriminator:
+            images = {name: torch.cat([x, t.a if name in ("b", "ab") else t.b], 1) for name, x in images.items()}
+        found = DiscriminatorOutputs([], [])
+        if image:
+            (fake_ab, made_b), (fake_ba, made_a) = self._image(images["ab"], "b"), self._image(images["ba"], "a")
+            found = DiscriminatorOutputs(fake_ab, fake_ba)
+        if layers:
+            true = [x.detach() for d in "ba" for x in self._image(images[d], d)[1]]
+            found = replace(found, made_layers=(*made_b, *made_a), true_layers=tuple(true))
+        if image and training:
+            found = replace(found, real_a=self._image(images["a"], "a")[0], real_b=self._image(images["b"], "b")[0])
         if self.latent is None or not latent:
             return found
         pairs = list(zip((t.a, t.b, t.ab, t.ba), whitened(t), "abba", strict=True))
@@ -118,13 +125,17 @@ class PlainDiscriminators(Discriminators):
         dimensions = self.latent.dimensions(t.z_a)
         return replace(found, posterior=posterior, prior=prior, dimensions=dimensions)
 
-    def _image(self, image: Tensor, domain: str) -> list[Tensor]:
-        nets, s, logits = self.image, self.image.settings, []
+    def _image(self, image: Tensor, domain: str) -> tuple[list[Tensor], list[Tensor]]:
+        nets, s, logits, layers = self.image, self.image.settings, [], []
         x = with_coordinate((image[:, :, s.ignored_rows :] - s.image_mean) / s.image_std, s)
         for scale, back in enumerate(nets.shared):
-            logits.append(back(nets.private[f"{domain}{scale}"](x)))
+            seen = x
+            for layer in (*nets.private[f"{domain}{scale}"], *back):
+                seen = layer(seen)
+                layers += [seen] if isinstance(layer, nn.LeakyReLU) else []
+            logits.append(seen)
             x = nets.shrink(x)
-        return logits
+        return logits, layers
 
     def _pair(self, image: Tensor, z: Tensor, domain: str) -> Tensor:
         logits = self.latent.joint(torch.cat([self.latent.image[domain](image), self.latent.latent(z)], dim=1))

@@ -14,14 +14,16 @@ from tests.fakes import TINY, tiny_recipe
 
 CPU = torch.device("cpu")
 READ_T = {"vae_kl", "cycle_kl"}
-TERMS = [name for name in GENERATOR_LOSSES if name != "feature_matching"]  # of conditional discriminators alone
+TERMS = [name for name in GENERATOR_LOSSES if name != "feature_matching"]
+CONDITIONAL = {"conditional_discriminator": True}
 
 
 def recipe(generator, *, latent=1.0, **model):
+    many = 1 if model.get("conditional_discriminator") else 3
     parts = {
         "model": TINY["model"] | {"residual": 0.0} | model,
         "losses": {"generator": generator, "discriminator": {"image": 1.0, "latent": latent}, "identity_steps": 0},
-        "train": TINY["train"] | {"discriminator_batch": 3, "equalise_db": 3.0},
+        "train": TINY["train"] | {"discriminator_batch": many, "equalise_db": 3.0},
     }
     return recipe_from_dict({"imaging": TINY["imaging"], "teacher": "someone", "pairs": "somewhere", **parts})
 
@@ -67,16 +69,22 @@ def test_each_terms_gradient_is_the_plain_steps(term):
     assert_same_step(recipe({term: 1.0}))
 
 
+@pytest.mark.parametrize("term", ["gan", "feature_matching"])
+def test_the_gradient_of_a_discriminator_that_sees_the_source_is_the_plain_steps(term):
+    assert_same_step(recipe({term: 1.0}, **CONDITIONAL))
+
+
 @pytest.mark.parametrize(
     "model",
     [
         {"kl": "adaptive"}, {"kl": "mu2"}, {"residual": 0.5}, {"latent_discriminator": "global"},
         {"preset": "light", "width": 4, "discriminator_width": 4, "z_channels": 4, "discriminator_scales": 1},
+        CONDITIONAL,
     ],
 )  # fmt: skip
 def test_a_whole_step_is_the_plain_one(model):
-    weights = dict.fromkeys(TERMS, 1.0)
-    assert_same_step(recipe(weights, **model))
+    terms = GENERATOR_LOSSES if model.get("conditional_discriminator") else TERMS
+    assert_same_step(recipe(dict.fromkeys(terms, 1.0), **model))
 
 
 def test_a_t_that_nothing_trains_costs_nothing_and_says_nothing():
