@@ -180,7 +180,7 @@ def random_crops(recipe: Recipe, channels: int, step: int) -> Crops:
 
     n = settings.batch_size
     extra = max(settings.discriminator_batch, n) * settings.discriminator_steps - n
-    paired = recipe.pairs is not None and float(torch.rand((), generator=generator)) < settings.pairs_share
+    paired = recipe.pairs and float(torch.rand((), generator=generator)) < settings.pairs_share
     return Crops(
         images(n), images(n),
         {d: images(extra) for d in "ab"} if extra > 0 else {},
