@@ -129,11 +129,6 @@ class ConvertOptions:
         None, "How much of the input's vibrato is removed", least=0, most=100, unit="percent",
         ends="0 leaves the input's vibrato", neutral=0.0, by_model=True, streaming=0.0, sound=True,
     )  # fmt: skip
-    tilt: float | None = option(
-        None, "Spectral tilt of what the network is given: darker or brighter", least=-6, most=6,
-        unit="dB per octave", ends="0 leaves it as it is", neutral=0.0, by_model=True, sound=True,
-        logarithmic=True,
-    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -166,6 +161,9 @@ def flag(name: str) -> str:
 OLD_NAMES = {"passes": "shifts", "straighten": "remove_vibrato"}
 """Names of version 0.1, and today's."""
 
+GONE = {"tilt": "a model of today learns bright and dark recordings by train.equalise_db"}
+"""Options that are no more, and what does without them."""
+
 
 def options_of(asked: dict[str, Any]) -> ConvertOptions:
     """Return the options of keyword arguments.
@@ -176,6 +174,8 @@ def options_of(asked: dict[str, Any]) -> ConvertOptions:
     for name in asked:
         if name in OLD_NAMES:
             raise UsageError(f"the option {name} is called {OLD_NAMES[name]} now")
+        if name in GONE:
+            raise UsageError(f"the option {name} is gone: {GONE[name]}; leave it out")
         if name not in OPTIONS:
             raise UsageError(f"unknown option {name!r}: known are {', '.join(OPTIONS)}.{nearest(name, OPTIONS)}")
     return ConvertOptions(**asked)

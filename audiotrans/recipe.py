@@ -31,7 +31,7 @@ from audiotrans.errors import AudiotransError, RenamedWarning, UsageError, looku
 from audiotrans.model.avb_gtn import LossSettings
 from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, Loss
 from audiotrans.model.nets import NetSettings, as_recipe, net_settings, with_preset
-from audiotrans.options import BY_MODEL, OLD_NAMES, Side
+from audiotrans.options import BY_MODEL, GONE, OLD_NAMES, Side
 from audiotrans.photo.images import PhotoSettings
 from audiotrans.spectrogram.imaging import AudioSettings
 
@@ -368,7 +368,7 @@ else:
 
 
 def with_new_keys(values: Any, depth: int = 0) -> Any:
-    """Return plain values with the `OLD_KEYS` of any depth renamed.
+    """Return plain values with the `OLD_KEYS` of any depth renamed, and without the options that are gone.
 
     Raises:
         ValueError: if they are nested more deeply than any recipe.
@@ -376,7 +376,8 @@ def with_new_keys(values: Any, depth: int = 0) -> Any:
     if depth > MOST_DEPTH:
         raise ValueError("its values are nested too deeply")
     if isinstance(values, dict):
-        return {OLD_KEYS.get(key, key): with_new_keys(value, depth + 1) for key, value in values.items()}
+        kept = {key: value for key, value in values.items() if depth or key not in GONE}
+        return {OLD_KEYS.get(key, key): with_new_keys(value, depth + 1) for key, value in kept.items()}
     return values
 
 
@@ -384,6 +385,14 @@ def _old_keys(values: Any) -> list[str]:
     if not isinstance(values, dict):
         return []
     return [key for key, value in values.items() for key in ([key] if key in OLD_KEYS else []) + _old_keys(value)]
+
+
+def warn_of_gone(values: Any, where: str) -> None:
+    """Warn of what a recipe, or a model's file, sets of options that are gone; neutral values were as good as none."""
+    for name, why in GONE.items() if isinstance(values, dict) else ():
+        found = values.get(name)
+        if any(found.values() if isinstance(found, dict) else [found]):
+            warnings.warn(f"{where}: {name} is gone and does nothing: {why}", RenamedWarning, stacklevel=3)
 
 
 def recipe_from_dict(values: dict[str, Any], name: str = "recipe") -> Recipe:
@@ -438,6 +447,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """
     values = read_yaml(path, "model, losses, train")
     _warn_of(_old_keys(values), str(path))
+    warn_of_gone(values, str(path))
     values = with_new_keys(values)
     return with_overrides(recipe_from_dict(values, str(path)), overrides, str(path))
 

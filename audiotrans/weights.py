@@ -22,7 +22,7 @@ from audiotrans.errors import AudiotransError, UsageError, nearest
 from audiotrans.files import from_json, replacing
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.model.nets import NetSettings, layers
-from audiotrans.recipe import Recipe, read_head, recipe_from_dict, recipe_to_dict, with_new_keys
+from audiotrans.recipe import Recipe, read_head, recipe_from_dict, recipe_to_dict, warn_of_gone, with_new_keys
 
 _log = logging.getLogger(__name__)
 
@@ -190,13 +190,15 @@ def open_weights(path: Path | str) -> StoredModel:
     if metadata.get("version") != VERSION:
         raise AudiotransError(f"{path} is of version {metadata.get('version')}, this program reads {VERSION}")
     try:
-        values, card = with_new_keys(from_json(metadata["recipe"])), from_json(metadata.get("card", "{}"))
+        stored = from_json(metadata["recipe"])
+        values, card = with_new_keys(stored), from_json(metadata.get("card", "{}"))
     except (KeyError, ValueError):
         raise AudiotransError(f"{path} is not an audiotrans model: its metadata holds no readable recipe") from None
     try:
         statistics = from_json(metadata.get(STATISTICS, "null"))
     except ValueError:
         raise AudiotransError(f"{path}: its training-data statistics are broken: export it again") from None
+    warn_of_gone(stored, str(path))
     recipe = recipe_from_dict(values, str(path))
     recipe = recipe.model_copy(update={"model": stored_nets(metadata, path, recipe.model)})
     _log.info("model: %s, %s and %s", path, recipe.domains.a, recipe.domains.b)

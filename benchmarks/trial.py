@@ -111,7 +111,6 @@ def converting(converter: Converter, **options: float | None) -> Convert:
 @click.option("--shifts", type=int)
 @click.option("--vibrato", type=float)
 @click.option("--remove-vibrato", type=float)
-@click.option("--tilt", type=float)
 def main(model: str, phrases: Path | None, clips: Path | None, **options: float | None) -> None:
     """Print one Markdown table."""
     converter = audiotrans.load(model)

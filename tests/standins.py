@@ -84,7 +84,6 @@ def converter(
     shifts: int = 1,
     vibrato: tuple[float, float] = (0.0, 0.0),
     remove_vibrato: tuple[float, float] = (0.0, 0.0),
-    tilt: tuple[float, float] = (0.0, 0.0),
     **changes: Any,
 ) -> Converter:
     """Build a converter of violin and piano around a stand-in; what is given in pairs is by target."""
@@ -93,7 +92,6 @@ def converter(
         "shifts": (shifts, shifts),
         "vibrato": vibrato,
         "remove_vibrato": remove_vibrato,
-        "tilt": tilt,
     }
     pairs: dict[str, Any] = {name: SimpleNamespace(a=pair[0], b=pair[1]) for name, pair in by_target.items()}
     recipe = Recipe.model_construct(imaging=settings(**changes), **pairs)

@@ -26,6 +26,7 @@ import click
 
 from audiotrans import __version__
 from audiotrans.errors import ENDING, AudiotransError, RenamedWarning, UsageError, names_extras, printable
+from audiotrans.options import GONE
 
 INTERRUPTED = 130
 
@@ -228,9 +229,11 @@ def _one_line_warnings() -> Iterator[None]:
 
 
 def _with_hint(error: click.ClickException) -> str:
-    """Return a mistake of the command line, with today's name of an old option or the place of the help."""
+    """Return a mistake of the command line, with what has become of an old option or the place of the help."""
     if isinstance(error, click.NoSuchOption) and error.option_name in OLD_OPTIONS:
         return f"{error.option_name} is now called {OLD_OPTIONS[error.option_name]}"
+    if isinstance(error, click.NoSuchOption) and (name := error.option_name.removeprefix("--")) in GONE:
+        return f"{error.option_name} is gone: {GONE[name]}; leave it out"
     context = getattr(error, "ctx", None)
     return error.format_message() + (f" See {context.command_path} --help." if context else "")
 

@@ -1,10 +1,7 @@
-"""What conversion does to a sound's images around the model: noise, tilt, shift averaging, articulation, blending.
+"""What conversion does to a sound's images around the model: noise, shift averaging, articulation, blending.
 
 Images are ``(groups, channels, rows, columns)`` in [-1, 1]; the logarithmic ones hold decibels.
 
-- `tilt`: a network learns how bright the target is from the inputs that it was trained on; brighter ones, close to a
-  bow or in a bare room, become brighter than the target ever is. What it is given can be made darker, or brighter,
-  without a change to the sound that its gains are applied to.
 - `shift_average` (cycle spinning): a network with strides works differently on each place of its grid: stripes in
   time, and partials whose level depends on the row that they fall on, so that an octave stands out like a
   note of its own. What depends on the place averages out, what depends on the sound stays. Moving the rows shows the
@@ -25,8 +22,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from audiotrans.spectrogram.imaging import DB_PER_UNIT
-
 if TYPE_CHECKING:
     from audiotrans.model.avb_gtn import AVBGTN
     from audiotrans.options import ConvertOptions, Side
@@ -37,15 +32,6 @@ NOISE_BLOCK_STRIDES = 16
 
 NOISE_BLOCKS = 16
 """After so many blocks the noise repeats, after twelve seconds where frames are 512 samples: a graph holds it all."""
-
-PIVOT_HZ = 2000.0
-"""Where a tilt keeps the level. Of a darker sound, what lies below, where most notes are, is lifted: no softer."""
-
-TILT_OCTAVES = 4.0
-"""On either side of the pivot; what lies beyond is changed no further."""
-
-LOWEST_TILTED_HZ = 80.0
-"""What lies under it is lifted less and less, an octave below not at all: rumble is not a note to be made louder."""
 
 SHIFT_ROWS = 3
 """Rows from one shift to the next, chosen by measurement (docs/diary.md)."""
@@ -82,7 +68,7 @@ def translated(
     def once(moved: Tensor) -> Tensor:
         return model.translate(moved, *sides, noise(moved))
 
-    seen = without_rumble(tilt(image, options.tilt or 0.0, imaging), imaging)
+    seen = without_rumble(image, imaging)
     made = shift_average(seen, once, options.shifts or 1, model.stride)
     # A gain makes no bass where there is none; it would raise the rumble of the room.
     made = torch.cat([image[..., : imaging.rumble_rows, :], made[..., imaging.rumble_rows :, :]], dim=-2)
@@ -141,26 +127,6 @@ def _generator(seed: int, block: int) -> torch.Generator:
     # SeedSequence mixes the two, so that neighbouring seeds and neighbouring blocks are not correlated.
     state = int(np.random.SeedSequence((seed, block)).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state >> 1)
-
-
-def tilt(image: Tensor, slope: float, imaging: AudioImaging) -> Tensor:
-    """Change an image's levels in proportion to the distance from 2 kHz in octaves.
-
-    Args:
-        image: logarithmic.
-        slope: dB per octave; below 0 darker. 0 returns ``image``.
-        imaging: that made it: it knows where the rows lie.
-
-    Returns:
-        The same shape, in [-1, 1].
-    """
-    if not slope:
-        return image
-    hertz = torch.as_tensor(imaging.row_frequencies())
-    octaves = torch.log2(hertz / PIVOT_HZ).clamp(-TILT_OCTAVES, TILT_OCTAVES)  # 0 Hz is as far away as any row
-    change = slope / DB_PER_UNIT * octaves
-    lifted = change.clamp(min=0) * (1 + torch.log2(hertz / LOWEST_TILTED_HZ)).clamp(0, 1)
-    return (image + torch.where(change > 0, lifted, change)[:, None].to(image)).clamp(-1, 1)
 
 
 def shift_average(image: Tensor, translate: Callable[[Tensor], Tensor], shifts: int, stride: tuple[int, int]) -> Tensor:

@@ -32,7 +32,7 @@ SUFFIX = ".onnx"
 METADATA = "audiotrans"
 VERSION = 1
 
-INSIDE = ("strength", "seed", "articulation", "shifts", "tilt")
+INSIDE = ("strength", "seed", "articulation", "shifts")
 """Options that a graph holds; their values are those of its export."""
 
 OUTSIDE = ("vibrato", "remove_vibrato")

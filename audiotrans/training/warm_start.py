@@ -155,7 +155,7 @@ def teacher(recipe: Recipe, device: str = "cpu") -> Teach | None:
     """Load a recipe's teacher: a finished model whose conversions a smaller or quicker one learns to make.
 
     The student is shown the images that it is trained on and what the teacher makes of them with all that it does at
-    conversion: its shift averaging, its articulation and its tilt. So it learns to do in one translation what the
+    conversion: its shift averaging and its articulation. So it learns to do in one translation what the
     teacher does in several.
 
     Args:

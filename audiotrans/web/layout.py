@@ -49,7 +49,6 @@ _LABELS = {
     "shifts": "Averaged translations",
     "vibrato": "Vibrato",
     "remove_vibrato": "Removed vibrato",
-    "tilt": "Tilt",
 }
 
 _FORMATS = [("As it came", OWN_FORMAT), ("WAV", "wav"), ("FLAC", "flac")]

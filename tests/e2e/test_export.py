@@ -40,11 +40,11 @@ def run(*arguments: str | Path) -> str:
 def test_an_exported_graph_converts_without_torch_as_the_model_does(model: Path, tmp_path: Path) -> None:
     graph, sound = tmp_path / "toy.onnx", tmp_path / "sound.wav"
     write_tone(sound, seconds=40.0)  # more than one tile
-    said = run("export", model, "--to", "piano", "--tilt", "2", "--check", sound, "-o", graph)
+    said = run("export", model, "--to", "piano", "--articulation", "1.5", "--check", sound, "-o", graph)
     assert f"dB SNR or better on notes, noise, a short tone, {sound}" in said
 
     to_piano = ("convert", sound, "--to", "piano", "--vibrato", "20", "-q")
-    run(*to_piano, "--tilt", "2", "--model", model, "-o", tmp_path / "torch.flac")
+    run(*to_piano, "--articulation", "1.5", "--model", model, "-o", tmp_path / "torch.flac")
     command = [*to_piano, "--runtime", "onnx", "--model", graph, "-o", tmp_path / "onnx.flac"]
     done = subprocess.run(
         [sys.executable, "-c", NO_TORCH, *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False

@@ -241,6 +241,8 @@ def test_old_names_are_answered_with_todays_in_one_line(tmp_path: Path) -> None:
     for old, new in (("--passes", "--shifts"), ("--straighten", "--remove-vibrato")):
         line = refused(invoke("convert", "x.wav", "--to", "piano", old, 2))
         assert line == f"audiotrans: error: {old} is now called {new}"
+    line = refused(invoke("convert", "x.wav", "--to", "piano", "--tilt", -3))
+    assert line.startswith("audiotrans: error: --tilt is gone: ")
     recipe = tmp_path / "r.yaml"
     recipe.write_text("passes: 2\n")
     result = invoke("recipe", "show", recipe)
@@ -253,7 +255,7 @@ def test_export_refuses_before_it_reads(tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").touch()
     assert "--force" in refused(invoke("export-weights", tmp_path, "-o", tmp_path / "m.safetensors"))
     assert "last.pt" in refused(invoke("export-weights", tmp_path, "-o", tmp_path / "new.safetensors"), 1)
-    asked = {"--articulation": "TO=VALUE, such as piano=1", "--vibrato": "TO=VALUE", "--tilt": "TO=VALUE"}
+    asked = {"--articulation": "TO=VALUE, such as piano=1", "--vibrato": "TO=VALUE"}
     for option, wanted in asked.items():
         command = ("export-weights", tmp_path, "-o", tmp_path / "new.safetensors", option, "much")
         assert f"{option} 'much': write {wanted}" in refused(invoke(*command))

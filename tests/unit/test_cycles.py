@@ -226,8 +226,8 @@ class TestRecipe:
         recipe = load_cycle_recipe(tmp_path / "r.yaml", {"seed": 5, "scores": None, "chains": ()})
         assert recipe == CycleRecipe(source="violin", scores="fast", options=ConvertOptions(seed=5, strength=50))
         (tmp_path / "r.yaml").write_text("{articulation: 1.5, remove_vibrato: 20}")
-        options = load_cycle_recipe(tmp_path / "r.yaml", {"tilt": -2}).options
-        assert options == ConvertOptions(articulation=1.5, remove_vibrato=20, tilt=-2)
+        options = load_cycle_recipe(tmp_path / "r.yaml", {"vibrato": 12}).options
+        assert options == ConvertOptions(articulation=1.5, remove_vibrato=20, vibrato=12)
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -75,7 +75,7 @@ def test_levels_of_a_graph_follow_as_those_of_the_meter(seed, frames, hop):
 
 @pytest.mark.parametrize(
     "asked",
-    [{}, {"strength": 60.0}, {"shifts": 3}, {"articulation": 1.5, "tilt": -2.0}, {"seed": 7}, {"source": "piano"}],
+    [{}, {"strength": 60.0}, {"shifts": 3}, {"articulation": 1.5}, {"seed": 7}, {"source": "piano"}],
     ids=str,
 )
 @pytest.mark.parametrize("channels", [1, 2])

@@ -27,7 +27,6 @@ OPTIONS = {
     "seed": 0,
     "articulation": 1.5,
     "shifts": 1,
-    "tilt": 0.0,
     "vibrato": 0.0,
     "remove_vibrato": 0.0,
 }

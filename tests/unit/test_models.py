@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 import audiotrans
 from audiotrans import processes as workers
@@ -58,6 +61,18 @@ def test_shipped_models_are_listed_and_loaded_by_name(shelf: Path) -> None:
 def test_models_are_loaded_by_path(shelf: Path) -> None:
     assert load(shelf, device="cpu").domains == ("violin", "piano")
     assert load(str(shelf)).device == choose_device("auto")
+
+
+@pytest.mark.parametrize(("tilt", "lines"), [({"a": 0.0, "b": 0.0}, 0), ({"a": 0.0, "b": -4.0}, 1)])
+def test_a_model_of_an_option_that_is_gone_converts_without_it(shelf: Path, tilt: dict[str, float], lines: int) -> None:
+    with safe_open(shelf, framework="pt") as file:
+        metadata = file.metadata()
+    metadata["recipe"] = json.dumps(json.loads(metadata["recipe"]) | {"tilt": tilt})
+    save_file(load_file(shelf), shelf, metadata=metadata)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        load(shelf, device="cpu")
+    assert [str(each.message).partition(": ")[2][:29] for each in said] == ["tilt is gone and does nothing"] * lines
 
 
 def test_unknown_names_list_what_exists(shelf: Path, tmp_path: Path) -> None:

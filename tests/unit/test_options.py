@@ -110,8 +110,10 @@ def test_names_are_refused_with_todays_or_the_nearest() -> None:
         options_of({"to": "piano", "passes": 2})
     with pytest.raises(UsageError, match="the option straighten is called remove_vibrato now"):
         converter(Identity()).options("piano", straighten=50)
-    with pytest.raises(UsageError, match=r"unknown option 'tlit': known are to, .*Did you mean 'tilt'\?"):
-        options_of({"to": "piano", "tlit": 2})
+    with pytest.raises(UsageError, match=r"unknown option 'shfits': known are to, .*Did you mean 'shifts'\?"):
+        options_of({"to": "piano", "shfits": 2})
+    with pytest.raises(UsageError, match=r"the option tilt is gone: .*train\.equalise_db; leave it out"):
+        options_of({"to": "piano", "tilt": -2})
 
 
 def test_completing_twice_changes_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,11 @@ def test_a_recipe_is_built_and_stepped(path):
     recipe = load_recipe(path, [*SHRINK, f"train.crop_frames={max(frames, 16)}", *size])
     width = recipe.imaging.width if recipe.imaging.type == "photo" else recipe.train.crop_frames
     shape = (1, recipe.imaging.image_channels, recipe.imaging.image_rows, width)
-    trainer = Trainer(recipe, shape[1], torch.device("cpu"))
-    values = trainer.train_step(image(shape, 0), image(shape, 1))
+    trainer = Trainer(recipe, shape[1], torch.device("cpu"), (lambda images, _: -images) if recipe.teacher else None)
+    a, b = image(shape, 0), image(shape, 1)
+    values = trainer.train_step(a, b, targets={"true_ab": b, "true_ba": a} if recipe.pairs else {})
     assert trainer.step == 1
-    taught = {"imitation", "paired"}  # there are no teacher and no pairs here
-    assert {f"generator/{name}" for name in set(recipe.losses.generator) - taught} <= set(values)
+    assert {f"generator/{name}" for name in recipe.losses.generator} <= set(values)
     assert all(value.isfinite() for value in values.values())
 
 
@@ -207,6 +208,14 @@ def test_old_keys_are_also_read_from_the_command_line(tmp_path):
         "--set straighten.b=50: straighten is called remove_vibrato now: rename it",
         "--set train.critic_batch=3: critic_batch is called discriminator_batch now: rename it",
     ]
+
+
+def test_options_that_are_gone_are_left_out_with_a_word_where_they_did_something(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_recipe(write(tmp_path, "tilt: {a: 0, b: 0.0}\n")) == load_recipe(write(tmp_path, "{}\n"))
+    with pytest.warns(RenamedWarning, match=r"r\.yaml: tilt is gone and does nothing: .*train\.equalise_db"):
+        assert load_recipe(write(tmp_path, "tilt: {b: -3}\n")) == load_recipe(write(tmp_path, "{}\n"))
 
 
 def test_a_missing_or_binary_recipe_is_named(tmp_path):
