@@ -217,7 +217,7 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(
     converted(page)
     for name in ("More", "Record"):
         page.get_by_role("button", name=name).first.click()
-    page.get_by_label("Tilt").first.wait_for()
+    page.get_by_label("Articulation").first.wait_for()
     faults += findings(page)
     background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     brightness = [int(part) for part in re.findall(r"\d+", background)[:3]]
