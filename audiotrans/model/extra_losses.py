@@ -53,11 +53,11 @@ def paired(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
 def feature_matching(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
     """L1 between what D's layers give for a translation and for its pair's true other side, relative to the latter.
 
-    The mean over layers and scales; 0 for crops that are not pairs. D learns which differences tell the two apart, so
-    that this asks for textures and attacks where `paired` asks for their mean.
+    The mean over layers and scales, of both directions together; 0 for crops that are not pairs. D learns which
+    differences tell the two apart, so that this asks for textures and attacks where `paired` asks for their mean.
 
     Source: Wang et al. 2018, "High-resolution image synthesis and semantic manipulation with conditional GANs",
-    eq. (4), without its division by the size of each layer's activations.
+    eq. (4); there a layer's mean distance counts as it is, here as a share of the truth's mean size.
     """
     del s
     if not d.made_layers:
@@ -66,7 +66,7 @@ def feature_matching(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -
         (made.float() - true.float()).abs().mean((1, 2, 3)) / (true.float().abs().mean((1, 2, 3)) + 1e-3)
         for made, true in zip(d.made_layers, d.true_layers, strict=True)
     ]
-    # Twice the mean over the layers of both directions: their sum, as of all terms.
+    # Both directions have as many layers: twice the mean over all is the sum of theirs, which all terms are.
     mean: Tensor = 2 * torch.stack([each.mean() for each in apart]).mean()
     return mean
 

@@ -232,8 +232,8 @@ def test_the_identity_is_the_identity():
 def test_one_pass_of_the_shipped_model_depends_little_on_the_row_of_a_partial():
     """Steady notes, one like the other but for their pitch: the second partials' gain should vary slowly with it.
 
-    In image units, one translation and four shifts: .061 and .032 (the weights before, of tilted images as they were
-    shipped: .077 and .045); models that did not imitate four shifts had .10 and .16 in one.
+    In image units, one translation and four shifts: .058 and .051; models that did not imitate four shifts had .10 and
+    .16 in one.
     """
     model = load(device="cpu")
     at = np.arange(44_100) / 44_100
