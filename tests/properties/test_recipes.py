@@ -53,7 +53,9 @@ losses = optional(
     optional={
         "gan": st.sampled_from(["bce", "lsgan", "hinge"]),
         "generator": st.dictionaries(
-            st.sampled_from(sorted({*GENERATOR_LOSSES} - {"imitation", "paired", "feature_matching"})), weights, min_size=1
+            st.sampled_from(sorted({*GENERATOR_LOSSES} - {"imitation", "paired", "feature_matching"})),
+            weights,
+            min_size=1,
         ),
         # With a KL that reads T, T must be trained.
         "discriminator": st.dictionaries(st.sampled_from(sorted(DISCRIMINATOR_LOSSES)), weights).map(
