@@ -296,6 +296,11 @@ class _Recipe(_Part):
                 "the loss paired needs pairs, in some of the steps: name a cache of audiotrans prep --paired with"
                 " pairs, set train.pairs_share above 0, or leave the loss out"
             )
+        if self.losses.generator.get("feature_matching") and not self.model.conditional_discriminator:
+            raise ValueError(
+                "the loss feature_matching compares pairs as a conditional discriminator sees them: set"
+                " model.conditional_discriminator to true, or leave the loss out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -306,15 +311,6 @@ class _Recipe(_Part):
             raise ValueError(
                 f"train.only_to and model.residual {self.model.residual:g}: what a residual takes over of the way back"
                 " would change; set model.residual to 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _has_layers_to_match(self) -> _Recipe:
-        if self.losses.generator.get("feature_matching") and not self.model.conditional_discriminator:
-            raise ValueError(
-                "the loss feature_matching compares pairs as a conditional discriminator sees them: set"
-                " model.conditional_discriminator to true, or leave the loss out"
             )
         return self
 

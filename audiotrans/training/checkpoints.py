@@ -17,7 +17,7 @@ import torch
 from audiotrans.errors import AudiotransError
 from audiotrans.files import from_json, replacing, write_error, write_whole
 from audiotrans.model.nets import NetSettings
-from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, with_new_keys
+from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict, warn_of_gone, with_new_keys
 from audiotrans.weights import VERSION, header, stored_nets
 
 CHECKPOINT_NAME = "last.pt"
@@ -87,10 +87,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Recipe]:
         raise AudiotransError(f"{path} is not an {CHECKPOINT} of version {VERSION}")
     state = {OLD_PARTS.get(name, name): value for name, value in state.items()}
     try:
-        values = with_new_keys(from_json(state["recipe"]))
+        stored = from_json(state["recipe"])
+        values = with_new_keys(stored)
         _check(state)
     except (KeyError, TypeError, ValueError) as error:
         raise AudiotransError(f"{path} is broken ({error}): it cannot be used") from None
+    warn_of_gone(stored, str(path))
     return state, recipe_from_dict(values, str(path))
 
 

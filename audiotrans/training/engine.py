@@ -191,7 +191,7 @@ class Trainer:
                 matched = judges and bool(self.recipe.losses.generator.get("feature_matching"))
                 asked = {"image": judges, "latent": self.asks_t, "layers": matched}
                 outputs = self.discriminators(t, training=False, shown=made, **asked)
-            terms = self._terms(self._generator_losses(t), t, outputs)
+            terms = self._terms(self._generator_losses(t, outputs), t, outputs)
         checked = {f"translation {name}": made[name].mean() for name in ("ab", "ba")}
         return Pass(terms, {}, checked), made, t, generators
 
@@ -300,13 +300,13 @@ class Trainer:
     def _terms(self, losses: dict[str, Any], t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:
         return {name: loss(t, v, self.recipe.loss_settings) for name, loss in losses.items()}
 
-    def _generator_losses(self, t: Translation) -> dict[str, Any]:
+    def _generator_losses(self, t: Translation, v: DiscriminatorOutputs) -> dict[str, Any]:
         """Leave out what says nothing: outputs of discriminators that do not learn, wishes of no teacher or pair."""
         unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
         unused |= {"vae_kl", "cycle_kl"} if self.recipe.model.kl in NEEDS_T and not self.asks_t else set()
         unused |= {"paired"} if t.true_ab is None else set()
-        unused |= set() if self._judges(t) else {"gan", "feature_matching"}
-        unused |= set() if self.recipe.losses.generator.get("feature_matching") else {"feature_matching"}
+        unused |= set() if self._judges(t) else {"gan"}
+        unused |= set() if v.made_layers else {"feature_matching"}
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}
 
     @staticmethod

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
-from audiotrans.errors import UsageError
+from audiotrans.errors import RenamedWarning, UsageError
 from audiotrans.model.losses import GENERATOR_LOSSES
 from audiotrans.recipe import recipe_from_dict, recipe_to_dict
 from audiotrans.training.checkpoints import load_checkpoint, steps_of
@@ -97,6 +99,15 @@ def test_half_a_model_learns_beside_the_other_half_of_a_whole_one():
     values = recipe_to_dict(tiny_recipe()) | {"init": "another", "train": {"only_to": "b"}}
     with pytest.raises(UsageError, match=r"only_to and model\.residual 0\.5: .*; set model\.residual to 0"):
         recipe_from_dict(values)
+
+
+def test_a_run_of_an_option_that_is_gone_goes_on_without_it(parent, tmp_path):
+    state = torch.load(parent / "last.pt", weights_only=True)
+    state["recipe"] = json.dumps(json.loads(state["recipe"]) | {"tilt": {"a": 0.0, "b": -4.0}})
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.warns(RenamedWarning, match=r"last\.pt: tilt is gone and does nothing"):
+        _, recipe = load_checkpoint(tmp_path / "last.pt")
+    assert recipe == load_checkpoint(parent / "last.pt")[1]
 
 
 def test_fewer_blocks_are_refused(parent):
