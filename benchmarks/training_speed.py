@@ -75,12 +75,14 @@ def plain(module: nn.Module) -> nn.Module:
 class PlainModel(AVBGTN):
     """Encodes and decodes one batch after the other."""
 
-    def forward(self, a, b, generator=None, seen=None):  # type: ignore[no-untyped-def]
+    def forward(self, a, b, generator=None, seen=None, *, cycle=True):  # type: ignore[no-untyped-def]
         of = {"a": a, "b": b, **(seen or {})}
         mean = {d: self.encode(of[d], d, self.noise(of[d], generator)) for d in "ab"}
         z = {d: self.sample(mean[d], generator) for d in "ab"}
         aa, bb, ab, ba = (self.decode(z[s], t) for s, t in ("aa", "bb", "ab", "ba"))
         ab, ba = self._with_residual(ab, a, aa), self._with_residual(ba, b, bb)
+        if not cycle:
+            return Translation(a, b, z["a"], z["b"], mean["a"], mean["b"], aa, bb, ab, ba)
         mean_ab = self.encode(ab, "b", self.noise(ab, generator))
         mean_ba = self.encode(ba, "a", self.noise(ba, generator))
         z_ab, z_ba = self.sample(mean_ab, generator), self.sample(mean_ba, generator)

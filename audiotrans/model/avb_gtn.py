@@ -67,7 +67,8 @@ class Translation:
     ``ab`` reads "from A to B". With a ``residual`` translations may leave [-1, 1] by a little: `AVBGTN.translate`
     clamps them, training does not, so that no gradient is lost there. `mean_*` are latents before UNIT's noise; in
     AVB-GTN they are the latents themselves. `moments` are those of `AVBGTN.moments`, of the posteriors of a, b, ab and
-    ba: ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them. `wanted_ab` and `wanted_ba` are what a
+    ba: ``(4, 2, b, z_channels, h', w')``; only ``kl: adaptive`` has them. What is of the cycle, from `z_ab` on, is None
+    where no loss asks for it. `wanted_ab` and `wanted_ba` are what a
     teacher makes of a and b, where there is one; `true_ab` and `true_ba` the same notes in the other domain, relative
     to the source's level, where the crops are pairs.
     """
@@ -82,12 +83,12 @@ class Translation:
     bb: Tensor
     ab: Tensor
     ba: Tensor
-    z_ab: Tensor
-    z_ba: Tensor
-    mean_ab: Tensor
-    mean_ba: Tensor
-    aba: Tensor
-    bab: Tensor
+    z_ab: Tensor | None = None
+    z_ba: Tensor | None = None
+    mean_ab: Tensor | None = None
+    mean_ba: Tensor | None = None
+    aba: Tensor | None = None
+    bab: Tensor | None = None
     moments: Tensor | None = None
     wanted_ab: Tensor | None = None
     wanted_ba: Tensor | None = None
@@ -200,9 +201,15 @@ class AVBGTN(nn.Module):
         return out[..., : image.shape[2], : image.shape[3]].clamp(-1, 1)
 
     def forward(
-        self, a: Tensor, b: Tensor, generator: Generators | None = None, seen: Mapping[str, Tensor] | None = None
+        self,
+        a: Tensor,
+        b: Tensor,
+        generator: Generators | None = None,
+        seen: Mapping[str, Tensor] | None = None,
+        *,
+        cycle: bool = True,
     ) -> Translation:
-        """Reconstruct, translate and cycle one batch of each domain.
+        """Reconstruct and translate one batch of each domain, and translate it back.
 
         Args:
             a: images of domain A, ``(n, c, h, w)``, sides multiples of `stride`.
@@ -210,6 +217,7 @@ class AVBGTN(nn.Module):
             generator: source of all noise.
             seen: what the encoders see in place of ``a`` and ``b``, such as the same through another microphone; what
                 the auto-encoder loses is still that of ``a`` and ``b``.
+            cycle: translate back, which is half of the work.
         """
         of = {"a": a, "b": b, **(seen or {})}
         mean_a, mean_b = self._encode_both(of["a"], of["b"], self.noise(a, generator), self.noise(b, generator))
@@ -218,6 +226,8 @@ class AVBGTN(nn.Module):
         aa, G_A_of_b = self.decoders["a"](deep).float().chunk(2)
         G_B_of_a, bb = self.decoders["b"](deep).float().chunk(2)
         ab, ba = self._with_residual(G_B_of_a, a, aa), self._with_residual(G_A_of_b, b, bb)
+        if not cycle:
+            return Translation(a, b, z_a, z_b, mean_a, mean_b, aa, bb, ab, ba)
 
         noise_ab, noise_ba = self.noise(ab, generator), self.noise(ba, generator)
         mean_ba, mean_ab = self._encode_both(ba, ab, noise_ba, noise_ab)
@@ -306,8 +316,11 @@ class LossSettings:
 
 
 def whitened(t: Translation) -> tuple[Tensor, ...]:
-    """Return the latents of a, b, ab and ba as T sees them, whitened by their posteriors' moments, if there are any."""
-    z = (t.z_a, t.z_b, t.z_ab, t.z_ba)
+    """Return the latents of a, b, ab and ba as T sees them, whitened by their posteriors' moments, if there are any.
+
+    Those of a and b alone, where nothing was translated back.
+    """
+    z = tuple(each for each in (t.z_a, t.z_b, t.z_ab, t.z_ba) if each is not None)
     if t.moments is None:
         return z
     return tuple((one - mean) / spread for one, (mean, spread) in zip(z, t.moments, strict=True))

@@ -35,11 +35,10 @@ def identity(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor
 
 
 def imitation(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
-    """L1 between translation and a teacher's translation of the same source; 0 without a teacher."""
+    """L1 between translation and a teacher's translation of the same source, of the directions that are taught."""
     del d, s
-    if t.wanted_ab is None or t.wanted_ba is None:
-        return t.ab.new_zeros(())
-    return F.l1_loss(t.ab, t.wanted_ab) + F.l1_loss(t.ba, t.wanted_ba)
+    taught = ((t.ab, t.wanted_ab), (t.ba, t.wanted_ba))
+    return sum((F.l1_loss(made, wanted) for made, wanted in taught if wanted is not None), t.ab.new_zeros(()))
 
 
 def paired(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:

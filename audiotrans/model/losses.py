@@ -97,22 +97,21 @@ def contrast(z: Tensor, white: Tensor, spread: Tensor) -> Tensor:
     return (0.5 * (z.square() - white.square()) - spread.log()).mean()
 
 
-def _kl(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """KL terms of the pairs a, b, ab, ba."""
-    means = (t.mean_a, t.mean_b, t.mean_ab, t.mean_ba)
+def _kl(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> list[Tensor]:
+    """KL terms of the pairs a, b, and, where something was translated back, ab, ba."""
+    means = tuple(each for each in (t.mean_a, t.mean_b, t.mean_ab, t.mean_ba) if each is not None)
     logits = d.posterior or means  # terms without T do not read them
     term = KL_TERMS[s.kl]
     parts = [term(x, m.float(), d.dimensions) for x, m in zip(logits, means, strict=True)]
     if t.moments is not None:
         known = zip(means, whitened(t), t.moments, strict=True)
         parts = [part + contrast(z, white, r[1]) for part, (z, white, r) in zip(parts, known, strict=True)]
-    a, b, ab, ba = parts
-    return a, b, ab, ba
+    return parts
 
 
 def vae_kl(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
     """KL part of L_VAE1 + L_VAE2, eqs. (10) and (11): T on (x_a, z_a) and (x_b, z_b)."""
-    a, b, _, _ = _kl(t, d, s)
+    a, b, *_ = _kl(t, d, s)
     return a + b
 
 
@@ -129,8 +128,10 @@ def cycle_kl(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor
 
 
 def cycle_reconstruction(t: Translation, d: DiscriminatorOutputs, s: LossSettings) -> Tensor:
-    """Likelihood part of L_CC1 + L_CC2, eqs. (12) and (13): L1 of what came back."""
+    """Likelihood part of L_CC1 + L_CC2, eqs. (12) and (13): L1 of what came back, if anything did."""
     del d, s
+    if t.aba is None or t.bab is None:
+        return t.ab.new_zeros(())
     return F.l1_loss(t.aba, t.a) + F.l1_loss(t.bab, t.b)
 
 
@@ -167,6 +168,9 @@ GENERATOR_LOSSES: dict[str, Loss] = {
 
 ADVERSARIAL = frozenset({"gan", "feature_matching", "vae_kl", "cycle_kl"})
 """Generator losses that read the discriminators: without them none need learn."""
+
+CYCLES = frozenset({"cycle_kl", "cycle_reconstruction"})
+"""Generator losses of what is translated back: without them, and without T, nothing is."""
 
 DISCRIMINATOR_LOSSES: dict[str, Loss] = {
     "image": discriminator_image,

@@ -315,11 +315,12 @@ class PairedCache(ImageCache):
         return {name: torch.stack(found) for name, found in crops.items()}
 
     def _starts(self, crop_frames: int) -> tuple[list[int], Tensor]:
-        """Return how many crops each pair holds, and the running sum of that."""
+        """Return how many crops each pair holds, and the running sum of that times `prep`'s weights."""
         if crop_frames not in self._counts:
             ends = [min(int(item["frames"]) for item in pair.values()) for pair in self.pairs]
             starts = [max(end - crop_frames + 1, 1) for end in ends]
-            self._counts[crop_frames] = starts, torch.tensor(starts).double().cumsum(0)
+            weights = [count * pair["a"].get("weight", 1.0) for count, pair in zip(starts, self.pairs, strict=True)]
+            self._counts[crop_frames] = starts, torch.tensor(weights, dtype=torch.float64).cumsum(0)
         return self._counts[crop_frames]
 
     def _level(self, item: dict[str, Any], start: int, frames: int) -> Tensor:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Translation, normal
-from audiotrans.model.losses import ADVERSARIAL, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
+from audiotrans.model.avb_gtn import AVBGTN, DiscriminatorOutputs, Discriminators, Domain, Translation, normal
+from audiotrans.model.losses import ADVERSARIAL, CYCLES, DISCRIMINATOR_LOSSES, GENERATOR_LOSSES
 from audiotrans.recipe import NEEDS_T, Recipe
 from audiotrans.training.checkpoints import fit
 from audiotrans.training.data import Crops, at, louder, stream
@@ -80,6 +80,8 @@ class Trainer:
         self.adversarial = any(recipe.losses.generator.get(name) for name in ADVERSARIAL)
         # A recipe whose KL terms read T trains it; a T that nothing trains is not worth its time.
         self.asks_t = bool(recipe.losses.discriminator.get("latent"))
+        cycles = [name for name in recipe.losses.generator if name in CYCLES and recipe.losses.generator[name]]
+        self.asks_cycle = self.asks_t or bool(cycles)  # T sees what was translated back, too
         self.steps_before = 0  # of the runs that `Recipe.init` began with
         settings = recipe.train
         self.precision = quick_precision(settings.precision, device)
@@ -91,8 +93,8 @@ class Trainer:
             self.model = AVBGTN(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
             self.discriminators = Discriminators(recipe.model, image_channels).to(device).to(memory_format=layout)  # type: ignore[call-overload]
         if settings.only_to:
-            source = "a" if settings.only_to == "b" else "b"
             self.model.requires_grad_(False)
+            (source,) = taught_from(recipe)
             for part in (self.model.encoders[source], self.model.decoders[settings.only_to]):
                 part.requires_grad_(True)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -181,7 +183,9 @@ class Trainer:
         """Translate some of the step's images, by their numbers in it, and say what the generator side loses."""
         generators = self._generators("noise", numbers)
         with self._precision():
-            t: Translation = self.players["generator"](crops.a, crops.b, generators, crops.seen)
+            t: Translation = self.players["generator"](
+                crops.a, crops.b, generators, crops.seen, cycle=self.asks_cycle
+            )
         t = self._with_targets(t, crops.targets)
         made = self._dithered(t, numbers)
         with self._precision():
@@ -231,12 +235,12 @@ class Trainer:
         t = replace(t, true_ab=targets.get("true_ab"), true_ba=targets.get("true_ba"))
         if self.teach is None or not self.recipe.losses.generator.get("imitation"):
             return t
+        wanted, images = {}, {"a": t.a, "b": t.b}
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            ab = self.teach(targets.get("plain_a", t.a), "a").float()
-            ba = self.teach(targets.get("plain_b", t.b), "b").float()
-            if "gain_a" in targets:
-                ab, ba = louder(ab, targets["gain_a"]), louder(ba, targets["gain_b"])
-        return replace(t, wanted_ab=ab, wanted_ba=ba)
+            for source in taught_from(self.recipe):
+                told = self.teach(targets.get(f"plain_{source}", images[source]), source).float()
+                wanted[source] = louder(told, targets[f"gain_{source}"]) if f"gain_{source}" in targets else told
+        return replace(t, wanted_ab=wanted.get("a"), wanted_ba=wanted.get("b"))
 
     def _dithered(self, t: Translation, numbers: list[int]) -> dict[str, Tensor]:
         """Give the translations as much noise as the real crops have, so that noise tells D nothing.
@@ -304,6 +308,7 @@ class Trainer:
         """Leave out what says nothing: outputs of discriminators that do not learn, wishes of no teacher or pair."""
         unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
         unused |= {"vae_kl", "cycle_kl"} if self.recipe.model.kl in NEEDS_T and not self.asks_t else set()
+        unused |= set() if self.asks_cycle else CYCLES
         unused |= {"paired"} if t.true_ab is None else set()
         unused |= set() if self._judges(t) else {"gan"}
         unused |= set() if v.made_layers else {"feature_matching"}
@@ -425,6 +430,12 @@ def _make_fused(optimiser: torch.optim.Optimizer) -> None:
 
 
 _STATEFUL = ("model", "discriminators", "ema", "model_adam", "discriminators_adam", "pool", "guard")
+
+
+def taught_from(recipe: Recipe) -> tuple[Domain, ...]:
+    """Return the sources of the translations that learn."""
+    sources: dict[str | None, tuple[Domain, ...]] = {"a": ("b",), "b": ("a",)}
+    return sources.get(recipe.train.only_to, ("a", "b"))
 
 
 def health(t: Translation, v: DiscriminatorOutputs) -> dict[str, Tensor]:

@@ -253,7 +253,7 @@ def prepare_sounds(
         paired: each sound has a twin of its name in the other domain, the same notes at the same time: training can
             draw both at one place. Short ones are not joined.
         weights: patterns of file names, such as ``garner*``, and how many times as often as others training shall draw
-            from those files, > 0; the first that fits counts.
+            from those files, > 0; the first that fits counts. A pair counts if either name fits.
         workers: processes; 1 works in this one; None chooses by cores and files. More than 1 needs a script to have
             the guard ``if __name__ == "__main__"``.
         ray: ``local`` or the address of a Ray cluster, whose workers do the work; see `audiotrans.cluster.on_cluster`.
@@ -284,7 +284,9 @@ def prepare_sounds(
             "domains": work.sources.names,
             "remove_vibrato": work.removal,
             "paired": paired,
-            "items": _paired_items(made, splits) if paired else _items(made, splits, settings, crop_frames, weights),
+            "items": _paired_items(made, splits, weights)
+            if paired
+            else _items(made, splits, settings, crop_frames, weights),
             "skipped": [{"source": str(skip.sound.path), "reason": skip.reason} for skip in skipped],
         }
         write_manifest(work.root, content)
@@ -491,13 +493,10 @@ def _items(
     short: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
     for images in made:
         split = splits[images.sound]
-        found = [_item(images, split, index) for index in range(len(images.pieces))]
-        name = images.sound.path.name
-        weight = next((weight for pattern, weight in weights if fnmatch(name, pattern)), 1.0)
-        if weight != 1:
-            found = [{**item, "weight": weight} for item in found]
+        weight = _weight(weights, images)
+        found = [_item(images, split, index) | weight for index in range(len(images.pieces))]
         if _is_short(images, crop_frames):
-            short[images.sound.domain, split, weight] += found
+            short[images.sound.domain, split, weight.get("weight", 1.0)] += found
         else:
             items += found
     for group in short.values():
@@ -505,14 +504,26 @@ def _items(
     return items
 
 
-def _paired_items(made: Sequence[Images], splits: Mapping[Sound, str]) -> list[dict[str, Any]]:
-    """Return one item for each sound, so that a place is the same on both sides however they were cut."""
-    items = []
-    for images in made:
-        count = len(images.pieces)
-        pieces = [{**_item(images, splits[images.sound], index), "level": index + count} for index in range(count)]
-        items.append(_join(pieces, 0) if count > 1 else pieces[0])
+def _paired_items(
+    made: Sequence[Images], splits: Mapping[Sound, str], weights: Sequence[tuple[str, float]]
+) -> list[dict[str, Any]]:
+    """Return one item for each sound, so that a place is the same on both sides however they were cut.
+
+    A pair's weight is that of the first pattern that either of its names fits.
+    """
+    items, half = [], len(made) // 2
+    for images, twin in zip(made, (*made[half:], *made[:half]), strict=True):
+        count, weight = len(images.pieces), _weight(weights, images, twin)
+        pieces = [_item(images, splits[images.sound], index) | {"level": index + count} for index in range(count)]
+        items.append((_join(pieces, 0) if count > 1 else pieces[0]) | weight)
     return items
+
+
+def _weight(weights: Sequence[tuple[str, float]], *alike: Images) -> dict[str, float]:
+    """Return what an item says of how often training draws from it: nothing if as often as from others."""
+    names = [images.sound.path.name for images in alike]
+    weight = next((weight for pattern, weight in weights if any(fnmatch(name, pattern) for name in names)), 1.0)
+    return {} if weight == 1 else {"weight": weight}
 
 
 def _item(images: Images, split: str, index: int) -> dict[str, Any]:

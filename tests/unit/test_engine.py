@@ -116,6 +116,33 @@ def test_the_residual_is_what_was_lost_of_the_crop_itself_not_of_what_the_encode
     torch.testing.assert_close(t.ab, decoded[0].chunk(2)[0] + 0.5 * (a - t.aa))
 
 
+@pytest.mark.parametrize(
+    ("losses", "cycles"),
+    [
+        ({"generator": {"gan": 1, "vae_reconstruction": 1}, "discriminator": {"image": 1}}, False),
+        ({"generator": {"gan": 1, "cycle_reconstruction": 1}, "discriminator": {"image": 1}}, True),
+        ({"generator": {"gan": 1}, "discriminator": {"image": 1, "latent": 1}}, True),
+    ],
+)
+def test_nothing_is_translated_back_unless_a_loss_or_t_asks_for_it(losses, cycles):
+    trainer, made = Trainer(tiny_recipe(losses=losses), 1, CPU), []
+    trainer.model.register_forward_hook(lambda _m, _args, t: made.append(t))
+    found = trainer.train_step(*batches())
+    assert [(t.aba is not None, t.z_ab is not None) for t in made] == [(cycles, cycles)]
+    assert ("generator/cycle_reconstruction" in found) is cycles
+
+
+def test_what_is_asked_for_does_not_depend_on_the_way_back():
+    recipe = tiny_recipe(losses={"generator": {"gan": 1, "vae_reconstruction": 1}, "discriminator": {"image": 1}})
+    without, whole = Trainer(recipe, 1, CPU), Trainer(recipe, 1, CPU)
+    whole.asks_cycle = True
+    for _ in range(2):
+        found, wanted = (trainer.train_step(*batches()) for trainer in (without, whole))
+    assert set(wanted) - set(found) == {"generator/cycle_kl", "generator/cycle_reconstruction"} & set(wanted)
+    assert_same(dict(without.model.state_dict()), dict(whole.model.state_dict()))
+    assert_same(dict(without.discriminators.state_dict()), dict(whole.discriminators.state_dict()))
+
+
 def test_a_teacher_is_asked_for_the_crops_themselves():
     values = recipe_to_dict(RECIPE) | {"teacher": "someone", "losses": {"generator": {"imitation": 1}}}
     recipe, (a, b), asked = recipe_from_dict(values), batches(), []
@@ -124,6 +151,22 @@ def test_a_teacher_is_asked_for_the_crops_themselves():
     assert [side for side, _ in asked] == ["a", "b"]
     assert torch.equal(asked[0][1], a)
     assert torch.equal(asked[1][1], b)
+
+
+@pytest.mark.parametrize(("target", "source"), [("b", "a"), ("a", "b")])
+def test_a_teacher_is_asked_for_the_direction_alone_that_learns(target, source):
+    values = recipe_to_dict(RECIPE) | {"teacher": "someone", "init": "it", "losses": {"generator": {"imitation": 1}}}
+    values["train"] |= {"only_to": target}
+    values["model"] |= {"residual": 0.0}
+    crops, asked = dict(zip("ab", batches(), strict=True)), []
+    trainer = Trainer(recipe_from_dict(values), 1, CPU, lambda images, side: asked.append(side) or -images)
+    made = []
+    trainer.model.register_forward_hook(lambda _m, _args, t: made.append(t))
+    found = trainer.train_step(crops["a"], crops["b"])
+    assert asked == [source]
+    translated = {"a": made[0].ab, "b": made[0].ba}[source]
+    wanted = torch.nn.functional.l1_loss(translated, -crops[source]).detach()
+    torch.testing.assert_close(found["generator/imitation"], wanted)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "float32"])

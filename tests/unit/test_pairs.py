@@ -451,6 +451,25 @@ def test_pairs_are_refused_that_are_none(source, tmp_path):
     refused(AudiotransError, r"violin/more.wav: silent: .*; mend it, or remove it and its twin$")
 
 
+@pytest.mark.parametrize("pattern", ["tune2*", "*2x.flac"])
+def test_a_weight_of_either_name_makes_a_pair_so_many_times_as_likely(source, tmp_path, pattern):
+    for split in ("train", "valid"):  # so that it is known which pairs there are
+        for side in ("violin", "piano"):
+            (source / split / side).mkdir(parents=True)
+    for path in [*source.glob("violin/*"), *source.glob("piano/*")]:
+        path.rename(source / ("valid" if "tune0" in path.name else "train") / path.parent.name / path.name)
+    for side in ("violin", "piano"):
+        (source / side).rmdir()
+    prep(source, tmp_path / "pairs", weights=[(pattern, 5.0), ("tune2*", 0.1)])
+    data = PairedCache(tmp_path / "pairs")
+    assert [{d: item.get("weight", 1) for d, item in pair.items()} for pair in data.pairs] == [
+        {"a": weight, "b": weight} for weight in (1, 5, 1)
+    ]
+    starts, sums = data._starts(CROP)
+    weights = torch.diff(sums, prepend=torch.zeros(1, dtype=sums.dtype))
+    torch.testing.assert_close(weights, torch.tensor(starts) * torch.tensor([1.0, 5.0, 1.0], dtype=torch.float64))
+
+
 def test_the_command_prepares_pairs_and_weighs_files(source, tmp_path):
     recipe_path, out = tmp_path / "r.yaml", tmp_path / "out"
     imaging = {"sample_rate": RATE, "n_fft": 256, "hop_length": 64, "rows": 32}
