@@ -183,9 +183,7 @@ class Trainer:
         """Translate some of the step's images, by their numbers in it, and say what the generator side loses."""
         generators = self._generators("noise", numbers)
         with self._precision():
-            t: Translation = self.players["generator"](
-                crops.a, crops.b, generators, crops.seen, cycle=self.asks_cycle
-            )
+            t: Translation = self.players["generator"](crops.a, crops.b, generators, crops.seen, cycle=self.asks_cycle)
         t = self._with_targets(t, crops.targets)
         made = self._dithered(t, numbers)
         with self._precision():
