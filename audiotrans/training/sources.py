@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from audiotrans.audio import AUDIO_SUFFIXES, find_audio
 from audiotrans.errors import UsageError, nearest
@@ -50,6 +50,8 @@ class Sound:
         path: the file.
         key: name of the file within its domain, the same wherever the whole folder is moved.
         recording: what it was cut from; files of one recording never part between train and valid.
+        pair: what it has in common with the same notes in the other domain: its key without the suffix, nor the
+            ``.piano`` that `convert` adds to the name of a piano that it made.
         split: ``train`` or ``valid`` where the source is split already.
     """
 
@@ -57,12 +59,8 @@ class Sound:
     path: Path
     key: str
     recording: str
+    pair: str
     split: str | None = None
-
-    @property
-    def pair(self) -> str:
-        """What it has in common with the same notes in the other domain: its key without the suffix."""
-        return PurePosixPath(self.key).with_suffix("").as_posix()
 
 
 @dataclass(frozen=True)
@@ -299,8 +297,9 @@ def _sounds_in(folder: Path, domain: str, name: str, split: str | None) -> Itera
         raise UsageError(f"no sounds for {name!r} in {folder}: files ending in {allowed} and others are read")
     for path in paths:
         relative = path.relative_to(folder)
-        key = "/".join([*([split] if split else []), relative.as_posix()])
-        yield Sound(domain, path.absolute(), key, recording_of(relative), split)
+        named = relative.with_name(relative.stem.removesuffix(f".{name}") + relative.suffix)
+        key, pair = (Path(split or "", each).as_posix() for each in (relative, named.with_suffix("")))
+        yield Sound(domain, path.absolute(), key, recording_of(named), pair, split)
 
 
 def assign_splits(recordings: Iterable[str], valid_fraction: float, seed: int) -> dict[str, str]:

@@ -438,6 +438,19 @@ def test_what_is_asked_for_is_the_other_sound_s_image_at_this_one_s_level(source
     assert (found - wanted).abs().mean() < 0.1 * (image - wanted).abs().mean()
 
 
+def test_what_a_conversion_made_of_a_sound_is_its_twin(source, tmp_path):
+    for name, side in (("violin", "violin"), ("piano", "piano")):
+        for index, path in enumerate(sorted((source / side).iterdir())):
+            made = f".{name}" if index % 2 == (name == "piano") else ""  # as `convert` names its outputs
+            path.rename(path.with_name(f"take_{index}{made}{path.suffix}"))
+    prep(source, tmp_path / "pairs")
+    data = PairedCache(tmp_path / "pairs")
+    items = data.manifest["items"]
+    assert {item["recording"] for item in items} == {"take"}  # one recording never parts
+    stems = [{d: item["source"].rsplit("/")[-1].split(".")[0] for d, item in pair.items()} for pair in data.pairs]
+    assert stems == [{"a": f"take_{index}", "b": f"take_{index}"} for index in range(4)]
+
+
 def test_pairs_are_refused_that_are_none(source, tmp_path):
     def refused(kind, text):
         with pytest.raises(kind, match=text):
