@@ -41,7 +41,7 @@ LONGEST_NAME = 255  # bytes that the common file systems allow for one name
 _REASONS = {
     errno.ENOSPC: "no space is left on the disk; make room, or write elsewhere",
     errno.EDQUOT: "your disk quota is used up; make room, or write elsewhere",
-    errno.EFBIG: "the file grew larger than is allowed here; write elsewhere or to a smaller format, such as .flac",
+    errno.EFBIG: "the file grew larger than is allowed here (ulimit -f); allow larger ones, or write elsewhere",
     errno.EACCES: "you are not allowed to write there; change the permissions or write elsewhere",
     errno.EPERM: "you are not allowed to write there; change the permissions or write elsewhere",
     errno.EROFS: "that disk is read-only; write elsewhere",
@@ -55,7 +55,7 @@ class WriteError(AudiotransError):
     """A file cannot be written: no fault of the input at hand, so that further inputs would meet it too."""
 
 
-def write_error(path: Path, error: BaseException) -> WriteError:
+def write_error(path: Path | str, error: BaseException) -> WriteError:
     """Build the message about a file that cannot be written, from what the system or a library said."""
     reason = _REASONS.get(getattr(error, "errno", None) or 0) or getattr(error, "strerror", None)
     if reason is None and not isinstance(error, OSError):  # torch and safetensors hide the system's own error

@@ -332,7 +332,36 @@ class _Recipe(_Part):
         return self
 
     @model_validator(mode="after")
+    def _trains_in_every_step(self) -> _Recipe:
+        """Refuse losses that say nothing in some of the steps: nothing would train there."""
+        asked = {name for name, weight in self.losses.generator.items() if weight}
+        if self.init and self.losses.identity_steps:
+            if asked == {"identity"}:
+                raise ValueError(
+                    "the loss identity has faded in a run that begins with init: add another, such as"
+                    " vae_reconstruction, or set losses.identity_steps to 0"
+                )
+            asked -= {"identity"}
+        share = self.train.pairs_share if self.pairs else 0.0
+        of_pairs = {"paired", "feature_matching"} | ({"gan"} if self.model.conditional_discriminator else set())
+        silent = {"without pairs": of_pairs if share < 1 else set(), "of pairs": {"imitation"} if share else set()}
+        for steps, losses in silent.items():
+            if asked and asked <= losses:
+                raise ValueError(
+                    f"nothing would train in steps {steps}, where {' and '.join(sorted(asked))} say nothing: set"
+                    f" train.pairs_share to {1 if steps == 'without pairs' else 0}, or add a loss of every step, such"
+                    " as vae_reconstruction"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _trains_what_it_asks(self) -> _Recipe:
+        judged = [name for name in ("gan", "feature_matching") if self.losses.generator.get(name)]
+        if judged and not self.losses.discriminator.get("image"):
+            raise ValueError(
+                f"losses.discriminator has no image, so that D would never learn what {judged[0]} asks of it: add"
+                f" image: 1, or leave {judged[0]} out"
+            )
         asks = [name for name in ("vae_kl", "cycle_kl") if self.losses.generator.get(name)]
         if asks and self.model.kl in NEEDS_T and not self.losses.discriminator.get("latent"):
             raise ValueError(
@@ -445,7 +474,15 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     _warn_of(_old_keys(values), str(path))
     warn_of_gone(values, str(path))
     values = with_new_keys(values)
-    return with_overrides(recipe_from_dict(values, str(path)), overrides, str(path))
+    try:
+        recipe = recipe_from_dict(values, str(path))
+    except UsageError:  # what is changed may be what mends it
+        if not overrides:
+            raise
+        for override in overrides:
+            _override(values, override)
+        return recipe_from_dict(values, str(path))
+    return with_overrides(recipe, overrides, str(path))
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str], name: str = "recipe") -> Recipe:

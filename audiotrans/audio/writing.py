@@ -197,7 +197,13 @@ class Writer:
 
 
 def write(
-    path: Path | str, wave: Wave, sample_rate: int, *, like: AudioInfo | None = None, force: bool = False
+    path: Path | str,
+    wave: Wave,
+    sample_rate: int,
+    *,
+    like: AudioInfo | None = None,
+    force: bool = False,
+    named: Path | None = None,
 ) -> float:
     """Write a whole wave, lowered just so far that nothing clips.
 
@@ -207,6 +213,7 @@ def write(
         sample_rate: In Hz.
         like: The file whose kind of sample shall be kept where the format has it.
         force: Replace an existing file.
+        named: What the log calls it, where its own name would tell nothing.
 
     Returns:
         The gain that was applied: 1.0 unless the wave goes beyond full scale and the format has one; any other is
@@ -225,7 +232,7 @@ def write(
             chunk = wave[:, start : start + CHUNK_FRAMES]
             writer.write(chunk if gain == 1.0 else chunk * np.float32(gain))
     if gain != 1.0:
-        _log.warning("%s: lowered by %.2f dB, so that nothing clips.", path, -20 * np.log10(gain))
+        _log.warning("%s: lowered by %.2f dB, so that nothing clips.", named or path, -20 * np.log10(gain))
     return gain
 
 

@@ -97,9 +97,12 @@ def _shard(text: str) -> Shard:
 def _weight(text: str) -> tuple[str, float]:
     pattern, _, value = text.rpartition("=")
     try:
-        return pattern, float(value)
+        weight = float(value)
     except ValueError:
-        raise UsageError(f"--weight {text!r}: write NAME*=NUMBER, such as 'garner*=8'") from None
+        pattern = ""
+    if not pattern:
+        raise UsageError(f"--weight {text!r}: write NAME*=NUMBER, such as 'garner*=8'")
+    return pattern, weight
 
 
 @click.command()
@@ -164,7 +167,6 @@ def _train(
 ) -> str:
     from audiotrans.processes import choose_device, use_threads
     from audiotrans.training.distributed import local_device, writes
-    from audiotrans.training.engine import quick_precision
     from audiotrans.training.run import train
     from audiotrans.training.stopping import TimeLimit
 
@@ -174,10 +176,6 @@ def _train(
         cache or Path(recipe.cache),
         choose_device(local_device(device)),
     )
-    if not quiet and quick_precision(recipe.train.precision, target) != recipe.train.precision:
-        click.echo(
-            f"this {target.type.upper().replace('CUDA', 'GPU')} has no bf16 arithmetic: training in float32", err=True
-        )
     rest["on_sample"] = _sample_writer(recipe, data, target) if writes() else None
     rest["teach"] = _teacher(recipe, str(target))
     last = train(recipe, data, run_dir, device=str(target), limit=limit, progress=not quiet, **rest)

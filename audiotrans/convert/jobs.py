@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from audiotrans.audio import AUDIO_SUFFIXES, AudioInfo, Wave, Writer, find_audio, output_suffix, peak_safe_gain
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import real, short_name, write_error
+from audiotrans.files import WriteError, real, short_name, write_error
 from audiotrans.photo.pillow import PHOTO_SUFFIXES, find_photos
 
 Progress = Callable[[float, float], None]
@@ -285,7 +285,7 @@ class Spool:
         try:
             self._file = tempfile.TemporaryFile(dir=folder)  # closed by __exit__
         except OSError as error:
-            raise write_error(folder, error) from error
+            raise self._error(error) from error
 
     def __enter__(self) -> Spool:
         return self
@@ -300,7 +300,10 @@ class Spool:
             self._file.write(np.ascontiguousarray(block.T, dtype=np.float32).data)
             self._file.flush()
         except OSError as error:
-            raise write_error(self.folder, error) from error
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> WriteError:
+        return write_error(f"a temporary file of 32-bit samples in {self.folder.absolute()}", error)
 
     def blocks(self) -> Iterator[Wave]:
         """Yield all samples from the beginning, ``(channels, n)`` with n of at most `SPOOL_FRAMES`."""

@@ -33,6 +33,9 @@ MANIFEST = "manifest.json"
 CACHE_FORMAT = "audiotrans-cache"
 CACHE_VERSION = 2
 
+MOST_WEIGHT = 1e30
+"""Weights of items lie below: sums of them are finite."""
+
 IMAGES = "images"
 """Folder of the image files; those of a domain lie in ``images/a`` or ``images/b``."""
 
@@ -187,8 +190,12 @@ class Images:
 # The manifest and the folder -----------------------------------------------------------------------------------------
 
 
-def read_manifest(root: Path) -> dict[str, Any]:
+def read_manifest(root: Path, sounds: str = "SOUNDS") -> dict[str, Any]:
     """Read and check the manifest of a cache, to train from it.
+
+    Args:
+        root: the cache.
+        sounds: what `prep` is given to make such a one, for the message.
 
     Raises:
         AudiotransError: if there is none, or it is broken or of another version.
@@ -198,7 +205,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         form, version = manifest["format"], manifest["version"]
     except FileNotFoundError:
         raise AudiotransError(
-            f"{root} holds no prepared data; make it with: audiotrans prep SOUNDS -o {root}"
+            f"{root} holds no prepared data; make it with: audiotrans prep {sounds} -o {root}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AudiotransError(f"{root / MANIFEST} is broken ({error}); run audiotrans prep again") from None
@@ -257,7 +264,7 @@ def _is_inside(file: object) -> bool:
 
 
 def _is_weight(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and 0 < value < 1e30)
+    return value is None or (isinstance(value, int | float) and 0 < value < MOST_WEIGHT)
 
 
 def _are_parts(parts: object) -> bool:

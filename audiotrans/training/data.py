@@ -82,9 +82,12 @@ class ImageCache:
         AudiotransError: if it holds no cache, or one of another version, or a domain without images.
     """
 
+    made_of = "SOUNDS"
+    """What `audiotrans prep` makes such a cache of, for messages."""
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        self.manifest = read_manifest(self.root)
+        self.manifest = read_manifest(self.root, self.made_of)
         self.images = Images(self.root)
         self.items: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for item in self.manifest["items"]:
@@ -279,6 +282,8 @@ class PairedCache(ImageCache):
     Raises:
         AudiotransError: as `ImageCache`, or if it was not prepared as pairs.
     """
+
+    made_of = "PAIRS --paired"
 
     def __init__(self, root: Path | str) -> None:
         super().__init__(root)

@@ -228,10 +228,11 @@ class Trainer:
     def _with_targets(self, t: Translation, targets: dict[str, Tensor]) -> Translation:
         """Add the other side of pairs, and what the teacher makes of the images, in float32 as it converts.
 
-        The teacher sees the sounds as they were played, and its answer is made as much louder as the crops were.
+        The teacher sees the sounds as they were played, and its answer is made as much louder as the crops were. Of
+        pairs it is not asked: its answer would hold against the truth.
         """
         t = replace(t, true_ab=targets.get("true_ab"), true_ba=targets.get("true_ba"))
-        if self.teach is None or not self.recipe.losses.generator.get("imitation"):
+        if self.teach is None or not self.recipe.losses.generator.get("imitation") or t.true_ab is not None:
             return t
         wanted, images = {}, {"a": t.a, "b": t.b}
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
@@ -307,7 +308,7 @@ class Trainer:
         unused = (set() if self.adversarial else ADVERSARIAL) | (set() if self.teach else {"imitation"})
         unused |= {"vae_kl", "cycle_kl"} if self.recipe.model.kl in NEEDS_T and not self.asks_t else set()
         unused |= set() if self.asks_cycle else CYCLES
-        unused |= {"paired"} if t.true_ab is None else set()
+        unused |= {"paired"} if t.true_ab is None else {"imitation"}
         unused |= set() if self._judges(t) else {"gan"}
         unused |= set() if v.made_layers else {"feature_matching"}
         return {name: loss for name, loss in GENERATOR_LOSSES.items() if name not in unused}

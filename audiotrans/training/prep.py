@@ -6,7 +6,6 @@ between them.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -24,7 +23,7 @@ from audiotrans.photo.images import PhotoSettings
 from audiotrans.processes import alone_in, default_workers, in_processes, in_turn
 from audiotrans.recipe import Domains, Losses, Recipe
 from audiotrans.spectrogram.imaging import AudioSettings
-from audiotrans.training.cache import open_cache, remove_orphans, write_manifest
+from audiotrans.training.cache import MOST_WEIGHT, open_cache, remove_orphans, write_manifest
 from audiotrans.training.photo_images import PhotoSummary, is_celeba, prepare_photos
 from audiotrans.training.sound_images import Images, Job, Skipped, column_samples, find_images, make_images, stamp
 from audiotrans.training.sources import DOMAINS, SPLITS, Sound, Sources, assign_splits, check_twins, find_sources
@@ -270,6 +269,9 @@ def prepare_sounds(
     _check(valid_fraction, crop_frames, weights)
     settings = settings or AudioSettings()
     work = _Work(Path(source), Path(output), a, b, settings, remove_vibrato, paired, workers, ray)
+    for pattern, _ in weights:
+        if not any(fnmatch(sound.path.name, pattern) for sound in work.sources.sounds):
+            raise UsageError(f"weight of {pattern}: no file has such a name; * stands for any letters, as in 'garner*'")
     with work.alone():
         results = work.make(work.jobs, progress)
         made = [result for result in results if isinstance(result, Images)]
@@ -406,8 +408,10 @@ def _check(valid_fraction: float, crop_frames: int, weights: Sequence[tuple[str,
     if crop_frames < 1:
         raise UsageError(f"crop of {crop_frames} columns: at least 1")
     for pattern, weight in weights:
-        if not 0 < weight < math.inf:
-            raise UsageError(f"weight {weight:g} of {pattern}: above 0 (leave the files out instead of 0)")
+        if not 0 < weight < MOST_WEIGHT:
+            raise UsageError(
+                f"weight {weight:g} of {pattern}: above 0 and below {MOST_WEIGHT:g} (leave the files out instead of 0)"
+            )
 
 
 def _splits(sounds: Sequence[Sound], valid_fraction: float, seed: int) -> dict[Sound, str]:

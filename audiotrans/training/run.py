@@ -267,6 +267,9 @@ class _Run:
 
 
 def _bar(trainer: Trainer, progress: bool) -> tqdm[Any]:
+    if progress and trainer.precision != trainer.recipe.train.precision:
+        kind = trainer.device.type.upper().replace("CUDA", "GPU")
+        print(f"this {kind} has no bf16 arithmetic: training in float32", file=sys.stderr)
     return tqdm(total=trainer.recipe.train.steps, initial=trainer.step, unit="step", disable=not progress)
 
 

@@ -163,6 +163,7 @@ def test_a_disk_that_fills_up_gets_one_line(model: Path, tmp_path: Path) -> None
     (line,) = done.stderr.splitlines()
     assert line.startswith("audiotrans: error: ")
     assert "large" in line
+    assert f"a temporary file of 32-bit samples in {tmp_path}: " in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
 
 

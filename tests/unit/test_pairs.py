@@ -309,6 +309,42 @@ def test_a_conditional_discriminator_needs_pairs_and_sees_each_once(pairs):
         recipe_from_dict(values)
 
 
+@pytest.mark.parametrize(
+    ("losses", "share", "message"),
+    [
+        (
+            {"gan": 1, "paired": 8},
+            0.9,
+            r"in steps without pairs, where gan and paired say nothing: .*pairs_share to 1,",
+        ),
+        ({"feature_matching": 1}, 0.5, r"in steps without pairs, where feature_matching say"),
+        ({"imitation": 1}, 0.5, r"in steps of pairs, where imitation say nothing: set train\.pairs_share to 0, or add"),
+    ],
+)
+def test_a_recipe_has_a_loss_for_every_step(pairs, losses, share, message):
+    values = recipe_to_dict(conditional(pairs, share=0.5)) | {"teacher": "someone"}
+
+    def asked(share, **more):
+        losses_of = {"generator": losses | more, "discriminator": {"image": 1, "latent": 0}}
+        return recipe_from_dict(values | {"losses": losses_of, "train": values["train"] | {"pairs_share": share}})
+
+    with pytest.raises(UsageError, match=message):
+        asked(share)
+    assert asked(share, vae_reconstruction=1)
+    if "imitation" not in losses:
+        assert asked(1.0)
+
+
+def test_of_pairs_the_teacher_is_not_asked(pairs):
+    asked = recipe_to_dict(recipe(pairs)) | {"teacher": "someone"}
+    asked["losses"] = {"generator": {"imitation": 1.0, "paired": 1.0}}
+    shown = []
+    trainer = Trainer(recipe_from_dict(asked), 1, CPU, lambda images, domain: shown.append(domain) or images)
+    a = image((2, 1, 32, CROP), 0)
+    assert "generator/imitation" not in trainer.train_step(a, a, targets={"true_ab": a, "true_ba": a})
+    assert shown == []
+
+
 def test_a_run_of_it_in_pieces_ends_alike(pairs, tmp_path):
     cache = fake_cache(tmp_path / "cache", tiny_recipe())
     asked = conditional(pairs, share=0.5, gains=GAINS, equalise_db=6, dither=0.01, seed=4)
@@ -367,6 +403,8 @@ def test_a_recipe_names_what_is_missing(pairs, tmp_path):
     plain = fake_cache(tmp_path / "cache", tiny_recipe())
     with pytest.raises(AudiotransError, match=r"holds no pairs; make it with: audiotrans prep PAIRS --paired"):
         train(recipe(plain), plain, tmp_path / "run", progress=False)
+    with pytest.raises(AudiotransError, match=r"nowhere holds no prepared data; .*prep PAIRS --paired -o \S*nowhere$"):
+        PairedCache(tmp_path / "nowhere")
 
 
 # prep --paired ------------------------------------------------------------------------------------------------------
@@ -499,8 +537,13 @@ def test_the_command_prepares_pairs_and_weighs_files(source, tmp_path):
     data = ImageCache(out)
     weights = {"tune1" in i["source"]: i.get("weight", 1) for i in data.manifest["items"]}
     assert weights == {True: 3, False: 1}
-    for wrong in ("tune1*", "tune1*=often"):
-        assert call("--weight", wrong).exit_code != 0
+    for wrong in ("tune1*", "tune1*=often", "=5", "5"):
+        result = call("--weight", wrong)
+        assert (result.exit_code, "write NAME*=NUMBER" in result.output) == (2, True)
+    with pytest.raises(UsageError, match=r"weight of tune1: no file has such a name; \* stands for any letters"):
+        prep(source, out, weights=[("tune1", 5.0)])
+    with pytest.raises(UsageError, match=r"weight 1e\+300 of t\*: above 0 and below 1e\+30"):
+        prep(source, out, weights=[("t*", 1e300)])
     with pytest.raises(UsageError, match=r"weight 0 of x\*: above 0"):
         prep(source, out, weights=[("x*", 0.0)])
 

@@ -87,6 +87,7 @@ def test_a_recipe_is_built_and_stepped(path):
     a, b = image(shape, 0), image(shape, 1)
     values = trainer.train_step(a, b, targets={"true_ab": b, "true_ba": a} if recipe.pairs else {})
     assert trainer.step == 1
+    values |= trainer.train_step(a, b) if recipe.pairs else {}
     assert {f"generator/{name}" for name in recipe.losses.generator} <= set(values)
     assert all(value.isfinite() for value in values.values())
 
@@ -233,6 +234,30 @@ def test_exponents_without_a_point_are_numbers(tmp_path):
     recipe = load_recipe(write(tmp_path, "train: {learning_rate: 2e-4}\nlosses: {generator: {gan: 1e1}}"))
     assert recipe.train.learning_rate == 2e-4
     assert recipe.losses.generator == {"gan": 10.0}
+
+
+def test_an_override_may_mend_what_the_file_lacks(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("losses: {generator: {gan: 1, vae_kl: 1}, discriminator: {image: 1}}\n")
+    with pytest.raises(UsageError, match=r"r\.yaml: .*T would never learn what vae_kl asks"):
+        load_recipe(path)
+    assert load_recipe(path, ["model.kl=mu2"]).model.kl == "mu2"
+    mended = load_recipe(path, ["train.steps=7", "losses.discriminator.latent=1"])
+    assert (mended.train.steps, mended.losses.discriminator) == (7, {"image": 1, "latent": 1})
+    with pytest.raises(UsageError, match="with kl linear: add latent: 1"):  # as it was asked for, not as the file says
+        load_recipe(path, ["model.kl=linear"])
+
+
+def test_what_nothing_trains_is_not_asked():
+    with pytest.raises(
+        UsageError, match=r"no image, so that D would never learn what gan asks of it: add image: 1, or"
+    ):
+        recipe_from_dict({"losses": {"generator": {"gan": 1}, "discriminator": {"latent": 1}}})
+    fading = {"losses": {"generator": {"identity": 1}, "identity_steps": 100}}
+    assert recipe_from_dict(fading)
+    with pytest.raises(UsageError, match=r"the loss identity has faded in a run that begins with init: add another"):
+        recipe_from_dict(fading | {"init": "another"})
+    assert recipe_from_dict({"init": "another", "losses": {"generator": {"identity": 1}, "identity_steps": 0}})
 
 
 def test_overrides_change_one_value_and_keep_the_rest(tmp_path):

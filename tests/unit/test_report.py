@@ -19,7 +19,7 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.evaluation.report import build_report
 from audiotrans.evaluation.report.folders import read_source
 from audiotrans.evaluation.report.page import environment
-from audiotrans.evaluation.report.sounds import K_WEIGHTING, loudness_lufs, matching_gains
+from audiotrans.evaluation.report.sounds import K_WEIGHTING, loudness_lufs, matching_gains, write_sound
 from tests.folders import (
     RATE,
     cycle_folder,
@@ -402,3 +402,11 @@ def test_every_column_and_baseline_that_we_write_is_explained() -> None:
     assert [name for name, metric in scoring.METRICS.items() if not metric.about] == []
     names = {baselines.COPY, baselines.EQUALISED, baselines.RANDOM, baselines.SYNTHESISED, baselines.SCORED}
     assert names | {baselines.GRIFFIN_LIM} <= set(ABOUT_BASELINES)
+
+
+def test_what_is_lowered_is_named_by_its_own_file(tmp_path, caplog):
+    source = tmp_path / "loud.wav"
+    soundfile.write(source, np.full(800, 2.0, np.float32), 8000, subtype="FLOAT")
+    *_, lowered_db = write_sound(source, tmp_path, "763a89", "flac")
+    assert lowered_db == pytest.approx(6.02, abs=0.05)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [str(source)]

@@ -78,6 +78,16 @@ def test_a_run_leaves_recipe_metrics_and_checkpoint(whole):
     assert_same(dict(seen[-1][0].state_dict()), dict(state["ema"]))
 
 
+def test_a_device_without_bf16_is_named_where_training_begins_and_no_earlier(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("audiotrans.training.engine.quick_precision", lambda asked, device: "float32")
+    recipe = tiny_recipe(train={"precision": "bf16", "steps": 1})
+    train(recipe, cache, tmp_path / "run")
+    assert capsys.readouterr().err.startswith("this CPU has no bf16 arithmetic: training in float32\n")
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(recipe, cache, tmp_path / "run")
+    assert capsys.readouterr().err == ""
+
+
 class PowerCut(Exception):
     pass
 

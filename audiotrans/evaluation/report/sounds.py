@@ -206,7 +206,7 @@ def write_sound(source: Path, folder: Path, name: str, sound_format: str) -> tup
     # Sixteen bits: enough for listening, half the size of the default's 24, and played everywhere.
     like = probe(source) if sound_format == "as-is" else AudioInfo(source, rate, len(wave), wave.shape[1], "", "PCM_16")
     behind = FLAC_SILENCE if suffix == ".flac" else 0
-    gain = write(target, np.pad(wave, ((0, 0), (0, behind))), rate, like=like)
+    gain = write(target, np.pad(wave, ((0, 0), (0, behind))), rate, like=like, named=source)
     return target.name, wave * np.float32(gain), rate, max(0.0, -20.0 * math.log10(gain))
 
 
