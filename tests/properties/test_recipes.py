@@ -57,9 +57,9 @@ losses = optional(
             weights,
             min_size=1,
         ),
-        # With a KL that reads T, T must be trained.
+        # With a KL that reads T, T must be trained, and with a loss that reads D, D.
         "discriminator": st.dictionaries(st.sampled_from(sorted(DISCRIMINATOR_LOSSES)), weights).map(
-            lambda given: {"latent": 1.0, **given}
+            lambda given: {"image": 1.0, "latent": 1.0, **given}
         ),
         "identity_steps": st.integers(0, 10**6),
     },
