@@ -332,36 +332,7 @@ class _Recipe(_Part):
         return self
 
     @model_validator(mode="after")
-    def _trains_in_every_step(self) -> _Recipe:
-        """Refuse losses that say nothing in some of the steps: nothing would train there."""
-        asked = {name for name, weight in self.losses.generator.items() if weight}
-        if self.init and self.losses.identity_steps:
-            if asked == {"identity"}:
-                raise ValueError(
-                    "the loss identity has faded in a run that begins with init: add another, such as"
-                    " vae_reconstruction, or set losses.identity_steps to 0"
-                )
-            asked -= {"identity"}
-        share = self.train.pairs_share if self.pairs else 0.0
-        of_pairs = {"paired", "feature_matching"} | ({"gan"} if self.model.conditional_discriminator else set())
-        silent = {"without pairs": of_pairs if share < 1 else set(), "of pairs": {"imitation"} if share else set()}
-        for steps, losses in silent.items():
-            if asked and asked <= losses:
-                raise ValueError(
-                    f"nothing would train in steps {steps}, where {' and '.join(sorted(asked))} say nothing: set"
-                    f" train.pairs_share to {1 if steps == 'without pairs' else 0}, or add a loss of every step, such"
-                    " as vae_reconstruction"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _trains_what_it_asks(self) -> _Recipe:
-        judged = [name for name in ("gan", "feature_matching") if self.losses.generator.get(name)]
-        if judged and not self.losses.discriminator.get("image"):
-            raise ValueError(
-                f"losses.discriminator has no image, so that D would never learn what {judged[0]} asks of it: add"
-                f" image: 1, or leave {judged[0]} out"
-            )
         asks = [name for name in ("vae_kl", "cycle_kl") if self.losses.generator.get(name)]
         if asks and self.model.kl in NEEDS_T and not self.losses.discriminator.get("latent"):
             raise ValueError(
@@ -483,6 +454,38 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
             _override(values, override)
         return recipe_from_dict(values, str(path))
     return with_overrides(recipe, overrides, str(path))
+
+
+def check_trains(recipe: Recipe) -> None:
+    """Refuse losses that nothing would come of: models that were trained by them once are still read.
+
+    Raises:
+        UsageError: if in some of the steps no loss says anything, or a loss asks a D that nothing trains.
+    """
+    generator, share = recipe.losses.generator, recipe.train.pairs_share if recipe.pairs else 0.0
+    asked = {name for name, weight in generator.items() if weight}
+    judged = [name for name in ("gan", "feature_matching") if name in asked]
+    if judged and not recipe.losses.discriminator.get("image"):
+        raise UsageError(
+            f"losses.discriminator has no image, so that D would never learn what {judged[0]} asks of it: add image: 1,"
+            f" or leave {judged[0]} out"
+        )
+    if recipe.init and recipe.losses.identity_steps:
+        if asked == {"identity"}:
+            raise UsageError(
+                "the loss identity has faded in a run that begins with init: add another, such as vae_reconstruction,"
+                " or set losses.identity_steps to 0"
+            )
+        asked -= {"identity"}
+    of_pairs = {"paired", "feature_matching"} | ({"gan"} if recipe.model.conditional_discriminator else set())
+    silent = {"without pairs": of_pairs if share < 1 else set(), "of pairs": {"imitation"} if share else set()}
+    for steps, losses in silent.items():
+        if asked and asked <= losses:
+            raise UsageError(
+                f"nothing would train in steps {steps}, where {' and '.join(sorted(asked))} say nothing: set"
+                f" train.pairs_share to {1 if steps == 'without pairs' else 0}, or add a loss of every step, such as"
+                " vae_reconstruction"
+            )
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str], name: str = "recipe") -> Recipe:

@@ -20,7 +20,7 @@ from audiotrans.errors import AudiotransError, UsageError
 from audiotrans.files import write_whole
 from audiotrans.model.avb_gtn import AVBGTN
 from audiotrans.processes import alone_in
-from audiotrans.recipe import Recipe, dump_recipe
+from audiotrans.recipe import Recipe, check_trains, dump_recipe
 from audiotrans.training.checkpoints import (
     BEST_NAME,
     CHECKPOINT_NAME,
@@ -82,11 +82,12 @@ def train(
         AudiotransError: if the cache does not fit the recipe, too many steps in a row had to be skipped, or another
             process trains in this folder.
         UsageError: if run_dir holds another run and resume is not set, if what is resumed was trained with other
-            settings or data, or the recipe imitates a teacher and ``teach`` is None.
+            settings or data, if the recipe imitates a teacher and ``teach`` is None, or as `check_trains`.
         KeyboardInterrupt: after Ctrl-C, when all is saved; after SIGTERM, too, without a ``limit`` to be told.
     """
     if teach is None and recipe.losses.generator.get("imitation"):
         raise UsageError(f"the recipe's teacher {recipe.teacher} is not at hand: give teach, see `warm_start.teacher`")
+    check_trains(recipe)
     recipe = recipe.model_copy(update={"cache": str(cache)})
     data, folder = open_images(cache), Path(run_dir)
     pairs = PairedCache(recipe.pairs) if recipe.pairs else None

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from audiotrans.cli import main
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.recipe import load_recipe, recipe_from_dict, recipe_to_dict
+from audiotrans.recipe import check_trains, load_recipe, recipe_from_dict, recipe_to_dict
 from audiotrans.spectrogram.imaging import AudioImaging, relevel
 from audiotrans.training import sound_images
 from audiotrans.training.cache import packed, write_images
@@ -321,7 +321,7 @@ def test_a_conditional_discriminator_needs_pairs_and_sees_each_once(pairs):
         ({"imitation": 1}, 0.5, r"in steps of pairs, where imitation say nothing: set train\.pairs_share to 0, or add"),
     ],
 )
-def test_a_recipe_has_a_loss_for_every_step(pairs, losses, share, message):
+def test_a_run_has_a_loss_for_every_step(pairs, losses, share, message, tmp_path):
     values = recipe_to_dict(conditional(pairs, share=0.5)) | {"teacher": "someone"}
 
     def asked(share, **more):
@@ -329,10 +329,11 @@ def test_a_recipe_has_a_loss_for_every_step(pairs, losses, share, message):
         return recipe_from_dict(values | {"losses": losses_of, "train": values["train"] | {"pairs_share": share}})
 
     with pytest.raises(UsageError, match=message):
-        asked(share)
-    assert asked(share, vae_reconstruction=1)
+        train(asked(share), pairs, tmp_path / "run", teach=lambda images, domain: images)
+    assert not (tmp_path / "run").exists()
+    check_trains(asked(share, vae_reconstruction=1))
     if "imitation" not in losses:
-        assert asked(1.0)
+        check_trains(asked(1.0))
 
 
 def test_of_pairs_the_teacher_is_not_asked(pairs):
