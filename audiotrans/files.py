@@ -63,6 +63,16 @@ def write_error(path: Path | str, error: BaseException) -> WriteError:
     return WriteError(f"cannot write {path}: {reason or error}")
 
 
+def refuse_existing(path: Path, force: bool) -> None:
+    """Refuse to overwrite what stands at a path, be it a link that leads nowhere, unless ``force`` says so.
+
+    Raises:
+        UsageError: with the way out.
+    """
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
+
+
 @contextlib.contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Make a hidden file beside a place, which takes that place when it is finished, as `replacing` does.

@@ -28,7 +28,7 @@ from audiotrans.audio.formats import (
 )
 from audiotrans.audio.reading import AudioInfo
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import beside, write_error
+from audiotrans.files import beside, refuse_existing, write_error
 
 _log = logging.getLogger(__name__)
 
@@ -301,7 +301,6 @@ def _refuse_existing(path: Path, force: bool) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path}: is a folder; name a file in it, such as {path / 'out.wav'}")
-        if path.exists() and not force:
-            raise UsageError(f"{path}: exists already; --force replaces it, or choose another name.")
+        refuse_existing(path, force)
     except OSError as error:
         raise write_error(path, error) from None

@@ -22,7 +22,7 @@ from audiotrans.convert.effects import noise_period
 from audiotrans.convert.graph import SoundGraph
 from audiotrans.convert.graph_runtime import INSIDE, METADATA, OUTSIDE, SUFFIX, GraphConverter, GraphFacts
 from audiotrans.errors import AudiotransError, UsageError, lookup, names_extras
-from audiotrans.files import replacing
+from audiotrans.files import refuse_existing, replacing
 from audiotrans.options import ConvertOptions
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def export_graph(
         raise UsageError(f"-o {output}: the name of a file of the format {kind} ends in {suffix}")
     if not options.strength:
         raise UsageError("strength 0 is the input itself: there is nothing to export")
-    if output.exists() and not force:
-        raise UsageError(f"{output} exists already: use --force to overwrite it")
+    refuse_existing(output, force)
     facts = _facts(converter, options, model, summary)
     graph = SoundGraph(converter, options).eval()
     with replacing(output) as partial, torch.inference_mode(mode=False), names_extras():

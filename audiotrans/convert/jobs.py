@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from audiotrans.audio import AUDIO_SUFFIXES, AudioInfo, Wave, Writer, find_audio, output_suffix, peak_safe_gain
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import WriteError, real, short_name, write_error
+from audiotrans.files import WriteError, real, refuse_existing, short_name, write_error
 from audiotrans.photo.pillow import PHOTO_SUFFIXES, find_photos
 
 Progress = Callable[[float, float], None]
@@ -220,8 +220,7 @@ def check_output(path: Path, source: Path, *, force: bool) -> None:
         raise UsageError(f"{path} is the input itself: choose another output with -o")
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it, or end the name with /")
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
+    refuse_existing(path, force)
 
 
 def writers_of(job: Job, info: AudioInfo, *, force: bool) -> list[Writer]:

@@ -34,7 +34,7 @@ from audiotrans.evaluation.classifier_data import (
     mask,
     source_length,
 )
-from audiotrans.files import write_whole
+from audiotrans.files import refuse_existing, write_whole
 
 STEPS = 1500
 BATCH = 32
@@ -112,8 +112,7 @@ def _check(output: Path, steps: int, batch: int, valid_fraction: float, force: b
     if output.suffix != SUFFIX:
         raise UsageError(f"-o {output}: the name of a classifier's file ends in {SUFFIX}")
     for path in (output, output.with_suffix(".md")):
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists already: use --force to overwrite it")
+        refuse_existing(path, force)
     if steps < 1 or batch < 2:
         raise UsageError(f"{steps} steps of {batch} windows: at least 1 step of 2 windows")
     if not 0 < valid_fraction < 1:

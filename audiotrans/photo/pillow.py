@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audiotrans.errors import AudiotransError, UsageError
-from audiotrans.files import find_files, replacing
+from audiotrans.files import find_files, refuse_existing, replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -161,8 +161,7 @@ def write_photo(path: Path | str, pixels: Pixels, *, force: bool = False) -> Non
     path = Path(path)
     if path.suffix.lower() not in PHOTO_SUFFIXES:
         raise UsageError(f"{path}: photos are written as {', '.join(PHOTO_SUFFIXES)}")
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists already: use --force to overwrite it, or -o to write elsewhere")
+    refuse_existing(path, force)
     kind = Image.registered_extensions()[path.suffix.lower()]
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial, kind, quality=JPEG_QUALITY)  # formats without loss ignore it

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audiotrans.errors import UsageError, lookup
-from audiotrans.files import write_whole
+from audiotrans.files import refuse_existing, write_whole
 from audiotrans.hub import PREFIX
 from audiotrans.options import BY_MODEL
 from audiotrans.recipe import Recipe, recipe_from_dict, recipe_to_dict
@@ -59,8 +59,7 @@ def export_run(
     if output.suffix != SUFFIX:
         raise UsageError(f"-o {output}: the name of a weights file ends in {SUFFIX}")
     for path in (output, *([output.with_suffix(".md")] if card else [])):
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists already: use --force to overwrite it")
+        refuse_existing(path, force)
     run = run if run.exists() else shipped_by_name().get(str(run), run)
     if run.suffix == SUFFIX:
         if summary or half or licence:

@@ -107,7 +107,7 @@ def test_missing_folders_are_made_and_case_is_free(tmp_path: Path) -> None:
 def test_an_existing_output_is_kept_unless_forced(tmp_path: Path) -> None:
     audio.write(tmp_path / "x.wav", tones(1), 48_000)
     before = (tmp_path / "x.wav").read_bytes()
-    with pytest.raises(UsageError, match="exists already; --force replaces it"):
+    with pytest.raises(UsageError, match="exists already: use --force"):
         audio.write(tmp_path / "x.wav", tones(2), 48_000)
     assert (tmp_path / "x.wav").read_bytes() == before
     audio.write(tmp_path / "x.wav", tones(2), 48_000, force=True)

@@ -86,6 +86,11 @@ def test_existing_outputs_are_kept_without_force(violin: Path, tmp_path: Path) -
     assert out.read_bytes() == b"precious"
     model.convert_file(violin, out, to="piano", force=True)
     assert soundfile.info(out).channels == 2
+    link = tmp_path / "link.wav"
+    link.symlink_to(tmp_path / "nowhere.wav")  # somebody made it
+    with pytest.raises(UsageError, match=r"link\.wav exists already"):
+        model.convert_file(violin, link, to="piano")
+    assert link.is_symlink()
     with pytest.raises(UsageError, match="is the input itself"):
         model.convert_file(violin, violin, to="piano", force=True)
 

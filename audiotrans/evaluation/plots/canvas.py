@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from audiotrans.errors import AudiotransError, UsageError, lookup
-from audiotrans.files import replacing
+from audiotrans.files import refuse_existing, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,8 +190,7 @@ def check_output(path: str | Path, *, force: bool = False) -> Path:
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{target}: the name of a figure ends in .png or .svg")
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists already: use --force to overwrite it, or -o to write elsewhere")
+    refuse_existing(target, force)
     return target
 
 
